@@ -1,0 +1,62 @@
+/**
+ * Agreed states: what a row would be without our own changes that the server has not answered yet.
+ *
+ * When the server refuses a change, the row shows its agreed state again, with our later changes that do not build on the
+ * refused one. So the first such change of a row puts the row's state beside it, and what arrives from the server is
+ * applied to both. No record means: nothing, the row began with an unanswered change.
+ *
+ * Invariants:
+ * A1  Only rows that hold an own seq above `ackedSeq` have a live agreed state; any other record is obsolete.
+ * A2  An agreed state holds everything that was applied to the row, but our own changes from the first unanswered on.
+ * A3  Before a change that builds on accepted changes of our own is applied to it, those are.
+ */
+import type { ChangeEntry } from './block.ts'
+import { clockCovers, clockGet } from './clock.ts'
+import type { Draft } from './draft.ts'
+import { rowKey } from './keys.ts'
+import type { Ledger, RowRef } from './ledger.ts'
+import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
+import { decodeRow } from './row-codec.ts'
+
+/** True when the row holds a change of ours that the server has not answered. */
+export function hasUnanswered(entry: RowEntry, own: number, ackedSeq: number): boolean {
+  return clockGet(entry.state.clock, own) > ackedSeq
+}
+
+/** An agreed state read for a job, and the accepted changes of ours that it still lacks (A3). */
+export interface AgreedRow {
+  readonly state: RowState
+  readonly accepted: readonly ChangeEntry[]
+}
+
+/** Reads the agreed state of a row, brought up to what the server has accepted. */
+export async function readAgreed(ledger: Ledger, row: RowRef, current: RowState): Promise<AgreedRow> {
+  const [bytes] = await ledger.store.getMany([rowKey('a', row.table, row.id)])
+  const state = bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
+  const { own, meta } = ledger.state
+  const accepted: ChangeEntry[] = []
+  for await (const { entry } of ledger.log.rowHistory(current.position)) {
+    if (entry.op === 'void' || entry.replica !== own) continue
+    if (clockCovers(state.clock, own, entry.seq)) break
+    if (entry.seq <= meta.ackedSeq) accepted.unshift(entry)
+  }
+  return { state, accepted }
+}
+
+/** Before the first unanswered change of ours is applied to a row: put what is agreed beside it. */
+export function keepAgreed(draft: Draft, entry: RowEntry): void {
+  const { own, meta } = draft.state
+  if (entry.state.heads.length === 0 || hasUnanswered(entry, own, meta.ackedSeq)) return
+  draft.setAgreed(entry, entry.state)
+}
+
+/** Applies a change from the server to the agreed state as well. */
+export function applyToAgreed(draft: Draft, entry: RowEntry, agreed: AgreedRow, change: ChangeEntry): AgreedRow {
+  const { replicas } = draft.state
+  let state = agreed.state
+  for (const own of agreed.accepted) state = applyChange(state, own, 0, replicas)
+  state = applyChange(state, change, 0, replicas)
+  draft.setAgreed(entry, state)
+  return { state, accepted: [] }
+}

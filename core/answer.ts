@@ -1,0 +1,125 @@
+/**
+ * The server's answer to our own changes: accepted up to a seq, some of them refused.
+ *
+ * A refused change goes to the list of rejected ones, and its row shows the agreed state again, with those later changes
+ * of ours that do not build on it.
+ * Invariant A4: after an answer the row is what it would be had the refused changes never been written.
+ */
+import { readAgreed } from './agreed.ts'
+import { canonicalEntry, type ChangeEntry, type VoidCode } from './block.ts'
+import { clockCovers, clockGet } from './clock.ts'
+import type { Draft } from './draft.ts'
+import { invariant } from './errors.ts'
+import { kindRange, rejectedKey } from './keys.ts'
+import type { Job, Ledger, RowRef } from './ledger.ts'
+import { packRecord } from './packing.ts'
+import type { Refusal } from './receive.ts'
+import { applyChange, type RowState } from './row.ts'
+
+/** Obsolete agreed states removed by one commit; the rest goes with the next answer. */
+const PURGED_MAX = 4_096
+
+interface RefusedChange {
+  readonly entry: ChangeEntry
+  readonly code: VoidCode
+}
+
+export class TakeAnswer implements Job<readonly ChangeEntry[]> {
+  readonly weight = 1
+  readonly startsGroup = true
+  readonly #throughSeq: number
+  readonly #refusals: readonly Refusal[]
+  #refused: RefusedChange[] = []
+  readonly #rebuilt = new Map<string, { readonly row: RowRef; readonly agreed: RowState; readonly state: RowState }>()
+  #obsolete: Uint8Array[] = []
+
+  constructor(throughSeq: number, refusals: readonly Refusal[]) {
+    this.#throughSeq = throughSeq
+    this.#refusals = refusals
+  }
+
+  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+    const { own } = ledger.state
+    this.#refused = []
+    for (const { seq, code } of this.#refusals) {
+      const found = await ledger.log.entryOf(own, seq)
+      invariant(found !== undefined && found.entry.op !== 'void', 'the server refuses only what we wrote')
+      this.#refused.push({ entry: found.entry, code })
+    }
+    return this.#refused.map(({ entry }) => entry)
+  }
+
+  async inspect(ledger: Ledger): Promise<void> {
+    const { meta } = ledger.state
+    this.#obsolete = []
+    this.#rebuilt.clear()
+    if (this.#refused.length === 0) {
+      if (this.#throughSeq < meta.ownSeq || meta.agreed === 0) return
+      const page = await ledger.store.range({ ...kindRange('a'), limit: PURGED_MAX })
+      this.#obsolete = page.map(({ key }) => key)
+      return
+    }
+    for (const { entry } of this.#refused) {
+      const name = `${entry.table} ${entry.id}`
+      if (!this.#rebuilt.has(name)) this.#rebuilt.set(name, { row: entry, ...(await this.#rebuild(ledger, entry)) })
+    }
+  }
+
+  /** The agreed state with our changes since, but those that were refused or build on one that was. */
+  async #rebuild(ledger: Ledger, row: RowRef): Promise<{ agreed: RowState; state: RowState }> {
+    const { own, replicas } = ledger.state
+    const current = ledger.row(row.table, row.id).state
+    const agreed = await readAgreed(ledger, row, current)
+    const refused = await this.#refusedSeqs(ledger)
+    const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
+    for await (const { entry, position } of ledger.log.rowHistory(current.position)) {
+      if (entry.op === 'void' || entry.replica !== own) continue
+      if (clockCovers(agreed.state.clock, own, entry.seq)) break
+      ours.unshift({ entry, position })
+    }
+    let base = agreed.state
+    let state = agreed.state
+    for (const { entry, position } of ours) {
+      if (refused.has(entry.seq)) continue
+      if (refused.has(clockGet(entry.context, own))) {
+        refused.add(entry.seq)
+        continue
+      }
+      state = applyChange(state, entry, position, replicas)
+      if (entry.seq <= this.#throughSeq) base = applyChange(base, entry, position, replicas)
+    }
+    return { agreed: base, state: { ...state, position: current.position } }
+  }
+
+  async #refusedSeqs(ledger: Ledger): Promise<Set<number>> {
+    const seqs = new Set(this.#refusals.map(({ seq }) => seq))
+    if (ledger.state.meta.rejected === 0) return seqs
+    const { own } = ledger.state
+    for (const { key } of await ledger.store.range({ ...kindRange('x'), limit: PURGED_MAX })) seqs.add(rejectedSeq(key))
+    invariant(own >= 0, 'the own replica is known')
+    return seqs
+  }
+
+  apply(draft: Draft, ledger: Ledger): readonly ChangeEntry[] {
+    const { meta, own } = draft.state
+    meta.ackedSeq = Math.max(meta.ackedSeq, this.#throughSeq)
+    for (const key of this.#obsolete) draft.delete(key)
+    if (this.#obsolete.length > 0 && this.#obsolete.length < PURGED_MAX) meta.agreed = 0
+    for (const { entry, code } of this.#refused) {
+      draft.put(rejectedKey(entry.seq), packRecord([code, canonicalEntry(entry, draft.state)]))
+      meta.rejected++
+    }
+    for (const { row, agreed, state } of this.#rebuilt.values()) {
+      const entry = ledger.row(row.table, row.id)
+      draft.setRow(entry, state, 'remote')
+      if (clockGet(state.clock, own) > meta.ackedSeq) draft.setAgreed(entry, agreed)
+    }
+    return this.#refused.map(({ entry }) => entry)
+  }
+}
+
+function rejectedSeq(key: Uint8Array): number {
+  let seq = 0
+  for (const byte of key.subarray(1)) seq = seq * 256 + byte
+  return seq
+}

@@ -1,0 +1,446 @@
+/**
+ * Blocks: runs of changes as bytes. What a writer encodes once is stored in its log, pushed, stored in the server's log
+ * and passed on to every reader, byte for byte; only refused changes make the server encode a block anew.
+ *
+ * Layout, all numbers varints unless said otherwise:
+ *   format (1 byte), entries
+ *   authors, replicas, then 16 bytes for each replica: the authors first, then those that only contexts name
+ *   names, then for each its length (1 byte) and ASCII text: tables and fields
+ *   the first entry's timestamp (7 bytes fixed)
+ *   entries: flags (1 byte)
+ *            author, seq            unless the author is the last entry's and the seq its next
+ *            a void: its code (1 byte); nothing else
+ *            timestamp              signed difference to the last entry's
+ *            table                  unless it is the last entry's
+ *            row id                 16 bytes for a UUID, else length and UTF-8
+ *            context: n, then n of replica, seq
+ *            fields (not for a delete): n, then n of name, canonical value
+ *
+ * Knows: bytes, and what a well-formed change looks like. Must never know: what a row makes of it.
+ * Invariant B1: whatever `decodeBlock` lets pass has valid names, ids and canonical values, and stays within the limits.
+ */
+import { badFrame, ByteReader, ByteWriter, isUuidText, readUuid, writeUuid } from './bytes.ts'
+import { clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import type { Dictionary } from './dictionary.ts'
+import { TidemarkError } from './errors.ts'
+import type { Limits } from './limits.ts'
+import { isName, isPoisonedKey, type ReplicaId } from './names.ts'
+import { type HeadOp, OPS, type Version } from './row.ts'
+import { scanValue } from './value.ts'
+
+const FORMAT = 1
+const TIMESTAMP_WIDTH = 7
+const UUID_BYTES = 16
+
+const FLAG_MORE = 0x08
+const FLAG_SAME_TABLE = 0x10
+const FLAG_NEXT_SEQ = 0x20
+const FLAG_UUID = 0x40
+
+/** Why a dot is void, on the wire and on disk. Numbers are protocol: never reuse one. */
+export const VOID_CODES = [
+  'forbidden',
+  'unknown-context',
+  'void-context',
+  'clock-skew',
+  'too-large',
+  'too-many-heads',
+  'bad-value',
+  'bad-name',
+  'quota-exceeded',
+  'invalid-row',
+] as const
+export type VoidCode = (typeof VOID_CODES)[number]
+
+/** One change in a store's own terms: replicas, table and field names are indexes of its dictionaries. */
+export interface ChangeEntry {
+  readonly op: HeadOp
+  replica: number
+  seq: number
+  timestamp: number
+  /** True when the next entry belongs to the same transaction. */
+  readonly more: boolean
+  readonly table: number
+  readonly id: string
+  context: SparseClock
+  /** Sorted by name index. */
+  readonly versions: readonly Version[]
+}
+
+/** A dot that its writer used and admission refused. */
+export interface VoidEntry {
+  readonly op: 'void'
+  replica: number
+  seq: number
+  readonly code: VoidCode
+}
+
+export type Entry = ChangeEntry | VoidEntry
+
+export interface Dictionaries {
+  readonly replicas: Dictionary
+  readonly names: Dictionary
+}
+
+// ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Gathers entries into one block. */
+export class BlockWriter {
+  readonly #body: ByteWriter = new ByteWriter(4096)
+  readonly #dictionaries: Dictionaries
+  readonly #authors: number[] = []
+  readonly #others: number[] = []
+  readonly #names: number[] = []
+  readonly #nameSlots = new Map<number, number>()
+  #baseTimestamp = 0
+  #lastTimestamp = 0
+  #lastAuthor = -1
+  #lastSeq = 0
+  #lastTable = -1
+  count = 0
+
+  constructor(dictionaries: Dictionaries, authors: readonly number[]) {
+    this.#dictionaries = dictionaries
+    this.#authors.push(...authors)
+  }
+
+  /** Bytes so far, without the header. */
+  get bodyBytes(): number {
+    return this.#body.length
+  }
+
+  /** The authors have to be known from the start; answers with the encoded size of the entry. */
+  add(entry: Entry): number {
+    const body = this.#body
+    const start = body.length
+    this.count++
+    const nextSeq = entry.replica === this.#lastAuthor && entry.seq === this.#lastSeq + 1
+    this.#lastAuthor = entry.replica
+    this.#lastSeq = entry.seq
+    if (entry.op === 'void') {
+      body.byte(OPS.indexOf('void') | (nextSeq ? FLAG_NEXT_SEQ : 0))
+      this.#writeDot(entry, nextSeq)
+      body.byte(VOID_CODES.indexOf(entry.code))
+      return body.length - start
+    }
+    const sameTable = entry.table === this.#lastTable
+    this.#lastTable = entry.table
+    const flagsAt = body.length
+    body.byte(
+      OPS.indexOf(entry.op) |
+        (entry.more ? FLAG_MORE : 0) |
+        (sameTable ? FLAG_SAME_TABLE : 0) |
+        (nextSeq ? FLAG_NEXT_SEQ : 0),
+    )
+    this.#writeDot(entry, nextSeq)
+    this.#writeTimestamp(entry.timestamp)
+    if (!sameTable) body.varint(this.#nameSlot(entry.table))
+    if (writeUuid(body, entry.id)) body.bytes[flagsAt] = (body.bytes[flagsAt] as number) | FLAG_UUID
+    else writeSizedText(body, entry.id)
+    this.#writeContext(entry.context)
+    if (entry.op !== 'delete') this.#writeVersions(entry.versions)
+    return body.length - start
+  }
+
+  finish(): Uint8Array {
+    const { replicas, names } = this.#dictionaries
+    const header = new ByteWriter(128)
+    header.byte(FORMAT)
+    header.varint(this.count)
+    header.varint(this.#authors.length)
+    header.varint(this.#authors.length + this.#others.length)
+    for (const replica of this.#authors) writeUuid(header, replicas.textOf(replica))
+    for (const replica of this.#others) writeUuid(header, replicas.textOf(replica))
+    header.varint(this.#names.length)
+    for (const name of this.#names) {
+      const text = names.textOf(name)
+      header.byte(text.length)
+      header.text(text)
+    }
+    header.fixed(this.#baseTimestamp, TIMESTAMP_WIDTH)
+    const block = new Uint8Array(header.length + this.#body.length)
+    block.set(header.bytes.subarray(0, header.length))
+    block.set(this.#body.bytes.subarray(0, this.#body.length), header.length)
+    return block
+  }
+
+  #writeDot(entry: Entry, nextSeq: boolean): void {
+    if (nextSeq) return
+    this.#body.varint(this.#replicaSlot(entry.replica))
+    this.#body.varint(entry.seq)
+  }
+
+  #writeTimestamp(timestamp: number): void {
+    if (this.#baseTimestamp === 0) {
+      this.#baseTimestamp = timestamp
+      this.#lastTimestamp = timestamp
+    }
+    this.#body.zigzag(timestamp - this.#lastTimestamp)
+    this.#lastTimestamp = timestamp
+  }
+
+  #writeContext(context: SparseClock): void {
+    this.#body.varint(context.length / 2)
+    for (let at = 0; at < context.length; at += 2) {
+      this.#body.varint(this.#replicaSlot(context[at] as number))
+      this.#body.varint(context[at + 1] as number)
+    }
+  }
+
+  #writeVersions(versions: readonly Version[]): void {
+    this.#body.varint(versions.length)
+    for (const version of versions) {
+      this.#body.varint(this.#nameSlot(version.name))
+      this.#body.raw(version.bytes, version.start, version.end)
+    }
+  }
+
+  #replicaSlot(replica: number): number {
+    const author = this.#authors.indexOf(replica)
+    if (author >= 0) return author
+    const other = this.#others.indexOf(replica)
+    if (other >= 0) return this.#authors.length + other
+    return this.#authors.length + this.#others.push(replica) - 1
+  }
+
+  #nameSlot(name: number): number {
+    const known = this.#nameSlots.get(name)
+    if (known !== undefined) return known
+    const slot = this.#names.push(name) - 1
+    this.#nameSlots.set(name, slot)
+    return slot
+  }
+}
+
+function writeSizedText(writer: ByteWriter, text: string): void {
+  const encoded = new ByteWriter(text.length * 3)
+  writer.varint(encoded.text(text))
+  writer.raw(encoded.bytes, 0, encoded.length)
+}
+
+// ── Reading ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface BlockHeader {
+  readonly count: number
+  readonly authors: readonly ReplicaId[]
+  readonly replicas: readonly ReplicaId[]
+  readonly names: readonly string[]
+}
+
+/** How a block's replicas and names read in the receiver's dictionaries. Either may throw to refuse the block. */
+export interface BlockResolver {
+  replica(id: ReplicaId, isAuthor: boolean): number
+  name(name: string): number
+}
+
+/** The header alone: who wrote the block, and how many entries it has. */
+export function readBlockHeader(block: Uint8Array): BlockHeader {
+  return readHeader(new ByteReader(block)).header
+}
+
+function readHeader(reader: ByteReader): { header: BlockHeader; baseTimestamp: number } {
+  if (reader.byte() !== FORMAT) throw badFrame('a block has an unknown format')
+  const count = reader.varint()
+  const authorCount = reader.varint()
+  const replicaCount = reader.varint()
+  if (count < 1 || count > reader.end || authorCount < 1 || authorCount > replicaCount) throw badFrame('a block has wrong counts')
+  if (replicaCount * UUID_BYTES > reader.end - reader.at) throw badFrame('a block names more replicas than it holds')
+  const replicas: ReplicaId[] = []
+  for (let left = replicaCount; left > 0; left--) {
+    replicas.push(readUuid(reader.bytes, reader.at) as ReplicaId)
+    reader.skip(UUID_BYTES)
+  }
+  const nameCount = reader.varint()
+  if (nameCount > reader.end - reader.at) throw badFrame('a block has more names than bytes')
+  const names: string[] = []
+  for (let left = nameCount; left > 0; left--) {
+    const name = reader.text(reader.byte())
+    if (!isName(name)) throw badFrame('a table or field name is not allowed')
+    names.push(name)
+  }
+  const baseTimestamp = reader.fixed(TIMESTAMP_WIDTH)
+  return { header: { count, authors: replicas.slice(0, authorCount), replicas, names }, baseTimestamp }
+}
+
+/** All entries of a block, checked (B1). Throws `bad-frame`, or `too-large` for a change above its limit. */
+export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: Limits): Entry[] {
+  const reader = new ByteReader(block)
+  const { header, baseTimestamp } = readHeader(reader)
+  const replicas = header.replicas.map((id, slot) => resolver.replica(id, slot < header.authors.length))
+  const names = header.names.map((name) => resolver.name(name))
+  const decoder = new EntryDecoder(reader, replicas, header.authors.length, names, baseTimestamp, limits)
+  const entries: Entry[] = []
+  for (let left = header.count; left > 0; left--) entries.push(decoder.next())
+  reader.expectEnd()
+  const last = entries[entries.length - 1] as Entry
+  if (last.op !== 'void' && last.more) throw badFrame('a block ends inside a transaction')
+  return entries
+}
+
+class EntryDecoder {
+  readonly #reader: ByteReader
+  readonly #replicas: readonly number[]
+  readonly #authorCount: number
+  readonly #names: readonly number[]
+  readonly #limits: Limits
+  #timestamp: number
+  #author = -1
+  #seq = 0
+  #table = -1
+
+  constructor(
+    reader: ByteReader,
+    replicas: readonly number[],
+    authorCount: number,
+    names: readonly number[],
+    baseTimestamp: number,
+    limits: Limits,
+  ) {
+    this.#reader = reader
+    this.#replicas = replicas
+    this.#authorCount = authorCount
+    this.#names = names
+    this.#timestamp = baseTimestamp
+    this.#limits = limits
+  }
+
+  next(): Entry {
+    const reader = this.#reader
+    const start = reader.at
+    const flags = reader.byte()
+    const op = OPS[flags & 0x07]
+    if (op === undefined || flags >= 0x80) throw badFrame('an entry has unknown flags')
+    this.#readDot((flags & FLAG_NEXT_SEQ) !== 0)
+    if (op === 'void') return this.#readVoid(flags)
+    this.#timestamp += reader.zigzag()
+    if (this.#timestamp < 0 || !Number.isSafeInteger(this.#timestamp)) throw badFrame('a timestamp is out of range')
+    if ((flags & FLAG_SAME_TABLE) === 0) this.#table = this.#nameAt(reader.varint())
+    else if (this.#table < 0) throw badFrame('the first entry has no table')
+    const entry: ChangeEntry = {
+      op,
+      replica: this.#author,
+      seq: this.#seq,
+      timestamp: this.#timestamp,
+      more: (flags & FLAG_MORE) !== 0,
+      table: this.#table,
+      id: this.#readId((flags & FLAG_UUID) !== 0),
+      context: this.#readContext(),
+      versions: op === 'delete' ? [] : this.#readVersions(),
+    }
+    if (reader.at - start > this.#limits.changeBytesMax) {
+      throw new TidemarkError('too-large', `a change has ${reader.at - start} bytes; the limit is ${this.#limits.changeBytesMax}`)
+    }
+    return entry
+  }
+
+  #readDot(nextSeq: boolean): void {
+    if (nextSeq) {
+      if (this.#author < 0) throw badFrame('the first entry has no author')
+      this.#seq++
+      return
+    }
+    const slot = this.#reader.varint()
+    if (slot >= this.#authorCount) throw badFrame('an entry has no author')
+    this.#author = this.#replicas[slot] as number
+    this.#seq = this.#reader.varint()
+    if (this.#seq < 1) throw badFrame('a seq is below 1')
+  }
+
+  #readVoid(flags: number): VoidEntry {
+    const code = VOID_CODES[this.#reader.byte()]
+    if (code === undefined || (flags & ~(0x07 | FLAG_NEXT_SEQ)) !== 0) throw badFrame('a void has no known code')
+    return { op: 'void', replica: this.#author, seq: this.#seq, code }
+  }
+
+  #nameAt(slot: number): number {
+    const name = this.#names[slot]
+    if (name === undefined) throw badFrame('an entry uses a name that the block does not have')
+    return name
+  }
+
+  #readId(isUuid: boolean): string {
+    const reader = this.#reader
+    if (isUuid) {
+      const id = readUuid(reader.bytes, reader.at)
+      reader.skip(UUID_BYTES)
+      return id
+    }
+    const length = reader.varint()
+    if (length < 1 || length > this.#limits.idBytesMax) throw badFrame('a row id has a wrong length')
+    const id = reader.text(length)
+    if (isUuidText(id)) throw badFrame('a row id is not in its shortest form')
+    if (isPoisonedKey(id)) throw badFrame('a row id is reserved')
+    return id
+  }
+
+  #readContext(): SparseClock {
+    const reader = this.#reader
+    let context = EMPTY_CLOCK
+    for (let left = reader.varint(); left > 0; left--) {
+      const replica = this.#replicas[reader.varint()]
+      const seq = reader.varint()
+      if (replica === undefined || seq < 1) throw badFrame('a context has a wrong entry')
+      const wider = clockWith(context, replica, seq)
+      if (wider.length === context.length) throw badFrame('a context names a replica twice')
+      context = wider
+    }
+    return context
+  }
+
+  #readVersions(): Version[] {
+    const reader = this.#reader
+    const count = reader.varint()
+    if (count > this.#limits.fieldsPerRowMax) throw badFrame('a change has too many fields')
+    const versions: Version[] = []
+    let ordered = true
+    let last = -1
+    for (let left = count; left > 0; left--) {
+      const name = this.#nameAt(reader.varint())
+      const start = reader.at
+      scanValue(reader)
+      versions.push({
+        name,
+        replica: this.#author,
+        seq: this.#seq,
+        timestamp: this.#timestamp,
+        bytes: reader.bytes,
+        start,
+        end: reader.at,
+      })
+      if (name <= last) ordered = false
+      last = name
+    }
+    return ordered ? versions : sortDistinct(versions)
+  }
+}
+
+function sortDistinct(versions: Version[]): Version[] {
+  versions.sort((a, b) => a.name - b.name)
+  for (let at = 1; at < versions.length; at++) {
+    if ((versions[at] as Version).name === (versions[at - 1] as Version).name) throw badFrame('a change writes a field twice')
+  }
+  return versions
+}
+
+/**
+ * The content of a change in a form that does not depend on dictionaries or neighbours: equal for equal changes on all
+ * replicas. Fingerprints and agreement are computed over it.
+ */
+export function canonicalEntry(entry: Entry, dictionaries: Dictionaries): Uint8Array {
+  const writer = new BlockWriter(dictionaries, [entry.replica])
+  if (entry.op === 'void') {
+    writer.add(entry)
+    return writer.finish()
+  }
+  const { names } = dictionaries
+  const versions = [...entry.versions].sort((a, b) => (names.textOf(a.name) < names.textOf(b.name) ? -1 : 1))
+  writer.add({ ...entry, more: false, context: sortedContext(entry.context, dictionaries.replicas), versions })
+  return writer.finish()
+}
+
+/** A context in the order of replica ids instead of indexes: only for writing. */
+function sortedContext(context: SparseClock, replicas: Dictionary): SparseClock {
+  const pairs: [number, number][] = []
+  for (let at = 0; at < context.length; at += 2) pairs.push([context[at] as number, context[at + 1] as number])
+  return pairs.sort(([a], [b]) => (replicas.textOf(a) < replicas.textOf(b) ? -1 : 1)).flat()
+}

@@ -1,0 +1,314 @@
+/**
+ * A commit being built: rows, log records, clock entries and counters that will become durable together.
+ *
+ * The pipeline runs jobs against one draft, one after the other, without awaiting in between. A job that fails leaves the
+ * draft as it found it, and the others go on.
+ *
+ * Knows: rows, blocks, positions, undo. Must never know: who asked, policies, the store.
+ *
+ * Invariants:
+ * W1  A seq is given out here, inside the commit that stores its change, from the durable counter.
+ * W2  Every entry takes one position; a block takes as many as it has entries.
+ * W3  The row remembers the position of its last change, and each change the position of the one before it on its row.
+ */
+import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
+import { ByteWriter } from './bytes.ts'
+import { cursorKey, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
+import type { LedgerState, Meta } from './ledger-state.ts'
+import { BATCH_BYTES_TARGET, type Limits } from './limits.ts'
+import { encodeLogRecord } from './log-record.ts'
+import { applyChange, type RowState } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
+import { encodeRow } from './row-codec.ts'
+import { packRecord } from './packing.ts'
+import type { StoreCommit, StoreEntry } from './store.ts'
+
+/** What a job can be rolled back to. */
+export interface DraftMark {
+  readonly meta: Meta
+  readonly touched: number
+  readonly seqs: number
+  readonly puts: number
+  readonly deletes: number
+}
+
+/** A row as a commit changed it. */
+export interface TouchedRow {
+  readonly entry: RowEntry
+  readonly before: RowState
+  readonly after: RowState
+  readonly origin: 'local' | 'remote'
+}
+
+interface Touch {
+  readonly entry: RowEntry
+  readonly previous: RowState
+  readonly origin: 'local' | 'remote'
+}
+
+const ALL_ZERO = new Uint8Array([0])
+
+export class Draft {
+  readonly state: LedgerState
+  readonly #limits: Limits
+  readonly #puts: StoreEntry[] = []
+  readonly #deletes: Uint8Array[] = []
+  readonly #touches: Touch[] = []
+  readonly #dirty: RowEntry[] = []
+  readonly #raisedSeqs: [replica: number, before: number][] = []
+  #open: OpenBlock | undefined
+  #isMetaTouched = false
+
+  constructor(state: LedgerState, limits: Limits) {
+    this.state = state
+    this.#limits = limits
+  }
+
+  /** True when there is nothing to commit. */
+  get isEmpty(): boolean {
+    const isUnchanged = this.#dirty.every((entry) => entry.state === entry.before)
+    return isUnchanged && this.#puts.length === 0 && this.#deletes.length === 0 && !this.#open && !this.#isMetaTouched
+  }
+
+  /** Says that a counter of the meta record changed, and nothing else. */
+  touchMeta(): void {
+    this.#isMetaTouched = true
+  }
+
+  // ── Rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Applies a change at its position of the log, which `append` has to be given in the same order. */
+  apply(entry: RowEntry, change: ChangeEntry, position: number, origin: 'local' | 'remote'): void {
+    this.setRow(entry, applyChange(entry.state, change, position, this.state.replicas), origin)
+  }
+
+  setRow(entry: RowEntry, after: RowState, origin: 'local' | 'remote'): void {
+    const previous = entry.state
+    if (entry.before === undefined) {
+      entry.before = previous
+      this.#dirty.push(entry)
+    }
+    this.#touches.push({ entry, previous, origin })
+    const { meta } = this.state
+    meta.rows += aliveCount(after) - aliveCount(previous)
+    meta.conflicts += conflictCount(after) - conflictCount(previous)
+    entry.state = after
+  }
+
+  /** Puts the agreed state of a row beside it. */
+  setAgreed(entry: RowEntry, agreed: RowState): void {
+    this.put(rowKeyAs('a', entry.key), encodeRow(agreed))
+    this.state.meta.agreed++
+  }
+
+  // ── Clock and log ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  raiseSeq(replica: number, seq: number): void {
+    const before = this.state.seqOf(replica)
+    if (seq <= before) return
+    this.#raisedSeqs.push([replica, before])
+    this.state.seqs[replica] = seq
+  }
+
+  /** Appends a block that is already encoded. `previous` has the position of each entry's predecessor on its row. */
+  appendBlock(block: Uint8Array, entries: readonly Entry[], previous: readonly number[]): void {
+    this.flushOpenBlock()
+    this.#appendRecord(block, entries.length, lastSeqs(entries), previous)
+    this.#count(entries)
+  }
+
+  /** Appends entries that are encoded here, those of many callers into one block. Transactions stay whole. */
+  appendEntries(authors: readonly number[], entries: readonly Entry[], previous: readonly number[]): void {
+    if (this.#open !== undefined && !this.#open.takes(authors, entries.length)) this.flushOpenBlock()
+    this.#open ??= new OpenBlock(this.state, authors)
+    this.#open.add(entries, previous)
+    this.state.meta.nextPosition += entries.length
+    this.#count(entries)
+  }
+
+  /** Positions are given out when entries are appended, so a block that is still open already has its own. */
+  flushOpenBlock(): void {
+    const open = this.#open
+    if (open === undefined) return
+    this.#open = undefined
+    const { meta } = this.state
+    meta.nextPosition -= open.entries
+    this.#appendRecord(open.writer.finish(), open.entries, open.lastSeqs, open.previous)
+  }
+
+  #appendRecord(
+    block: Uint8Array,
+    entries: number,
+    authors: ReadonlyMap<number, number>,
+    previous: readonly number[],
+  ): void {
+    const { meta } = this.state
+    const position = meta.nextPosition
+    const record = encodeLogRecord(block, previous, position)
+    this.put(logKey(position), record)
+    for (const [replica, seq] of authors) {
+      const value = new ByteWriter(8)
+      value.varint(position)
+      this.put(dotKey(replica, seq), value.toBytes())
+    }
+    meta.logBytes += record.length
+    meta.nextPosition += entries
+  }
+
+  #count(entries: readonly Entry[]): void {
+    const { meta } = this.state
+    let voids = 0
+    for (const entry of entries) {
+      if (entry.op === 'void') voids++
+      else if (entry.timestamp > meta.lastTimestamp) meta.lastTimestamp = entry.timestamp
+    }
+    meta.voids += voids
+    meta.changes += entries.length - voids
+  }
+
+  /** Remembers a refused dot, so that what builds on it can be refused with one look-up. */
+  addVoid(entry: VoidEntry): void {
+    this.put(voidKey(entry.replica, entry.seq), new Uint8Array([VOID_CODES.indexOf(entry.code)]))
+    this.state.voidCounts[entry.replica] = (this.state.voidCounts[entry.replica] ?? 0) + 1
+    this.#raisedSeqs.push([entry.replica, this.state.seqOf(entry.replica)])
+  }
+
+  saveCursor(logId: string, epoch: number, position: number): void {
+    this.put(cursorKey(logId), packRecord([epoch, position]))
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    this.#puts.push({ key, value })
+  }
+
+  delete(key: Uint8Array): void {
+    this.#deletes.push(key)
+  }
+
+  // ── Undo and finish ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A place to come back to. Jobs append to the log last, when nothing can fail any more. */
+  mark(): DraftMark {
+    return {
+      meta: { ...this.state.meta },
+      touched: this.#touches.length,
+      seqs: this.#raisedSeqs.length,
+      puts: this.#puts.length,
+      deletes: this.#deletes.length,
+    }
+  }
+
+  rollBack(mark: DraftMark): void {
+    Object.assign(this.state.meta, mark.meta)
+    for (const { entry, previous } of this.#touches.splice(mark.touched).reverse()) entry.state = previous
+    for (const [replica, before] of this.#raisedSeqs.splice(mark.seqs).reverse()) this.state.seqs[replica] = before
+    this.#puts.length = mark.puts
+    this.#deletes.length = mark.deletes
+  }
+
+  /** The commit. Encodes every touched row once, however often it was touched. */
+  toCommit(): StoreCommit {
+    this.flushOpenBlock()
+    const { state } = this
+    for (const entry of this.#dirty) {
+      if (entry.state === entry.before) continue
+      if (entry.state.heads.length === 0) this.delete(entry.key)
+      else this.put(entry.key, encodeRow(entry.state))
+      this.#indexConflict(entry)
+    }
+    for (const replica of new Set(this.#raisedSeqs.map(([index]) => index))) this.#putEntry(state.replicaEntry(replica))
+    for (let index = state.savedReplicas; index < state.replicas.size; index++) this.#putEntry(state.replicaEntry(index))
+    for (let index = state.savedNames; index < state.names.size; index++) this.#putEntry(state.nameEntry(index))
+    this.#putEntry(state.metaEntry())
+    return { expectedHead: state.head, puts: this.#puts, deletes: this.#deletes }
+  }
+
+  #putEntry(entry: StoreEntry): void {
+    this.#puts.push(entry)
+  }
+
+  #indexConflict(entry: RowEntry): void {
+    const isConflicted = entry.state.heads.length > 1
+    if (isConflicted === entry.isIndexed) return
+    entry.isIndexed = isConflicted
+    const key = rowKeyAs('o', entry.key)
+    if (isConflicted) this.put(key, ALL_ZERO)
+    else this.delete(key)
+  }
+
+  /** After the commit is durable: what it did to each row, once per row. */
+  settle(): TouchedRow[] {
+    const { state } = this
+    state.savedReplicas = state.replicas.size
+    state.savedNames = state.names.size
+    const origins = new Map<RowEntry, 'local' | 'remote'>()
+    for (const { entry, origin } of this.#touches) origins.set(entry, origin)
+    const rows: TouchedRow[] = []
+    for (const entry of this.#dirty) {
+      const before = entry.before as RowState
+      entry.before = undefined
+      if (entry.state !== before) {
+        rows.push({ entry, before, after: entry.state, origin: origins.get(entry) ?? 'local' })
+      }
+    }
+    return rows
+  }
+
+  get limits(): Limits {
+    return this.#limits
+  }
+}
+
+/** A block that still takes entries. */
+class OpenBlock {
+  readonly writer: BlockWriter
+  readonly authors: readonly number[]
+  readonly previous: number[] = []
+  readonly lastSeqs = new Map<number, number>()
+  entries = 0
+
+  constructor(state: LedgerState, authors: readonly number[]) {
+    this.writer = new BlockWriter(state, authors)
+    this.authors = authors
+  }
+
+  takes(authors: readonly number[], entries: number): boolean {
+    return (
+      authors.length === this.authors.length &&
+      authors.every((author, index) => author === this.authors[index]) &&
+      this.entries + entries <= 1000 &&
+      this.writer.bodyBytes < BATCH_BYTES_TARGET
+    )
+  }
+
+  add(entries: readonly Entry[], previous: readonly number[]): void {
+    for (const entry of entries) {
+      this.writer.add(entry)
+      this.lastSeqs.set(entry.replica, entry.seq)
+    }
+    for (const position of previous) this.previous.push(position)
+    this.entries += entries.length
+  }
+}
+
+function lastSeqs(entries: readonly Entry[]): Map<number, number> {
+  const seqs = new Map<number, number>()
+  let replica = -1
+  let seq = 0
+  for (const entry of entries) {
+    if (entry.replica !== replica && replica >= 0) seqs.set(replica, seq)
+    replica = entry.replica
+    seq = entry.seq
+  }
+  return seqs.set(replica, seq)
+}
+
+/** 1 for a row that exists under last write wins: the statistics of a store that knows no policies. */
+function aliveCount(row: RowState): number {
+  const last = row.heads[row.heads.length - 1]
+  return last === undefined || last.op === 'delete' ? 0 : 1
+}
+
+function conflictCount(row: RowState): number {
+  return row.heads.length > 1 ? 1 : 0
+}

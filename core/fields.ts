@@ -1,0 +1,112 @@
+/**
+ * The fields of an object the app hands in, encoded for a write.
+ *
+ * Objects of one table mostly have the same keys in the same order; a `Shape` remembers what follows from that, so that
+ * names are checked and sorted once and not for each row.
+ * Invariant N1: fields are encoded in the order of their names, whatever the order of the object's keys.
+ */
+import { ByteWriter } from './bytes.ts'
+import type { Dictionary } from './dictionary.ts'
+import { TidemarkError } from './errors.ts'
+import type { LedgerState } from './ledger-state.ts'
+import { DEFAULT_LIMITS } from './limits.ts'
+import { parseName, quote } from './names.ts'
+import type { Version } from './row.ts'
+import { writeValue } from './value.ts'
+
+/** The keys of an object, in the object's order. */
+export class Shape {
+  readonly keys: readonly string[]
+  /** The field names, sorted: without `id`. */
+  readonly names: readonly string[]
+  #dictionary: Dictionary | undefined
+  #slots: readonly NameSlot[] = []
+
+  constructor(keys: readonly string[]) {
+    this.keys = keys
+    this.names = keys.filter((key) => key !== 'id').map((key) => parseName(key, 'field')).sort()
+    if (this.names.length > DEFAULT_LIMITS.fieldsPerRowMax) {
+      throw new TidemarkError('too-large', `a row has ${this.names.length} fields; the limit is ${DEFAULT_LIMITS.fieldsPerRowMax}`, {
+        remedy: 'Put what belongs together into one field as an object',
+      })
+    }
+  }
+
+  matches(keys: readonly string[]): boolean {
+    if (keys.length !== this.keys.length) return false
+    for (let at = 0; at < keys.length; at++) if (keys[at] !== this.keys[at]) return false
+    return true
+  }
+
+  /** The names' indexes in a ledger, ascending, each with the place of its value. */
+  slotsIn(state: LedgerState): readonly NameSlot[] {
+    if (this.#dictionary !== state.names) {
+      this.#slots = this.names
+        .map((name, place) => ({ name: state.internName(name), place }))
+        .sort((a, b) => a.name - b.name)
+      this.#dictionary = state.names
+    }
+    return this.#slots
+  }
+}
+
+interface NameSlot {
+  readonly name: number
+  readonly place: number
+}
+
+/** Encoded values of one object: value `i` is at [offsets[i], offsets[i + 1]). */
+export interface EncodedFields {
+  readonly shape: Shape
+  readonly bytes: Uint8Array
+  readonly offsets: readonly number[]
+}
+
+/** Finds the shape of an object, mostly the one of the object before it. */
+export class ShapeCache {
+  #last: Shape | undefined
+  #other: Shape | undefined
+
+  shapeOf(object: object): Shape {
+    const keys = Object.keys(object)
+    if (this.#last?.matches(keys) === true) return this.#last
+    const other = this.#other?.matches(keys) === true ? this.#other : new Shape(keys)
+    this.#other = this.#last
+    this.#last = other
+    return other
+  }
+}
+
+/** Encodes the fields of an object. Throws `bad-value` or `bad-name` with the place of what cannot be stored. */
+export function encodeFields(writer: ByteWriter, shape: Shape, object: Readonly<Record<string, unknown>>): EncodedFields {
+  const offsets: number[] = [writer.length]
+  for (const name of shape.names) {
+    try {
+      writeValue(writer, object[name])
+    } catch (error) {
+      throw atField(name, error)
+    }
+    offsets.push(writer.length)
+  }
+  return { shape, bytes: writer.bytes, offsets }
+}
+
+function atField(name: string, error: unknown): unknown {
+  if (!(error instanceof TidemarkError)) return error
+  const path = typeof error.details['path'] === 'string' ? error.details['path'] : ''
+  return new TidemarkError(error.code, `field ${quote(name + path)}: ${error.message}`, { details: { field: name, path } })
+}
+
+/** The versions that a write makes of its fields; the stamps are given by the write. Sorted by name index. */
+export function toVersions(fields: EncodedFields, state: LedgerState): Version[] {
+  const { bytes, offsets } = fields
+  const versions: Version[] = []
+  for (const { name, place } of fields.shape.slotsIn(state)) {
+    const start = offsets[place] as number
+    const end = offsets[place + 1] as number
+    versions.push({ name, replica: 0, seq: 0, timestamp: 0, bytes, start, end })
+  }
+  return versions
+}
+
+export const NO_FIELDS: EncodedFields = { shape: new Shape([]), bytes: new Uint8Array(0), offsets: [0] }

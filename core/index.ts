@@ -1,0 +1,38 @@
+/**
+ * The door of core: everything an app or another room may use.
+ */
+
+export type { Change } from './change.ts'
+export { type ClockOrder, type Dot, VectorClock } from './clock.ts'
+export { CONFLICT_TYPES, type ChangeOp, type Conflict, type ConflictSide, type ConflictType } from './conflict.ts'
+export type { ReplicaConflicts } from './conflicts.ts'
+export type { Digest } from './digest.ts'
+export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+export { Ledger } from './ledger.ts'
+export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
+export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
+export {
+  causal,
+  deleteWins,
+  firstWriteWins,
+  type Granularity,
+  lastWriteWins,
+  type Policy,
+  updateWins,
+} from './policy.ts'
+export {
+  openReplica,
+  type RejectedChange,
+  type Replica,
+  type ReplicaOptions,
+  type RowEvent,
+  type ScanOptions,
+  type Table,
+  type Written,
+} from './replica.ts'
+export type { LogQuery, LogStats, ReplicaLog } from './replica-log.ts'
+export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
+export { type RowPatch, type RowShape, type TableDefinition, type TableOptions, table } from './table.ts'
+export { nextTimestamp, timestampToMs } from './timestamp.ts'
+export type { Transaction, TransactionTable } from './transaction.ts'
+export type { Value } from './value.ts'

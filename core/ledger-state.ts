@@ -1,0 +1,234 @@
+/**
+ * What a ledger keeps in memory: log identity and counters, the dictionaries, the replica's clock, the row cache.
+ *
+ * Knows: how these are read from a store and written back. Must never know: why they change.
+ * Invariant G1: everything here but the cache is a function of the store's content; `load` is always a way back.
+ */
+import { VectorClock } from './clock.ts'
+import { Dictionary } from './dictionary.ts'
+import { TidemarkError } from './errors.ts'
+import { keyIndex, type KeyRange, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
+import type { Limits } from './limits.ts'
+import { createReplicaId, quote, type ReplicaId, type TenantName } from './names.ts'
+import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import { RowCache } from './row-cache.ts'
+import type { Store, StoreEntry } from './store.ts'
+
+/** Rows the cache may hold, over both generations: about 100 MB of typical rows at most, usually far less. */
+const CACHED_ROWS_MAX = 65_536
+const FORMAT = 1
+const PAGE_ENTRIES = 1_000
+
+/** The one record that changes with every commit. Plain numbers and texts, so that a copy is an undo. */
+export interface Meta {
+  tenant: TenantName
+  /** The name of this log: a cursor carries it. */
+  logId: string
+  /** Grows when a backup is restored. */
+  epoch: number
+  /** Our own replica id. */
+  replicaId: ReplicaId
+  ownSeq: number
+  /** Our own changes up to here were answered by the server: accepted, or refused and rolled back. */
+  ackedSeq: number
+  /** The highest timestamp given out or seen. */
+  lastTimestamp: number
+  /** The position of the next entry; the first is 1. */
+  nextPosition: number
+  /** The first position the log still holds. */
+  floor: number
+  changes: number
+  voids: number
+  rows: number
+  conflicts: number
+  logBytes: number
+  /** At least as many as there are agreed states; 0 only when there are none. */
+  agreed: number
+  /** Changes of our own that were refused and not yet dismissed. */
+  rejected: number
+  /** 1 when a replica admits for itself (no server), 0 when a server admits, 2 for the server itself. */
+  authority: number
+}
+
+export class LedgerState {
+  readonly #limits: Limits
+  readonly cache: RowCache = new RowCache(CACHED_ROWS_MAX)
+  replicas: Dictionary = new Dictionary()
+  names: Dictionary = new Dictionary()
+  /** The replica's clock: the highest seq held, by replica index. */
+  seqs: number[] = []
+  /** How many voids each replica has, by index: without any, no look-up is needed. */
+  voidCounts: number[] = []
+  meta: Meta
+  head = 0
+  /** How much of the dictionaries is in the store. */
+  savedReplicas = 0
+  savedNames = 0
+
+  constructor(meta: Meta, limits: Limits) {
+    this.meta = meta
+    this.#limits = limits
+  }
+
+  get own(): number {
+    return this.replicas.intern(this.meta.replicaId)
+  }
+
+  seqOf(replica: number): number {
+    return this.seqs[replica] ?? 0
+  }
+
+  clock(): VectorClock {
+    return new VectorClock(this.seqs.map((seq, index) => [this.replicas.textOf(index), seq ?? 0] as const))
+  }
+
+  /** The index of a table or field name; refuses to learn more names than a tenant may have. */
+  internName(name: string): number {
+    const known = this.names.find(name)
+    if (known >= 0) return known
+    if (this.names.size >= this.#limits.namesPerTenantMax) {
+      throw new TidemarkError('too-large', `this tenant already has ${this.names.size} table and field names`, {
+        remedy: 'Use fewer distinct names; data with free keys belongs inside a value',
+      })
+    }
+    return this.names.intern(name)
+  }
+
+  internReplica(id: ReplicaId): number {
+    const index = this.replicas.intern(id)
+    if (this.seqs[index] === undefined) {
+      this.seqs[index] = 0
+      this.voidCounts[index] = 0
+    }
+    return index
+  }
+
+  metaEntry(): StoreEntry {
+    const { meta } = this
+    return {
+      key: META_KEY,
+      value: packRecord([
+        FORMAT,
+        meta.tenant,
+        meta.logId,
+        meta.epoch,
+        meta.replicaId,
+        meta.ownSeq,
+        meta.ackedSeq,
+        meta.lastTimestamp,
+        meta.nextPosition,
+        meta.floor,
+        meta.changes,
+        meta.voids,
+        meta.rows,
+        meta.conflicts,
+        meta.logBytes,
+        meta.agreed,
+        meta.rejected,
+        meta.authority,
+      ]),
+    }
+  }
+
+  /** The clock entry of one replica. */
+  replicaEntry(index: number): StoreEntry {
+    const record = [this.replicas.textOf(index), this.seqOf(index), this.voidCounts[index] ?? 0]
+    return { key: replicaKey(index), value: packRecord(record) }
+  }
+
+  nameEntry(index: number): StoreEntry {
+    return { key: nameKey(index), value: packRecord(this.names.textOf(index)) }
+  }
+
+  /** Reads everything anew. Answers false for a store that was never written. */
+  async load(store: Store): Promise<boolean> {
+    this.cache.clear()
+    this.head = await store.head()
+    const [bytes] = await store.getMany([META_KEY])
+    if (bytes === undefined) return false
+    this.meta = decodeMeta(bytes)
+    this.replicas = new Dictionary()
+    this.names = new Dictionary()
+    this.seqs = []
+    this.voidCounts = []
+    for await (const { key, value } of scanRange(store, kindRange('i'))) {
+      const [id, seq, voids] = asArray(unpackRecord(value))
+      const index = this.replicas.intern(asText(id))
+      if (index !== keyIndex(key)) throw new TidemarkError('store-failed', 'the store lost a replica record')
+      this.seqs[index] = asCount(seq)
+      this.voidCounts[index] = asCount(voids)
+    }
+    for await (const { value } of scanRange(store, kindRange('n'))) this.names.intern(asText(unpackRecord(value)))
+    this.savedReplicas = this.replicas.size
+    this.savedNames = this.names.size
+    return true
+  }
+}
+
+/** Every entry of a range, in pages. */
+export async function* scanRange(store: Store, range: KeyRange): AsyncGenerator<StoreEntry> {
+  let from = range.from
+  for (;;) {
+    const page = await store.range({ from, to: range.to, limit: PAGE_ENTRIES, bytesMax: 1 << 20 })
+    yield* page
+    const last = page[page.length - 1]
+    if (last === undefined) return
+    from = keyAfterLast(last.key)
+  }
+}
+
+function keyAfterLast(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1)
+  next.set(key)
+  return next
+}
+
+export function createMeta(tenant: TenantName, authority: number): Meta {
+  return {
+    tenant,
+    logId: createReplicaId(),
+    epoch: 1,
+    replicaId: createReplicaId(),
+    ownSeq: 0,
+    ackedSeq: 0,
+    lastTimestamp: 0,
+    nextPosition: 1,
+    floor: 1,
+    changes: 0,
+    voids: 0,
+    rows: 0,
+    conflicts: 0,
+    logBytes: 0,
+    agreed: 0,
+    rejected: 0,
+    authority,
+  }
+}
+
+function decodeMeta(bytes: Uint8Array): Meta {
+  const record = asArray(unpackRecord(bytes))
+  if (record[0] !== FORMAT) {
+    throw new TidemarkError('store-foreign', `the store has format ${quote(record[0])}; this version reads ${FORMAT}`, {
+      remedy: 'Open it with the version of Tidemark that wrote it',
+    })
+  }
+  return {
+    tenant: asText(record[1]) as TenantName,
+    logId: asText(record[2]),
+    epoch: asCount(record[3]),
+    replicaId: asText(record[4]) as ReplicaId,
+    ownSeq: asCount(record[5]),
+    ackedSeq: asCount(record[6]),
+    lastTimestamp: asCount(record[7]),
+    nextPosition: asCount(record[8]),
+    floor: asCount(record[9]),
+    changes: asCount(record[10]),
+    voids: asCount(record[11]),
+    rows: asCount(record[12]),
+    conflicts: asCount(record[13]),
+    logBytes: asCount(record[14]),
+    agreed: asCount(record[15]),
+    rejected: asCount(record[16]),
+    authority: asCount(record[17]),
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * The ledger: the durable state of one tenant on one replica, and the one pipeline that commits to it.
+ *
+ * Everything that changes a replica (a local write, changes from a peer, an answer of the server, a piece of a snapshot)
+ * is a job. Jobs that wait together share one commit and one flush: group commit (DeWitt et al. 1984).
+ *
+ * Knows: jobs, commits, who has to be told. Must never know: what a job means.
+ *
+ * Invariants:
+ * P1  One order: persist → apply → acknowledge → broadcast. A job's promise resolves after the flush.
+ * P2  A job that fails changes nothing and disturbs no other job of its commit.
+ * P3  When another writer moved the head, everything in memory is read anew and the jobs run again.
+ * P4  No decision is made after an await on state read before it, except under P3.
+ */
+import { Draft, type TouchedRow } from './draft.ts'
+import { InvariantError, invariant, TidemarkError } from './errors.ts'
+import { createMeta, LedgerState } from './ledger-state.ts'
+import type { Limits } from './limits.ts'
+import { LogReader } from './log-reader.ts'
+import { quote, type TenantName } from './names.ts'
+import { absentRow, createRowEntry, type RowEntry } from './row-cache.ts'
+import { decodeRow } from './row-codec.ts'
+import type { Store } from './store.ts'
+
+/** A group of jobs closes at this many changes: bounds the memory of a commit and the wait of those behind it. */
+const GROUP_CHANGES_MAX = 8_192
+/** How often jobs run again because another process wrote to the same store first. */
+const ATTEMPTS_MAX = 64
+
+export interface RowRef {
+  readonly table: number
+  readonly id: string
+}
+
+export interface Job<Result> {
+  /** How many changes it carries, roughly: groups are closed by their sum. */
+  readonly weight: number
+  /** The rows `apply` will ask for. May read the store; must not keep what it reads for later decisions (P4). */
+  prepare(ledger: Ledger): readonly RowRef[] | Promise<readonly RowRef[]>
+  /** Reads what depends on the rows, once they are loaded. A job with this needs `startsGroup`. */
+  inspect?(ledger: Ledger): Promise<void>
+  /** True when no other job may change rows between this one's reading and its `apply`. */
+  readonly startsGroup?: boolean
+  /** Changes the draft, whole or (by throwing) not at all. */
+  apply(draft: Draft, ledger: Ledger): Result
+}
+
+/** What is told after each commit. */
+export interface CommitNotice {
+  readonly rows: readonly TouchedRow[]
+}
+
+interface Waiting {
+  readonly job: Job<unknown>
+  readonly resolve: (result: unknown) => void
+  readonly reject: (error: unknown) => void
+  attempts: number
+}
+
+export interface LedgerOptions {
+  readonly tenant: TenantName
+  readonly store: Store
+  readonly limits: Limits
+  /** 0: a server admits our changes; 1: nobody does, we admit for ourselves; 2: we are the server. */
+  readonly authority: number
+}
+
+export class Ledger {
+  readonly store: Store
+  readonly limits: Limits
+  readonly state: LedgerState
+  readonly log: LogReader
+  readonly #listeners = new Set<(notice: CommitNotice) => void>()
+  #queue: Waiting[] = []
+  #running: Promise<void> | undefined
+  #durablePosition = 1
+  #isClosed = false
+
+  private constructor(options: LedgerOptions, state: LedgerState) {
+    this.store = options.store
+    this.limits = options.limits
+    this.state = state
+    this.log = new LogReader(options.store, state, options.limits)
+    this.#durablePosition = state.meta.nextPosition
+  }
+
+  /** Opens what the store holds, or begins a new ledger in an empty store. Throws `store-foreign` for another tenant's. */
+  static async open(options: LedgerOptions): Promise<Ledger> {
+    const state = new LedgerState(createMeta(options.tenant, options.authority), options.limits)
+    if (!(await state.load(options.store))) {
+      const isEmpty = state.head === 0
+      if (!isEmpty) {
+        throw new TidemarkError('store-foreign', 'the store has content but no Tidemark record', {
+          remedy: 'Open an empty place, or restore the store from a backup',
+        })
+      }
+      state.internReplica(state.meta.replicaId)
+    }
+    const { tenant } = state.meta
+    if (tenant !== options.tenant) {
+      throw new TidemarkError('store-foreign', `the store belongs to tenant ${quote(tenant)}`, {
+        remedy: 'Use one store per tenant and replica',
+      })
+    }
+    const ledger = new Ledger(options, state)
+    if (state.head === 0) await ledger.submit(FOUND)
+    return ledger
+  }
+
+  /** The position after the last entry that is flushed: readers and sessions go no further. */
+  get durablePosition(): number {
+    return this.#durablePosition
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
+  /** Runs a job in the next commit. Resolves after the flush, with what `apply` answered. */
+  submit<Result>(job: Job<Result>): Promise<Result> {
+    if (this.#isClosed) return Promise.reject(new TidemarkError('closed', 'the replica is closed'))
+    return new Promise<Result>((resolve, reject) => {
+      this.#queue.push({ job, resolve: resolve as (result: unknown) => void, reject, attempts: 0 })
+      this.#running ??= this.#run()
+    })
+  }
+
+  /** Calls back after each commit, in their order. Answers with the way to stop. */
+  onCommit(listener: (notice: CommitNotice) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  /** A row that a job has announced in `prepare`. */
+  row(table: number, id: string): RowEntry {
+    const entry = this.state.cache.get(table, id)
+    invariant(entry !== undefined, 'a job touches only rows it has announced')
+    return entry
+  }
+
+  /** Waits for the jobs under way. The store stays open: it belongs to whoever opened it. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await this.#running
+    this.#listeners.clear()
+  }
+
+  // ── The pipeline ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Runs until nothing waits. Starting a microtask later lets the calls of one tick share the first commit. */
+  async #run(): Promise<void> {
+    await Promise.resolve()
+    while (this.#queue.length > 0) {
+      this.state.cache.trim()
+      const group = this.#takeGroup()
+      try {
+        await this.#commit(group)
+      } catch (error) {
+        await this.#recover(group, error)
+      }
+    }
+    this.#running = undefined
+  }
+
+  #takeGroup(): Waiting[] {
+    let weight = 0
+    let count = 0
+    for (const { job } of this.#queue) {
+      if (count > 0 && (weight >= GROUP_CHANGES_MAX || job.startsGroup === true)) break
+      weight += job.weight
+      count++
+    }
+    return this.#queue.splice(0, count)
+  }
+
+  async #commit(group: readonly Waiting[]): Promise<void> {
+    const ready = await this.#prepare(group)
+    const draft = new Draft(this.state, this.limits)
+    const done: { readonly waiting: Waiting; readonly result: unknown }[] = []
+    for (const waiting of ready) {
+      const mark = draft.mark()
+      try {
+        done.push({ waiting, result: waiting.job.apply(draft, this) })
+      } catch (error) {
+        draft.rollBack(mark)
+        waiting.reject(error)
+      }
+    }
+    if (!draft.isEmpty) {
+      const outcome = await this.store.commit(draft.toCommit())
+      if (outcome.type === 'head-moved') throw new HeadMoved(done.map(({ waiting }) => waiting))
+      this.state.head = outcome.head
+    }
+    const rows = draft.settle()
+    this.#durablePosition = this.state.meta.nextPosition
+    for (const { waiting, result } of done) waiting.resolve(result)
+    this.#notify({ rows })
+  }
+
+  /** Lets the jobs say what they need, and loads the rows that are not in memory with one read. */
+  async #prepare(group: readonly Waiting[]): Promise<Waiting[]> {
+    const ready: Waiting[] = []
+    const missing = new Map<string, RowEntry>()
+    for (const waiting of group) {
+      try {
+        const announced = waiting.job.prepare(this)
+        const refs = announced instanceof Promise ? await announced : announced
+        for (const ref of refs) this.#announce(ref, missing)
+        ready.push(waiting)
+      } catch (error) {
+        waiting.reject(error)
+      }
+    }
+    if (missing.size > 0) await this.#loadRows([...missing.values()])
+    const [first] = ready
+    if (first?.job.inspect !== undefined) await first.job.inspect(this)
+    return ready
+  }
+
+  #announce(ref: RowRef, missing: Map<string, RowEntry>): void {
+    if (this.state.cache.get(ref.table, ref.id) !== undefined) return
+    const name = `${ref.table} ${ref.id}`
+    if (!missing.has(name)) missing.set(name, absentRow(ref.table, ref.id))
+  }
+
+  async #loadRows(entries: readonly RowEntry[]): Promise<void> {
+    const values = await this.store.getMany(entries.map((entry) => entry.key))
+    for (const [index, entry] of entries.entries()) {
+      const bytes = values[index]
+      this.state.cache.add(bytes === undefined ? entry : createRowEntry(entry.table, entry.id, decodeRow(bytes)))
+    }
+  }
+
+  /** After a failed commit nothing in memory can be trusted: back to what the store holds. */
+  async #recover(group: readonly Waiting[], error: unknown): Promise<void> {
+    const again = error instanceof HeadMoved ? error.jobs : []
+    try {
+      await this.state.load(this.store)
+      this.#durablePosition = this.state.meta.nextPosition
+    } catch (failure) {
+      for (const waiting of group) waiting.reject(failure)
+      return
+    }
+    const spent: Waiting[] = []
+    const retried: Waiting[] = []
+    for (const waiting of again) (++waiting.attempts < ATTEMPTS_MAX ? retried : spent).push(waiting)
+    this.#queue.unshift(...retried)
+    const busy = new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true })
+    for (const waiting of spent) waiting.reject(busy)
+    if (!(error instanceof HeadMoved)) for (const waiting of group) waiting.reject(error)
+    this.#notify({ rows: [] })
+  }
+
+  #notify(notice: CommitNotice): void {
+    for (const listener of this.#listeners) listener(notice)
+  }
+}
+
+class HeadMoved extends InvariantError {
+  readonly jobs: readonly Waiting[]
+  constructor(jobs: readonly Waiting[]) {
+    super('head moved')
+    this.jobs = jobs
+  }
+}
+
+/** The first commit of a new ledger: its identity becomes durable before anything uses it. */
+const FOUND: Job<void> = {
+  weight: 0,
+  prepare: () => [],
+  apply: (draft) => draft.touchMeta(),
+}

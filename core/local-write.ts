@@ -1,0 +1,183 @@
+/**
+ * The local write: operations of one transaction become changes of our own stream.
+ *
+ * Knows: what may be written over what, and the stamps. Must never know: types, validators, where the operations come from.
+ *
+ * Invariants:
+ * O1  The context of a change is the row's clock as the writer saw it: the change covers all heads of its row.
+ * O2  A transaction is written whole or not at all, and takes consecutive seqs.
+ * O3  Local writes do not depend on a server: nothing here waits for one.
+ */
+import { keepAgreed } from './agreed.ts'
+import type { ChangeEntry } from './block.ts'
+import type { Draft } from './draft.ts'
+import { TidemarkError } from './errors.ts'
+import { type EncodedFields, toVersions } from './fields.ts'
+import type { Job, Ledger, RowRef } from './ledger.ts'
+import { quote } from './names.ts'
+import type { SettledRow } from './policy.ts'
+import type { HeadOp, RowState, Version } from './row.ts'
+import { nextTimestamp } from './timestamp.ts'
+
+/** `upsert` becomes an insert or an update; `update` a replace where the table has row granularity. */
+export type WriteKind = 'insert' | 'update' | 'upsert' | 'delete'
+
+export interface WriteOp {
+  readonly kind: WriteKind
+  readonly table: string
+  readonly id: string
+  readonly fields: EncodedFields
+}
+
+/** What the definition of a table says about writing to it. */
+export interface WriteRules {
+  /** True: an update carries the whole row. */
+  readonly isWholeRow: boolean
+  /** What the row amounts to for the writer. */
+  readonly settle: (row: RowState) => SettledRow
+  /** Checks a row as it would be; throws `invalid-row`. */
+  readonly validate: ((id: string, versions: readonly Version[]) => void) | undefined
+}
+
+/** A change that was written, with the row's state after it. */
+export interface WrittenChange {
+  readonly change: ChangeEntry
+  readonly position: number
+  readonly after: RowState
+}
+
+/** A row that a transaction has read: its last position then. When it moved since, the transaction runs again. */
+export interface ReadRow {
+  readonly table: string
+  readonly id: string
+  readonly position: number
+}
+
+export interface LocalWriteOptions {
+  readonly ops: readonly WriteOp[]
+  readonly reads: readonly ReadRow[]
+  readonly now: () => number
+  readonly rulesOf: (table: string) => WriteRules
+}
+
+/** Bytes of a change beside its id and values, without its context: flags, stamps, counts, names by number. */
+const CHANGE_OVERHEAD_BYTES = 48
+const CONTEXT_ENTRY_BYTES = 24
+
+export class LocalWrite implements Job<readonly WrittenChange[]> {
+  readonly weight: number
+  readonly #options: LocalWriteOptions
+  #refs: readonly RowRef[] = []
+  #reads: readonly RowRef[] = []
+
+  constructor(options: LocalWriteOptions) {
+    this.#options = options
+    this.weight = options.ops.length
+  }
+
+  prepare(ledger: Ledger): readonly RowRef[] {
+    const { ops, reads } = this.#options
+    const { state } = ledger
+    this.#refs = ops.map(({ table, id }) => ({ table: state.internName(table), id }))
+    this.#reads = reads.map(({ table, id }) => ({ table: state.internName(table), id }))
+    return reads.length === 0 ? this.#refs : [...this.#refs, ...this.#reads]
+  }
+
+  apply(draft: Draft, ledger: Ledger): readonly WrittenChange[] {
+    const { ops, reads } = this.#options
+    for (const [index, read] of reads.entries()) expectUnmoved(ledger, this.#reads[index] as RowRef, read)
+    const written: WrittenChange[] = []
+    const previous: number[] = []
+    let bytes = 0
+    let position = draft.state.meta.nextPosition
+    for (let index = 0; index < ops.length; index++) {
+      const op = ops[index] as WriteOp
+      const { table, id } = this.#refs[index] as RowRef
+      const entry = ledger.row(table, id)
+      const change = this.#toChange(draft, op, table, entry.state, index < ops.length - 1)
+      bytes += expectFits(op, change, ledger)
+      previous.push(entry.state.position)
+      if (draft.state.meta.authority === 0) keepAgreed(draft, entry)
+      draft.apply(entry, change, position, 'local')
+      written.push({ change, position: position++, after: entry.state })
+    }
+    expectTransactionFits(bytes, ledger)
+    const { own, meta } = draft.state
+    draft.raiseSeq(own, meta.ownSeq)
+    if (meta.authority !== 0) meta.ackedSeq = meta.ownSeq
+    if (written.length > 0) draft.appendEntries([own], written.map(({ change }) => change), previous)
+    return written
+  }
+
+  #toChange(draft: Draft, op: WriteOp, table: number, row: RowState, more: boolean): ChangeEntry {
+    const { meta, own } = draft.state
+    const rules = this.#options.rulesOf(op.table)
+    const settled = rules.settle(row)
+    const kind = kindOver(op, settled, rules)
+    let versions = kind === 'delete' ? [] : toVersions(op.fields, draft.state)
+    if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
+      const whole = overlay(settled.versions, versions)
+      rules.validate?.(op.id, whole)
+      if (kind === 'replace') versions = whole
+    }
+    const timestamp = nextTimestamp(meta.lastTimestamp, this.#options.now())
+    meta.lastTimestamp = timestamp
+    const seq = ++meta.ownSeq
+    for (const version of versions) {
+      version.replica = own
+      version.seq = seq
+      version.timestamp = timestamp
+    }
+    return { op: kind, replica: own, seq, timestamp, more, table, id: op.id, context: row.clock, versions }
+  }
+}
+
+function kindOver(op: WriteOp, settled: SettledRow, rules: WriteRules): HeadOp {
+  if (op.kind === 'insert' && settled.isAlive) {
+    throw new TidemarkError('row-exists', `${op.table} already has a row ${quote(op.id)}`, {
+      remedy: 'Use update, or upsert to write it either way',
+    })
+  }
+  if ((op.kind === 'update' || op.kind === 'delete') && !settled.isAlive) {
+    throw new TidemarkError('row-missing', `${op.table} has no row ${quote(op.id)}`, {
+      remedy: 'It may have been deleted by another replica; insert it to bring it back',
+    })
+  }
+  if (op.kind === 'delete') return 'delete'
+  if (!settled.isAlive) return 'insert'
+  return rules.isWholeRow ? 'replace' : 'update'
+}
+
+/** The whole row that a patch makes of what is there: copies, because stamps are written into them. */
+function overlay(base: readonly Version[], patch: readonly Version[]): Version[] {
+  const kept = base.filter((old) => !patch.some((version) => version.name === old.name))
+  return [...kept.map((version) => ({ ...version })), ...patch].sort((a, b) => a.name - b.name)
+}
+
+function expectUnmoved(ledger: Ledger, row: RowRef, read: ReadRow): void {
+  if (ledger.row(row.table, row.id).state.position === read.position) return
+  throw new TidemarkError('transaction-conflict', `row ${quote(read.id)} changed while the transaction ran`, {
+    retryable: true,
+  })
+}
+
+function expectFits(op: WriteOp, change: ChangeEntry, ledger: Ledger): number {
+  const contextBytes = (change.context.length / 2) * CONTEXT_ENTRY_BYTES
+  let bytes = CHANGE_OVERHEAD_BYTES + op.id.length * 3 + contextBytes
+  for (const { start, end } of change.versions) bytes += end - start + 2
+  const limit = ledger.limits.changeBytesMax
+  if (bytes <= limit) return bytes
+  throw new TidemarkError('too-large', `the change to ${op.table} ${quote(op.id)} has ${bytes} bytes; the limit is ${limit}`, {
+    remedy: 'Store large content elsewhere and keep its address in the row',
+    details: { bytes, limit },
+  })
+}
+
+function expectTransactionFits(bytes: number, ledger: Ledger): void {
+  const limit = ledger.limits.transactionBytesMax
+  if (bytes <= limit) return
+  throw new TidemarkError('too-large', `the transaction has ${bytes} bytes; the limit is ${limit}`, {
+    remedy: 'Write fewer or smaller rows in one transaction',
+    details: { bytes, limit },
+  })
+}

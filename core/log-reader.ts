@@ -1,0 +1,172 @@
+/**
+ * Reading the change log: by position, by dot, by row. Never beyond what is durable, never below the floor.
+ *
+ * Invariant R1: a place below the floor is the typed error `truncated`; a place at the end is an empty answer. A gap is
+ * never shown as if nothing had been there.
+ */
+import { type BlockResolver, decodeBlock, type Entry, readBlockHeader } from './block.ts'
+import { ByteReader } from './bytes.ts'
+import { InvariantError, TidemarkError } from './errors.ts'
+import { dotRange, logKey, logKeyPosition, logRange } from './keys.ts'
+import type { LedgerState } from './ledger-state.ts'
+import type { Limits } from './limits.ts'
+import { blockOfRecord, previousOfRecord } from './log-record.ts'
+import type { Store, StoreEntry } from './store.ts'
+
+/** One block and its place: entries at positions [from, to). */
+export interface LogBlock {
+  readonly from: number
+  readonly to: number
+  readonly block: Uint8Array
+  readonly record: Uint8Array
+}
+
+/** A run of blocks that follow each other: positions [from, to). */
+export interface LogSlice {
+  readonly from: number
+  readonly to: number
+  readonly blocks: readonly LogBlock[]
+}
+
+/** An entry with its place, and the place of the one before it on its row (0: none in this log). */
+export interface PlacedEntry {
+  readonly entry: Entry
+  readonly position: number
+  readonly previous: number
+}
+
+const PAGE_BLOCKS = 256
+
+export class LogReader {
+  readonly #store: Store
+  readonly #state: LedgerState
+  readonly #limits: Limits
+
+  constructor(store: Store, state: LedgerState, limits: Limits) {
+    this.#store = store
+    this.#state = state
+    this.#limits = limits
+  }
+
+  /** Whole blocks from a block's start, up to `end`; about `bytesMax` of them, at least one if there is any. */
+  async slice(from: number, end: number, bytesMax: number): Promise<LogSlice> {
+    this.#expectHeld(from)
+    if (from >= end) return { from, to: from, blocks: [] }
+    const page = await this.#store.range({ ...logRange(from, end), limit: PAGE_BLOCKS, bytesMax })
+    const blocks: LogBlock[] = []
+    let to = from
+    let bytes = 0
+    for (const record of page) {
+      const block = placeBlock(record)
+      if (block.from !== to) throw this.#hole(to, block.from)
+      if (bytes > 0 && bytes + block.block.length > bytesMax) break
+      bytes += block.block.length
+      blocks.push(block)
+      to = block.to
+    }
+    if (blocks.length === 0) throw this.#hole(from, end)
+    return { from, to, blocks }
+  }
+
+  /** The blocks that hold seqs of one replica above `afterSeq`, in their order. */
+  async blocksOf(replica: number, afterSeq: number, bytesMax: number): Promise<LogBlock[]> {
+    const page = await this.#store.range({ ...dotRange(replica, afterSeq + 1), limit: PAGE_BLOCKS })
+    const positions = [...new Set(page.map(({ value }) => new ByteReader(value).varint()))]
+    const blocks: LogBlock[] = []
+    let bytes = 0
+    while (blocks.length < positions.length) {
+      const keys = positions.slice(blocks.length, blocks.length + 8).map(logKey)
+      const records = await this.#store.getMany(keys)
+      for (const [index, value] of records.entries()) {
+        const key = keys[index] as Uint8Array
+        if (value === undefined) throw this.#truncated(logKeyPosition(key))
+        const block = placeBlock({ key, value })
+        if (bytes > 0 && bytes + block.block.length > bytesMax) return blocks
+        bytes += block.block.length
+        blocks.push(block)
+      }
+    }
+    return blocks
+  }
+
+  /** The position of the first block that has a seq of `replica` above `afterSeq`; undefined when there is none. */
+  async positionAfter(replica: number, afterSeq: number): Promise<number | undefined> {
+    const [entry] = await this.#store.range({ ...dotRange(replica, afterSeq + 1), limit: 1 })
+    return entry === undefined ? undefined : new ByteReader(entry.value).varint()
+  }
+
+  /** One change by its dot; undefined when this log does not hold it. */
+  async entryOf(replica: number, seq: number): Promise<PlacedEntry | undefined> {
+    const position = await this.positionAfter(replica, seq - 1)
+    if (position === undefined) return undefined
+    const [value] = await this.#store.getMany([logKey(position)])
+    if (value === undefined) return undefined
+    const placed = this.decode(placeBlock({ key: logKey(position), value }))
+    return placed.find(({ entry }) => entry.replica === replica && entry.seq === seq)
+  }
+
+  /** The block that holds a position. */
+  async blockAt(position: number): Promise<LogBlock> {
+    this.#expectHeld(position)
+    const [record] = await this.#store.range({ ...logRange(0, position + 1), reverse: true, limit: 1 })
+    if (record === undefined) throw this.#truncated(position)
+    const block = placeBlock(record)
+    if (position >= block.to) throw this.#hole(position, position + 1)
+    return block
+  }
+
+  async entryAt(position: number): Promise<PlacedEntry> {
+    const block = await this.blockAt(position)
+    return this.decode(block)[position - block.from] as PlacedEntry
+  }
+
+  /** The changes of a row, newest first, as far back as this log goes. `position` is the row's last change. */
+  async *rowHistory(position: number): AsyncGenerator<PlacedEntry> {
+    let next = position
+    while (next >= this.#state.meta.floor && next > 0) {
+      const placed = await this.entryAt(next)
+      yield placed
+      next = placed.previous
+    }
+  }
+
+  /** The entries of a block in this store's terms. */
+  decode(block: LogBlock): PlacedEntry[] {
+    const entries = decodeBlock(block.block, this.#resolver, this.#limits)
+    const previous = previousOfRecord(block.record, block.from, entries.length)
+    return entries.map((entry, index) => ({ entry, position: block.from + index, previous: previous[index] as number }))
+  }
+
+  readonly #resolver: BlockResolver = {
+    replica: (id) => this.#known(this.#state.replicas.find(id), id),
+    name: (name) => this.#known(this.#state.names.find(name), name),
+  }
+
+  #known(index: number, text: string): number {
+    if (index < 0) throw new InvariantError(`the log names ${text}, which the store's dictionary lacks`)
+    return index
+  }
+
+  #expectHeld(position: number): void {
+    if (position < this.#state.meta.floor) throw this.#truncated(position)
+  }
+
+  #truncated(position: number): TidemarkError {
+    return new TidemarkError('truncated', `the log begins at position ${this.#state.meta.floor}, after ${position}`, {
+      remedy: 'Read a snapshot, then the log from where the snapshot began',
+      details: { floor: this.#state.meta.floor, snapshot: true },
+    })
+  }
+
+  #hole(from: number, to: number): TidemarkError {
+    return new TidemarkError('store-failed', `the log lacks positions ${from} to ${to}`, {
+      remedy: 'The store lost data: restore it from a backup',
+    })
+  }
+}
+
+function placeBlock({ key, value }: StoreEntry): LogBlock {
+  const from = logKeyPosition(key)
+  const block = blockOfRecord(value)
+  return { from, to: from + readBlockHeader(block).count, block, record: value }
+}

@@ -1,0 +1,355 @@
+/**
+ * Receiving: changes from a peer that are already admitted (`ReceiveChanges`), and changes that a writer hands to its
+ * server (`AdmitChanges`).
+ *
+ * Invariants:
+ * E1  Per replica, seqs arrive as 1, 2, 3 …: one that is held is skipped, one that is not the next is a `gap`.
+ * E2  A change is applied only when what we hold covers its context; a void is a dot like any other.
+ * E3  The cursor moves in the same commit as the changes it stands behind.
+ * E4  Admission happens once, at the first server. A refused dot becomes void; what builds on it is refused with it;
+ *     what follows it is not. A transaction is admitted or refused whole.
+ * E5  Receiving merges clocks. It never advances our own counter.
+ */
+import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed } from './agreed.ts'
+import {
+  type BlockResolver,
+  canonicalEntry,
+  type ChangeEntry,
+  decodeBlock,
+  type Entry,
+  type VoidCode,
+  type VoidEntry,
+} from './block.ts'
+import { equalSlices } from './bytes.ts'
+import { clockGet, type SparseClock } from './clock.ts'
+import type { Draft } from './draft.ts'
+import { TidemarkError } from './errors.ts'
+import { voidKey } from './keys.ts'
+import type { Job, Ledger, RowRef } from './ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
+import { msToTimestamp } from './timestamp.ts'
+
+export interface LogCursor {
+  readonly logId: string
+  readonly epoch: number
+  readonly position: number
+}
+
+interface DecodedBlock {
+  readonly block: Uint8Array
+  readonly entries: readonly Entry[]
+}
+
+// ── From a peer that is trusted with admission ──────────────────────────────────────────────────────────────────────
+
+export class ReceiveChanges implements Job<void> {
+  readonly weight: number
+  readonly #blocks: readonly Uint8Array[]
+  readonly #cursor: LogCursor
+  #decoded: DecodedBlock[] = []
+  #rows: readonly RowRef[] = []
+  readonly #agreed = new Map<string, AgreedRow>()
+  /** What `inspect` finds must still hold in `apply`: no local write may come between. */
+  readonly startsGroup = true
+
+  /** `cursor` is the place in the sender's log after these blocks. */
+  constructor(blocks: readonly Uint8Array[], cursor: LogCursor) {
+    this.#blocks = blocks
+    this.#cursor = cursor
+    let bytes = 0
+    for (const block of blocks) bytes += block.length
+    this.weight = Math.ceil(bytes / 64)
+  }
+
+  prepare(ledger: Ledger): readonly RowRef[] {
+    const resolver: BlockResolver = {
+      replica: (id) => ledger.state.internReplica(id),
+      name: (name) => ledger.state.internName(name),
+    }
+    this.#decoded = this.#blocks.map((block) => ({ block, entries: decodeBlock(block, resolver, ledger.limits) }))
+    const rows: RowRef[] = []
+    for (const { entries } of this.#decoded) for (const entry of entries) if (entry.op !== 'void') rows.push(entry)
+    this.#rows = rows
+    return rows
+  }
+
+  /** Only rows with unanswered changes of our own have an agreed state to keep up. */
+  async inspect(ledger: Ledger): Promise<void> {
+    const { own, meta } = ledger.state
+    this.#agreed.clear()
+    if (meta.ownSeq === meta.ackedSeq) return
+    for (const row of this.#rows) {
+      const name = rowName(row)
+      const entry = ledger.row(row.table, row.id)
+      if (this.#agreed.has(name) || !hasUnanswered(entry, own, meta.ackedSeq)) continue
+      this.#agreed.set(name, await readAgreed(ledger, row, entry.state))
+    }
+  }
+
+  apply(draft: Draft, ledger: Ledger): void {
+    const appends: (() => void)[] = []
+    let position = draft.state.meta.nextPosition
+    for (const { block, entries } of this.#decoded) {
+      const fresh: Entry[] = []
+      const previous: number[] = []
+      for (const entry of entries) {
+        if (!isNext(draft.state, entry)) continue
+        fresh.push(entry)
+        previous.push(this.#applyEntry(draft, ledger, entry, position++))
+      }
+      if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
+      else if (fresh.length > 0) appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous))
+    }
+    for (const append of appends) append()
+    draft.saveCursor(this.#cursor.logId, this.#cursor.epoch, this.#cursor.position)
+  }
+
+  /** Answers with the position of the change before it on its row. */
+  #applyEntry(draft: Draft, ledger: Ledger, entry: Entry, position: number): number {
+    const { state } = draft
+    if (entry.op === 'void') {
+      draft.raiseSeq(entry.replica, entry.seq)
+      return 0
+    }
+    if (!covers(state, entry.context)) {
+      throw new TidemarkError('unknown-context', 'a change builds on changes that did not arrive before it')
+    }
+    const row = ledger.row(entry.table, entry.id)
+    const before = row.state.position
+    if (entry.replica === state.own && entry.seq > state.meta.ownSeq) {
+      throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
+    }
+    const agreed = this.#agreed.get(rowName(entry))
+    if (agreed !== undefined) this.#agreed.set(rowName(entry), applyToAgreed(draft, row, agreed, entry))
+    draft.apply(row, entry, position, 'remote')
+    draft.raiseSeq(entry.replica, entry.seq)
+    return before
+  }
+}
+
+// ── From a writer to its server ─────────────────────────────────────────────────────────────────────────────────────
+
+export interface Refusal {
+  readonly seq: number
+  readonly code: VoidCode
+}
+
+export interface Admission {
+  /** Every seq of the writer up to here has its answer. */
+  readonly throughSeq: number
+  readonly refusals: readonly Refusal[]
+}
+
+export interface AdmitOptions {
+  readonly blocks: readonly Uint8Array[]
+  /** The session's replica, by index: nobody else's changes are taken. */
+  readonly replica: number
+  readonly nowMs: number
+  /** What access and quotas say about a change that is otherwise in order: a code to refuse it with. */
+  readonly judge?: (entry: ChangeEntry, draft: Draft) => VoidCode | undefined
+}
+
+/** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
+const UNKNOWN_REPLICA = 2 ** 32
+
+export class AdmitChanges implements Job<Admission> {
+  readonly weight: number
+  readonly #options: AdmitOptions
+  #decoded: DecodedBlock[] = []
+  #voids = new Set<number>()
+
+  constructor(options: AdmitOptions) {
+    this.#options = options
+    let bytes = 0
+    for (const block of options.blocks) bytes += block.length
+    this.weight = Math.ceil(bytes / 64)
+  }
+
+  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+    const { state } = ledger
+    const { replica, blocks } = this.#options
+    let unknown = UNKNOWN_REPLICA
+    const resolver: BlockResolver = {
+      replica: (id, isAuthor) => {
+        const index = state.replicas.find(id)
+        if (isAuthor && index !== replica) {
+          throw new TidemarkError('forbidden', 'a push holds changes of another replica than the session’s')
+        }
+        return index < 0 ? unknown++ : index
+      },
+      name: (name) => state.internName(name),
+    }
+    this.#decoded = blocks.map((block) => ({ block, entries: decodeBlock(block, resolver, ledger.limits) }))
+    const entries = this.#decoded.flatMap((decoded) => decoded.entries)
+    await this.#expectSame(ledger, entries)
+    await this.#readVoids(ledger, entries)
+    return entries.filter((entry) => entry.op !== 'void')
+  }
+
+  /** A dot that is held already must come with the content it had. */
+  async #expectSame(ledger: Ledger, entries: readonly Entry[]): Promise<void> {
+    const { replica } = this.#options
+    for (const entry of entries) {
+      if (entry.seq > ledger.state.seqOf(replica)) break
+      const held = await ledger.log.entryOf(replica, entry.seq)
+      if (held === undefined || held.entry.op === 'void') continue
+      const ours = canonicalEntry(held.entry, ledger.state)
+      const theirs = canonicalEntry(entry, ledger.state)
+      if (!equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)) {
+        throw new TidemarkError('dot-conflict', `seq ${entry.seq} of this replica is already held with other content`, {
+          remedy: 'The replica was copied or restored: it needs a new id',
+        })
+      }
+    }
+  }
+
+  async #readVoids(ledger: Ledger, entries: readonly Entry[]): Promise<void> {
+    const { replica } = this.#options
+    this.#voids = new Set()
+    if ((ledger.state.voidCounts[replica] ?? 0) === 0) return
+    const seqs = new Set<number>()
+    for (const entry of entries) if (entry.op !== 'void') seqs.add(clockGet(entry.context, replica))
+    const asked = [...seqs]
+    const found = await ledger.store.getMany(asked.map((seq) => voidKey(replica, seq)))
+    for (const [index, value] of found.entries()) if (value !== undefined) this.#voids.add(asked[index] as number)
+  }
+
+  apply(draft: Draft, ledger: Ledger): Admission {
+    const refusals: Refusal[] = []
+    const appends: (() => void)[] = []
+    const { replica } = this.#options
+    let position = draft.state.meta.nextPosition
+    for (const { block, entries } of this.#decoded) {
+      const kept: Entry[] = []
+      const previous: number[] = []
+      let isWhole = true
+      for (const transaction of transactionsOf(entries)) {
+        const fresh = freshOf(draft.state, transaction)
+        if (fresh.length < transaction.length) isWhole = false
+        if (fresh.length === 0) continue
+        const code = this.#judge(draft, ledger, fresh)
+        for (const entry of fresh) {
+          if (code !== undefined && entry.op !== 'void') {
+            isWhole = false
+            refusals.push({ seq: entry.seq, code })
+            kept.push(this.#refuse(draft, entry, code))
+            previous.push(0)
+          } else {
+            kept.push(entry)
+            previous.push(this.#admit(draft, ledger, entry, position))
+          }
+          position++
+        }
+      }
+      if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
+      else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous))
+    }
+    for (const append of appends) append()
+    return { throughSeq: draft.state.seqOf(replica), refusals }
+  }
+
+  #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {
+    const refused: VoidEntry = { op: 'void', replica: entry.replica, seq: entry.seq, code }
+    draft.raiseSeq(entry.replica, entry.seq)
+    draft.addVoid(refused)
+    this.#voids.add(entry.seq)
+    return refused
+  }
+
+  #admit(draft: Draft, ledger: Ledger, entry: Entry, position: number): number {
+    draft.raiseSeq(entry.replica, entry.seq)
+    if (entry.op === 'void') {
+      draft.addVoid(entry)
+      return 0
+    }
+    const row = ledger.row(entry.table, entry.id)
+    const before = row.state.position
+    draft.apply(row, entry, position, 'remote')
+    return before
+  }
+
+  /** The reason to refuse a transaction, if there is one. Its changes may build on each other. */
+  #judge(draft: Draft, ledger: Ledger, transaction: readonly Entry[]): VoidCode | undefined {
+    for (const entry of transaction) {
+      if (entry.op === 'void') continue
+      const code = this.#judgeChange(draft, ledger, entry)
+      if (code !== undefined) return code
+    }
+    return undefined
+  }
+
+  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry): VoidCode | undefined {
+    const { replica, nowMs, judge } = this.#options
+    const { state } = draft
+    const built = clockGet(entry.context, replica)
+    if (built >= entry.seq) return 'unknown-context'
+    if (this.#voids.has(built)) return 'void-context'
+    for (let at = 0; at < entry.context.length; at += 2) {
+      const author = entry.context[at] as number
+      if (author !== replica && state.seqOf(author) < (entry.context[at + 1] as number)) return 'unknown-context'
+    }
+    if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
+    const { heads } = ledger.row(entry.table, entry.id).state
+    const concurrent = heads.filter((head) => clockGet(entry.context, head.replica) < head.seq).length
+    if (concurrent >= ledger.limits.headsPerRowMax) return 'too-many-heads'
+    return judge?.(entry, draft)
+  }
+}
+
+// ── What both need ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** False for a dot that is held already; throws `gap` for one that is not the next (E1). */
+function isNext(state: LedgerState, entry: Entry): boolean {
+  const held = state.seqOf(entry.replica)
+  if (entry.seq <= held) return false
+  if (entry.seq === held + 1) return true
+  throw gap(held, entry.seq)
+}
+
+/** The entries of one writer's transaction that are not held yet; they must follow what is, and each other. */
+function freshOf(state: LedgerState, transaction: readonly Entry[]): readonly Entry[] {
+  const held = state.seqOf((transaction[0] as Entry).replica)
+  const fresh = transaction.filter((entry) => entry.seq > held)
+  for (const [index, entry] of fresh.entries()) if (entry.seq !== held + 1 + index) throw gap(held, entry.seq)
+  return fresh
+}
+
+function gap(held: number, seq: number): TidemarkError {
+  return new TidemarkError('gap', `seq ${seq} arrived, but ${held + 1} is the next of its replica`, {
+    remedy: 'Continue from the seq after the one that is held',
+    details: { held },
+  })
+}
+
+function covers(state: LedgerState, context: SparseClock): boolean {
+  for (let at = 0; at < context.length; at += 2) {
+    if (state.seqOf(context[at] as number) < (context[at + 1] as number)) return false
+  }
+  return true
+}
+
+function rowName(row: RowRef): string {
+  return `${row.table} ${row.id}`
+}
+
+function authorsOf(entries: readonly Entry[]): number[] {
+  return [...new Set(entries.map((entry) => entry.replica))]
+}
+
+/** What is left of a block when some of its dots are held: its last entry ends its transaction. */
+function untorn(entries: readonly Entry[]): readonly Entry[] {
+  const last = entries[entries.length - 1] as Entry
+  return last.op === 'void' || !last.more ? entries : [...entries.slice(0, -1), { ...last, more: false }]
+}
+
+function transactionsOf(entries: readonly Entry[]): Entry[][] {
+  const transactions: Entry[][] = []
+  let open: Entry[] = []
+  for (const entry of entries) {
+    open.push(entry)
+    if (entry.op !== 'void' && entry.more) continue
+    transactions.push(open)
+    open = []
+  }
+  return transactions
+}

@@ -1,0 +1,306 @@
+/**
+ * The store port on LMDB, for Node: one directory per store, shared by any number of processes.
+ *
+ * Knows: lmdb-js, and how it is made to keep the port's promises. Must never know: what the bytes mean.
+ *
+ * L1  `overlappingSync` is off: LMDB then flushes the pages of a commit before it writes the meta page that makes them
+ *     visible. So what any reader of any process sees is on disk, and lmdb-js's promise of a write is S3's. With it on,
+ *     readers see what a crash can still take back, and it was measured to be no faster.
+ * L2  The head is the version of one entry. lmdb-js compares it inside the write transaction, on its own thread, so
+ *     that S4 holds between processes and no JavaScript runs while the write lock is held.
+ * L3  Each read starts from a new snapshot, so that it sees what other handles and processes have committed.
+ * L4  What is handed out is a plain `Uint8Array` with bytes of its own: LMDB reuses its pages and lmdb-js its buffers,
+ *     and `slice` of a Node Buffer would not copy.
+ * L5  One wave of commits is under way at a time. Commits that arrive meanwhile make up the next wave and share one
+ *     flush. After a failure nothing is left in the queue of lmdb-js, which would never answer it.
+ */
+import { promises as files } from 'node:fs'
+import { constants } from 'node:os'
+import { dirname, resolve as resolvePath } from 'node:path'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { TidemarkError } from '../errors.ts'
+import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
+
+type Root = RootDatabase<Uint8Array, Uint8Array>
+type Table = Database<Uint8Array, Uint8Array>
+
+/** What LMDB allows with its usual page of 4 KiB, less the byte that `keyToLmdb` may add. */
+const KEY_BYTES_MAX = 1977
+const TABLE_NAMES: readonly string[] = ['entries', 'head']
+const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
+const HEAD_KEY: Uint8Array = new Uint8Array([0])
+const NO_BYTES: Uint8Array = new Uint8Array(0)
+
+/**
+ * Opens the store in the directory `path`, which is created when it is absent.
+ *
+ * Throws `store-foreign` when something else lives there, `store-full` and `store-failed` when it cannot be used.
+ */
+export async function openLmdbStore(path: string): Promise<Store> {
+  let root: Root | undefined
+  try {
+    const directory = resolvePath(path)
+    const created = await files.mkdir(directory, { recursive: true })
+    await refuseForeignFiles(directory)
+    root = open<Uint8Array, Uint8Array>(directory, {
+      ...BINARY,
+      noSubdir: false,
+      overlappingSync: false,
+      eventTurnBatching: false,
+      maxDbs: TABLE_NAMES.length,
+    })
+    refuseForeignTables(root, directory)
+    const entries: Table = root.openDB('entries', BINARY)
+    const head: Table = root.openDB('head', { ...BINARY, useVersions: true })
+    await flushDirectories(directory, created ?? directory)
+    return new LmdbStore(root, entries, head)
+  } catch (error) {
+    await root?.close()
+    throw openFailure(path, error)
+  }
+}
+
+interface Waiting {
+  readonly commit: StoreCommit
+  readonly resolve: (result: StoreCommitResult) => void
+  readonly reject: (error: TidemarkError) => void
+}
+
+class LmdbStore implements Store {
+  readonly #root: Root
+  readonly #entries: Table
+  readonly #head: Table
+  #waiting: Waiting[] = []
+  #writing: Promise<void> | undefined
+  #failure: TidemarkError | undefined
+  #closing: Promise<void> | undefined
+
+  constructor(root: Root, entries: Table, head: Table) {
+    this.#root = root
+    this.#entries = entries
+    this.#head = head
+  }
+
+  async head(): Promise<number> {
+    return this.#read(() => this.#readHead())
+  }
+
+  async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return this.#read(() => keys.map((key) => this.#readValue(key)))
+  }
+
+  async range(range: StoreRange): Promise<readonly StoreEntry[]> {
+    return this.#read(() => this.#readRange(range))
+  }
+
+  async commit(commit: StoreCommit): Promise<StoreCommitResult> {
+    this.#refuseClosed()
+    refuseUnwritable(commit)
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ commit, resolve, reject })
+      this.#writing ??= this.#writeWaves()
+    })
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.#writing
+    await this.#root.close()
+  }
+
+  #refuseClosed(): void {
+    if (this.#closing !== undefined) throw new TidemarkError('store-closed', 'the store is closed')
+  }
+
+  // ── Reads ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Runs `read` on the newest snapshot (L3). It may not wait: the snapshot ends with the turn. */
+  #read<Answer>(read: () => Answer): Answer {
+    this.#refuseClosed()
+    try {
+      this.#root.resetReadTxn()
+      return read()
+    } catch (error) {
+      throw failure('cannot read from the store', error)
+    }
+  }
+
+  #readHead(): number {
+    return this.#head.getEntry(HEAD_KEY)?.version ?? 0
+  }
+
+  #readValue(key: Uint8Array): Uint8Array | undefined {
+    const value = this.#entries.getBinary(keyToLmdb(key))
+    return value === undefined ? undefined : ownBytes(value)
+  }
+
+  #readRange({ from, to, reverse = false, limit, bytesMax = Number.POSITIVE_INFINITY }: StoreRange): StoreEntry[] {
+    const found: StoreEntry[] = []
+    if (limit < 1 || Buffer.compare(from, to) >= 0) return found
+    const [start, end] = [keyToLmdb(from), keyToLmdb(to)]
+    const bounds = reverse
+      ? { start: end, exclusiveStart: true, end: start, inclusiveEnd: true, reverse }
+      : { start, end }
+    let bytes = 0
+    for (const { key, value } of this.#entries.getRange({ ...bounds, limit })) {
+      found.push({ key: lmdbToKey(ownBytes(key)), value: ownBytes(value) })
+      bytes += key.length + value.length
+      if (bytes > bytesMax) break
+    }
+    return found
+  }
+
+  // ── Commits ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Writes wave after wave until no commit waits (L5). */
+  async #writeWaves(): Promise<void> {
+    // The commits of the turn that began this all belong to the first wave.
+    await undefined
+    while (this.#waiting.length > 0) {
+      const wave = this.#waiting
+      this.#waiting = []
+      await Promise.all(wave.map((waiting) => this.#write(waiting)))
+    }
+    this.#writing = undefined
+  }
+
+  async #write({ commit, resolve, reject }: Waiting): Promise<void> {
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      const isCommitted = await this.#writeIfHead(commit)
+      if (isCommitted) return resolve({ type: 'committed', head: commit.expectedHead + 1 })
+      this.#root.resetReadTxn()
+      resolve({ type: 'head-moved', head: this.#readHead() })
+    } catch (error) {
+      const reason = failure('cannot write to the store', await commitCause(error))
+      // After any other failure LMDB may refuse to begin a transaction, and lmdb-js would wait for it for ever.
+      if (reason.code !== 'store-full') this.#failure = reason
+      reject(reason)
+    }
+  }
+
+  #writeIfHead({ expectedHead, puts, deletes }: StoreCommit): Promise<boolean> {
+    const write = (): void => {
+      for (const key of deletes) void this.#entries.remove(keyToLmdb(key))
+      for (const { key, value } of puts) void this.#entries.put(keyToLmdb(key), value)
+      void this.#head.put(HEAD_KEY, NO_BYTES, expectedHead + 1)
+    }
+    return expectedHead === 0
+      ? this.#head.ifNoExists(HEAD_KEY, write)
+      : this.#head.ifVersion(HEAD_KEY, expectedHead, write)
+  }
+}
+
+// ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** LMDB has no empty keys: a key that is empty or begins with 0 gets a 0 before it. That keeps the order (S1). */
+function keyToLmdb(key: Uint8Array): Uint8Array {
+  if (key.length > 0 && key[0] !== 0) return key
+  const escaped = new Uint8Array(key.length + 1)
+  escaped.set(key, 1)
+  return escaped
+}
+
+function lmdbToKey(key: Uint8Array): Uint8Array {
+  return key[0] === 0 ? key.subarray(1) : key
+}
+
+/** A Buffer that lmdb-js copied for us, as the plain array that L4 promises. */
+function ownBytes({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
+}
+
+/** lmdb-js would throw in the middle of a commit and write its first half. */
+function refuseUnwritable({ puts, deletes }: StoreCommit): void {
+  for (const key of deletes) refuseLongKey(key)
+  for (const { key, value } of puts) {
+    refuseLongKey(key)
+    if (!(value instanceof Uint8Array)) throw new TidemarkError('bad-value', 'a store keeps bytes and nothing else')
+  }
+}
+
+function refuseLongKey(key: Uint8Array): void {
+  if (key.length <= KEY_BYTES_MAX) return
+  throw new TidemarkError('too-large', `a key has ${key.length} bytes; LMDB takes ${KEY_BYTES_MAX}`)
+}
+
+// ── Directories ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function refuseForeignFiles(directory: string): Promise<void> {
+  const names = await files.readdir(directory)
+  if (names.includes('data.mdb')) return
+  const foreign = names.find((name) => name !== 'lock.mdb' && !name.startsWith('.'))
+  if (foreign !== undefined) throw foreignError(directory, `it holds ${foreign} and no store`)
+}
+
+function refuseForeignTables(root: Root, directory: string): void {
+  for (const key of root.getKeys({ limit: TABLE_NAMES.length + 1 })) {
+    const name = new TextDecoder().decode(key)
+    if (!TABLE_NAMES.includes(name)) throw foreignError(directory, 'it holds a database of another program')
+  }
+}
+
+/** A file is on disk only when the directory that names it is, up to the first one that was there before. */
+async function flushDirectories(directory: string, firstCreated: string): Promise<void> {
+  // Windows opens no directories, and keeps their entries in a journal.
+  if (process.platform === 'win32') return
+  const last = dirname(firstCreated)
+  for (let path = directory; ; path = dirname(path)) {
+    const handle = await files.open(path)
+    await handle.sync().finally(() => handle.close())
+    if (path === last || path === dirname(path)) return
+  }
+}
+
+// ── Failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const { ENOSPC, EDQUOT, EFBIG } = constants.errno
+const MDB_MAP_FULL = -30792
+const FULL_CODES: readonly unknown[] = [MDB_MAP_FULL, ENOSPC, EDQUOT, EFBIG, 'ENOSPC', 'EDQUOT']
+
+const MDB_INVALID = -30793
+const MDB_VERSION_MISMATCH = -30794
+const MDB_INCOMPATIBLE = -30784
+const FOREIGN_CODES: readonly unknown[] = [MDB_INVALID, MDB_VERSION_MISMATCH, MDB_INCOMPATIBLE, 'ENOTDIR', 'EEXIST']
+
+/** lmdb-js says "Commit failed" and promises the reason. */
+async function commitCause(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !('commitError' in error)) return error
+  try {
+    return (await error.commitError) ?? error
+  } catch (cause) {
+    return cause
+  }
+}
+
+function failure(what: string, cause: unknown): TidemarkError {
+  if (cause instanceof TidemarkError) return cause
+  if (FULL_CODES.includes(codeOf(cause))) {
+    const remedy = 'Free space on the disk of the store; the commit changed nothing and can be tried again'
+    return new TidemarkError('store-full', `${what}: the disk is full`, { remedy, retryable: true, cause })
+  }
+  const remedy = 'Check the disk, close the store and open it again'
+  return new TidemarkError('store-failed', `${what}: ${reasonOf(cause)}`, { remedy, cause })
+}
+
+function openFailure(path: string, cause: unknown): TidemarkError {
+  if (FOREIGN_CODES.includes(codeOf(cause))) return foreignError(path, reasonOf(cause), cause)
+  return failure(`cannot open the store in ${path}`, cause)
+}
+
+function foreignError(path: string, why: string, cause?: unknown): TidemarkError {
+  const remedy = 'Give the store a directory of its own'
+  return new TidemarkError('store-foreign', `${path} is not a store: ${why}`, { remedy, cause })
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

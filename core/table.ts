@@ -1,0 +1,73 @@
+/**
+ * Table definitions: what the app says about a table, and the types that flow from it.
+ *
+ * Knows: granularity, policy, validator. Must never know: rows, stores.
+ */
+import type { StandardSchemaV1 } from '@standard-schema/spec'
+import { TidemarkError } from './errors.ts'
+import { parseName, quote } from './names.ts'
+import { type Granularity, lastWriteWins, type Policy } from './policy.ts'
+
+/** What a row of a table must have: its id. Everything else is a field. */
+export interface RowShape {
+  readonly id: string
+}
+
+/** The fields that an update may change. */
+export type RowPatch<Row extends RowShape> = { readonly [Field in Exclude<keyof Row, 'id'>]?: Row[Field] }
+
+export interface TableOptions<Row extends RowShape = RowShape> {
+  /** `fields` (default): edits to different fields of a row both survive. `row`: the whole row of one writer wins. */
+  readonly granularity?: Granularity
+  /** How concurrent changes are settled; `lastWriteWins()` by default. */
+  readonly policy?: Policy
+  /** Any Standard Schema validator (zod, valibot, arktype …) of a whole row, checked at local writes. Must be synchronous. */
+  readonly schema?: StandardSchemaV1<unknown, Row>
+}
+
+export interface TableDefinition<Row extends RowShape = RowShape> {
+  readonly granularity: Granularity
+  readonly policy: Policy
+  readonly schema: StandardSchemaV1<unknown, Row> | undefined
+  /** Carries the type of a row; never there at run time. */
+  readonly row?: Row
+}
+
+export type TableDefinitions = Readonly<Record<string, TableDefinition>>
+export type RowOf<Definition> = Definition extends TableDefinition<infer Row> ? Row : never
+
+export function table<Row extends RowShape>(options: TableOptions<Row> = {}): TableDefinition<Row> {
+  const granularity = options.granularity ?? 'fields'
+  if (granularity !== 'fields' && granularity !== 'row') {
+    throw new TidemarkError('bad-option', `granularity must be 'fields' or 'row', not ${quote(granularity)}`)
+  }
+  return { granularity, policy: options.policy ?? lastWriteWins(), schema: options.schema }
+}
+
+/** A definition as far as convergence depends on it: equal texts, equal values on every replica. */
+export function tableFingerprint(definition: TableDefinition): string {
+  return `${definition.granularity} ${definition.policy.name}@${definition.policy.version}`
+}
+
+export function parseTables(tables: TableDefinitions): ReadonlyMap<string, TableDefinition> {
+  const parsed = new Map<string, TableDefinition>()
+  for (const [name, definition] of Object.entries(tables)) parsed.set(parseName(name, 'table'), definition)
+  return parsed
+}
+
+/** Checks a whole row against the table's validator. Throws `invalid-row` with the validator's own words. */
+export function validateRow(name: string, definition: TableDefinition, row: unknown): void {
+  if (definition.schema === undefined) return
+  const result = definition.schema['~standard'].validate(row)
+  if (result instanceof Promise) {
+    throw new TidemarkError('bad-option', `the validator of table ${name} is asynchronous`, {
+      remedy: 'Use a synchronous schema: a write cannot wait for the outside',
+    })
+  }
+  if (result.issues === undefined) return
+  const issues = result.issues.map((issue) => {
+    const path = (issue.path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
+    return path === '' ? issue.message : `${path}: ${issue.message}`
+  })
+  throw new TidemarkError('invalid-row', `the row does not fit table ${name}: ${issues.join('; ')}`, { details: { issues } })
+}
