@@ -6,7 +6,7 @@
  * Invariant A4: after an answer the row is what it would be had the refused changes never been written.
  */
 import { readAgreed } from './agreed.ts'
-import { canonicalEntry, type ChangeEntry, type VoidCode } from './block.ts'
+import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { invariant } from './errors.ts'

@@ -19,7 +19,7 @@
  * Knows: bytes, and what a well-formed change looks like. Must never know: what a row makes of it.
  * Invariant B1: whatever `decodeBlock` lets pass has valid names, ids and canonical values, and stays within the limits.
  */
-import { badFrame, ByteReader, ByteWriter, isUuidText, readUuid, writeUuid } from './bytes.ts'
+import { ByteReader, ByteWriter, badFrame, isUuidText, readUuid, writeUuid } from './bytes.ts'
 import { clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
@@ -233,6 +233,23 @@ export interface BlockResolver {
   name(name: string): number
 }
 
+/** How many entries, and so positions, a block has. */
+export function blockCount(block: Uint8Array): number {
+  const reader = new ByteReader(block, 1)
+  return reader.varint()
+}
+
+/** True when the block holds changes of this replica only. `id` is its UUID in 16 bytes. */
+export function isAuthoredBy(block: Uint8Array, id: Uint8Array): boolean {
+  const reader = new ByteReader(block, 1)
+  reader.varint()
+  const authors = reader.varint()
+  reader.varint()
+  if (authors !== 1) return false
+  for (let at = 0; at < UUID_BYTES; at++) if (block[reader.at + at] !== id[at]) return false
+  return true
+}
+
 /** The header alone: who wrote the block, and how many entries it has. */
 export function readBlockHeader(block: Uint8Array): BlockHeader {
   return readHeader(new ByteReader(block)).header
@@ -243,7 +260,8 @@ function readHeader(reader: ByteReader): { header: BlockHeader; baseTimestamp: n
   const count = reader.varint()
   const authorCount = reader.varint()
   const replicaCount = reader.varint()
-  if (count < 1 || count > reader.end || authorCount < 1 || authorCount > replicaCount) throw badFrame('a block has wrong counts')
+  if (count < 1 || count > reader.end || authorCount < 1 || authorCount > replicaCount)
+    throw badFrame('a block has wrong counts')
   if (replicaCount * UUID_BYTES > reader.end - reader.at) throw badFrame('a block names more replicas than it holds')
   const replicas: ReplicaId[] = []
   for (let left = replicaCount; left > 0; left--) {
@@ -328,7 +346,10 @@ class EntryDecoder {
       versions: op === 'delete' ? [] : this.#readVersions(),
     }
     if (reader.at - start > this.#limits.changeBytesMax) {
-      throw new TidemarkError('too-large', `a change has ${reader.at - start} bytes; the limit is ${this.#limits.changeBytesMax}`)
+      throw new TidemarkError(
+        'too-large',
+        `a change has ${reader.at - start} bytes; the limit is ${this.#limits.changeBytesMax}`,
+      )
     }
     return entry
   }
@@ -417,7 +438,8 @@ class EntryDecoder {
 function sortDistinct(versions: Version[]): Version[] {
   versions.sort((a, b) => a.name - b.name)
   for (let at = 1; at < versions.length; at++) {
-    if ((versions[at] as Version).name === (versions[at - 1] as Version).name) throw badFrame('a change writes a field twice')
+    if ((versions[at] as Version).name === (versions[at - 1] as Version).name)
+      throw badFrame('a change writes a field twice')
   }
   return versions
 }

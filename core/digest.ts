@@ -5,8 +5,8 @@ import type { Dictionaries } from './block.ts'
 import { ByteWriter } from './bytes.ts'
 import { addHashes, type Hash64, hashBytes, hashToText, ZERO_HASH } from './hash.ts'
 import { allRows, keyIndex, rowKeyId } from './keys.ts'
-import { scanRange } from './ledger-state.ts'
 import type { Ledger } from './ledger.ts'
+import { scanRange } from './ledger-state.ts'
 import { OPS, type RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 
@@ -31,7 +31,13 @@ export async function digestRows(ledger: Ledger): Promise<Digest> {
 }
 
 /** The hash of one row's canonical form: names and ids spelled out, fields sorted by name. Contexts do not count. */
-export function hashRow(writer: ByteWriter, table: string, id: string, row: RowState, dictionaries: Dictionaries): Hash64 {
+export function hashRow(
+  writer: ByteWriter,
+  table: string,
+  id: string,
+  row: RowState,
+  dictionaries: Dictionaries,
+): Hash64 {
   const { names, replicas } = dictionaries
   writer.reset()
   writer.text(`${table}\n${id}\n`)

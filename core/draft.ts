@@ -13,15 +13,22 @@
  */
 import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
 import { ByteWriter } from './bytes.ts'
-import { cursorKey, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
+import { CURSOR_KEY, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
-import { BATCH_BYTES_TARGET, type Limits } from './limits.ts'
+import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
+import { packRecord } from './packing.ts'
 import { applyChange, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { encodeRow } from './row-codec.ts'
-import { packRecord } from './packing.ts'
 import type { StoreCommit, StoreEntry } from './store.ts'
+
+/** A place in a log; of another log or epoch it means nothing. */
+export interface LogCursor {
+  readonly logId: string
+  readonly epoch: number
+  readonly position: number
+}
 
 /** What a job can be rolled back to. */
 export interface DraftMark {
@@ -50,7 +57,6 @@ const ALL_ZERO = new Uint8Array([0])
 
 export class Draft {
   readonly state: LedgerState
-  readonly #limits: Limits
   readonly #puts: StoreEntry[] = []
   readonly #deletes: Uint8Array[] = []
   readonly #touches: Touch[] = []
@@ -59,9 +65,8 @@ export class Draft {
   #open: OpenBlock | undefined
   #isMetaTouched = false
 
-  constructor(state: LedgerState, limits: Limits) {
+  constructor(state: LedgerState) {
     this.state = state
-    this.#limits = limits
   }
 
   /** True when there is nothing to commit. */
@@ -93,6 +98,8 @@ export class Draft {
     meta.rows += aliveCount(after) - aliveCount(previous)
     meta.conflicts += conflictCount(after) - conflictCount(previous)
     entry.state = after
+    const last = after.heads[after.heads.length - 1]
+    if (last !== undefined && last.timestamp > meta.lastTimestamp) meta.lastTimestamp = last.timestamp
   }
 
   /** Puts the agreed state of a row beside it. */
@@ -117,9 +124,17 @@ export class Draft {
     this.#count(entries)
   }
 
-  /** Appends entries that are encoded here, those of many callers into one block. Transactions stay whole. */
-  appendEntries(authors: readonly number[], entries: readonly Entry[], previous: readonly number[]): void {
-    if (this.#open !== undefined && !this.#open.takes(authors, entries.length)) this.flushOpenBlock()
+  /**
+   * Appends entries that are encoded here, those of many callers into one block. Transactions stay whole. `bytes` is at
+   * least what they will take.
+   */
+  appendEntries(
+    authors: readonly number[],
+    entries: readonly Entry[],
+    previous: readonly number[],
+    bytes: number,
+  ): void {
+    if (this.#open !== undefined && !this.#open.takes(authors, entries.length, bytes)) this.flushOpenBlock()
     this.#open ??= new OpenBlock(this.state, authors)
     this.#open.add(entries, previous)
     this.state.meta.nextPosition += entries.length
@@ -158,10 +173,7 @@ export class Draft {
   #count(entries: readonly Entry[]): void {
     const { meta } = this.state
     let voids = 0
-    for (const entry of entries) {
-      if (entry.op === 'void') voids++
-      else if (entry.timestamp > meta.lastTimestamp) meta.lastTimestamp = entry.timestamp
-    }
+    for (const entry of entries) if (entry.op === 'void') voids++
     meta.voids += voids
     meta.changes += entries.length - voids
   }
@@ -173,8 +185,9 @@ export class Draft {
     this.#raisedSeqs.push([entry.replica, this.state.seqOf(entry.replica)])
   }
 
-  saveCursor(logId: string, epoch: number, position: number): void {
-    this.put(cursorKey(logId), packRecord([epoch, position]))
+  /** How far the server's log has been read. */
+  saveCursor(cursor: LogCursor): void {
+    this.put(CURSOR_KEY, packRecord([cursor.logId, cursor.epoch, cursor.position]))
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
@@ -216,8 +229,9 @@ export class Draft {
       else this.put(entry.key, encodeRow(entry.state))
       this.#indexConflict(entry)
     }
-    for (const replica of new Set(this.#raisedSeqs.map(([index]) => index))) this.#putEntry(state.replicaEntry(replica))
-    for (let index = state.savedReplicas; index < state.replicas.size; index++) this.#putEntry(state.replicaEntry(index))
+    for (const replica of this.raisedReplicas()) this.#putEntry(state.replicaEntry(replica))
+    for (let index = state.savedReplicas; index < state.replicas.size; index++)
+      this.#putEntry(state.replicaEntry(index))
     for (let index = state.savedNames; index < state.names.size; index++) this.#putEntry(state.nameEntry(index))
     this.#putEntry(state.metaEntry())
     return { expectedHead: state.head, puts: this.#puts, deletes: this.#deletes }
@@ -254,8 +268,9 @@ export class Draft {
     return rows
   }
 
-  get limits(): Limits {
-    return this.#limits
+  /** The replicas whose clock entry this commit raises. */
+  raisedReplicas(): ReadonlySet<number> {
+    return new Set(this.#raisedSeqs.map(([replica]) => replica))
   }
 }
 
@@ -272,12 +287,12 @@ class OpenBlock {
     this.authors = authors
   }
 
-  takes(authors: readonly number[], entries: number): boolean {
+  takes(authors: readonly number[], entries: number, bytes: number): boolean {
     return (
       authors.length === this.authors.length &&
       authors.every((author, index) => author === this.authors[index]) &&
-      this.entries + entries <= 1000 &&
-      this.writer.bodyBytes < BATCH_BYTES_TARGET
+      this.entries + entries <= DEFAULT_LIMITS.transactionChangesMax &&
+      this.writer.bodyBytes + bytes < BATCH_BYTES_TARGET
     )
   }
 

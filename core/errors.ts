@@ -94,6 +94,12 @@ export function invariant(condition: boolean, what: string): asserts condition {
   if (!condition) throw new InvariantError(`invariant broken: ${what}`)
 }
 
+const CODES: ReadonlySet<string> = new Set(ERROR_CODES)
+
+export function isErrorCode(code: string): code is ErrorCode {
+  return CODES.has(code)
+}
+
 export function isTidemarkError(error: unknown): error is TidemarkError {
   return error instanceof TidemarkError
 }

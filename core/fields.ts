@@ -5,7 +5,7 @@
  * names are checked and sorted once and not for each row.
  * Invariant N1: fields are encoded in the order of their names, whatever the order of the object's keys.
  */
-import { ByteWriter } from './bytes.ts'
+import type { ByteWriter } from './bytes.ts'
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
 import type { LedgerState } from './ledger-state.ts'
@@ -24,11 +24,18 @@ export class Shape {
 
   constructor(keys: readonly string[]) {
     this.keys = keys
-    this.names = keys.filter((key) => key !== 'id').map((key) => parseName(key, 'field')).sort()
+    this.names = keys
+      .filter((key) => key !== 'id')
+      .map((key) => parseName(key, 'field'))
+      .sort()
     if (this.names.length > DEFAULT_LIMITS.fieldsPerRowMax) {
-      throw new TidemarkError('too-large', `a row has ${this.names.length} fields; the limit is ${DEFAULT_LIMITS.fieldsPerRowMax}`, {
-        remedy: 'Put what belongs together into one field as an object',
-      })
+      throw new TidemarkError(
+        'too-large',
+        `a row has ${this.names.length} fields; the limit is ${DEFAULT_LIMITS.fieldsPerRowMax}`,
+        {
+          remedy: 'Put what belongs together into one field as an object',
+        },
+      )
     }
   }
 
@@ -78,7 +85,11 @@ export class ShapeCache {
 }
 
 /** Encodes the fields of an object. Throws `bad-value` or `bad-name` with the place of what cannot be stored. */
-export function encodeFields(writer: ByteWriter, shape: Shape, object: Readonly<Record<string, unknown>>): EncodedFields {
+export function encodeFields(
+  writer: ByteWriter,
+  shape: Shape,
+  object: Readonly<Record<string, unknown>>,
+): EncodedFields {
   const offsets: number[] = [writer.length]
   for (const name of shape.names) {
     try {
@@ -94,7 +105,9 @@ export function encodeFields(writer: ByteWriter, shape: Shape, object: Readonly<
 function atField(name: string, error: unknown): unknown {
   if (!(error instanceof TidemarkError)) return error
   const path = typeof error.details['path'] === 'string' ? error.details['path'] : ''
-  return new TidemarkError(error.code, `field ${quote(name + path)}: ${error.message}`, { details: { field: name, path } })
+  return new TidemarkError(error.code, `field ${quote(name + path)}: ${error.message}`, {
+    details: { field: name, path },
+  })
 }
 
 /** The versions that a write makes of its fields; the stamps are given by the write. Sorted by name index. */

@@ -4,12 +4,15 @@
 
 export type { Change } from './change.ts'
 export { type ClockOrder, type Dot, VectorClock } from './clock.ts'
-export { CONFLICT_TYPES, type ChangeOp, type Conflict, type ConflictSide, type ConflictType } from './conflict.ts'
+export { type ChangeOp, CONFLICT_TYPES, type Conflict, type ConflictSide, type ConflictType } from './conflict.ts'
 export type { ReplicaConflicts } from './conflicts.ts'
-export type { Digest } from './digest.ts'
+export { type Digest, digestRows } from './digest.ts'
+export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+export { Hub } from './hub.ts'
 export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
+export { Link, type LinkOptions, type Transport } from './link.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 export {
   causal,

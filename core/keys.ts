@@ -12,7 +12,7 @@
  *   o table(4) id         row with more than one head
  *   v replica(4) seq(6)   void dot → its code
  *   x seq(6)              a change of our own that was refused
- *   c log id              cursor into another log
+ *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  P: its clock
  *   t name                definition of a table, as far as convergence depends on it
  */
@@ -46,6 +46,7 @@ export interface KeyRange {
 }
 
 export const META_KEY: Uint8Array = fixedKey('m')
+export const CURSOR_KEY: Uint8Array = fixedKey('c')
 export const SNAPSHOT_KEY: Uint8Array = fixedKey('p')
 export const SNAPSHOT_CLOCK_KEY: Uint8Array = fixedKey('P')
 
@@ -77,6 +78,10 @@ export function dotRange(replica: number, seq: number): KeyRange {
   return { from: dotKey(replica, seq), to: prefixEnd(fixedKey('d', [replica, INDEX_WIDTH])) }
 }
 
+export function dotKeySeq(key: Uint8Array): number {
+  return readFixed(key, 1 + INDEX_WIDTH, POSITION_WIDTH)
+}
+
 export function replicaKey(replica: number): Uint8Array {
   return fixedKey('i', [replica, INDEX_WIDTH])
 }
@@ -104,10 +109,6 @@ export function voidKeySeq(key: Uint8Array): number {
 
 export function rejectedKey(seq: number): Uint8Array {
   return fixedKey('x', [seq, POSITION_WIDTH])
-}
-
-export function cursorKey(logId: string): Uint8Array {
-  return textKey('c', logId)
 }
 
 export function tableKey(name: string): Uint8Array {

@@ -4,10 +4,9 @@
  * Knows: how these are read from a store and written back. Must never know: why they change.
  * Invariant G1: everything here but the cache is a function of the store's content; `load` is always a way back.
  */
-import { VectorClock } from './clock.ts'
 import { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
-import { keyIndex, type KeyRange, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
+import { type KeyRange, keyIndex, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
 import type { Limits } from './limits.ts'
 import { createReplicaId, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
@@ -76,10 +75,6 @@ export class LedgerState {
 
   seqOf(replica: number): number {
     return this.seqs[replica] ?? 0
-  }
-
-  clock(): VectorClock {
-    return new VectorClock(this.seqs.map((seq, index) => [this.replicas.textOf(index), seq ?? 0] as const))
   }
 
   /** The index of a table or field name; refuses to learn more names than a tenant may have. */

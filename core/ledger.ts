@@ -12,6 +12,7 @@
  * P3  When another writer moved the head, everything in memory is read anew and the jobs run again.
  * P4  No decision is made after an await on state read before it, except under P3.
  */
+import { VectorClock } from './clock.ts'
 import { Draft, type TouchedRow } from './draft.ts'
 import { InvariantError, invariant, TidemarkError } from './errors.ts'
 import { createMeta, LedgerState } from './ledger-state.ts'
@@ -74,6 +75,7 @@ export class Ledger {
   #queue: Waiting[] = []
   #running: Promise<void> | undefined
   #durablePosition = 1
+  #durableSeqs: number[] = []
   #isClosed = false
 
   private constructor(options: LedgerOptions, state: LedgerState) {
@@ -81,7 +83,7 @@ export class Ledger {
     this.limits = options.limits
     this.state = state
     this.log = new LogReader(options.store, state, options.limits)
-    this.#durablePosition = state.meta.nextPosition
+    this.#takeDurable()
   }
 
   /** Opens what the store holds, or begins a new ledger in an empty store. Throws `store-foreign` for another tenant's. */
@@ -110,6 +112,29 @@ export class Ledger {
   /** The position after the last entry that is flushed: readers and sessions go no further. */
   get durablePosition(): number {
     return this.#durablePosition
+  }
+
+  /** The highest seq of a replica, by index, that is flushed. */
+  durableSeqOf(replica: number): number {
+    return this.#durableSeqs[replica] ?? 0
+  }
+
+  /** Own changes that are flushed and that no server has answered yet. */
+  get pending(): number {
+    return Math.max(0, this.durableSeqOf(this.state.own) - this.state.meta.ackedSeq)
+  }
+
+  /** Everything that is flushed. */
+  durableClock(): VectorClock {
+    const { replicas } = this.state
+    const entries: [string, number][] = []
+    for (let index = 0; index < replicas.size; index++) entries.push([replicas.textOf(index), this.durableSeqOf(index)])
+    return new VectorClock(entries)
+  }
+
+  #takeDurable(): void {
+    this.#durablePosition = this.state.meta.nextPosition
+    this.#durableSeqs = this.state.seqs.slice()
   }
 
   get isClosed(): boolean {
@@ -175,7 +200,7 @@ export class Ledger {
 
   async #commit(group: readonly Waiting[]): Promise<void> {
     const ready = await this.#prepare(group)
-    const draft = new Draft(this.state, this.limits)
+    const draft = new Draft(this.state)
     const done: { readonly waiting: Waiting; readonly result: unknown }[] = []
     for (const waiting of ready) {
       const mark = draft.mark()
@@ -193,6 +218,7 @@ export class Ledger {
     }
     const rows = draft.settle()
     this.#durablePosition = this.state.meta.nextPosition
+    for (const replica of draft.raisedReplicas()) this.#durableSeqs[replica] = this.state.seqOf(replica)
     for (const { waiting, result } of done) waiting.resolve(result)
     this.#notify({ rows })
   }
@@ -236,7 +262,7 @@ export class Ledger {
     const again = error instanceof HeadMoved ? error.jobs : []
     try {
       await this.state.load(this.store)
-      this.#durablePosition = this.state.meta.nextPosition
+      this.#takeDurable()
     } catch (failure) {
       for (const waiting of group) waiting.reject(failure)
       return

@@ -82,7 +82,8 @@ assertRelations(DEFAULT_LIMITS)
 export function parseLimits(lowered: Partial<Limits> = {}): Limits {
   const limits = { ...DEFAULT_LIMITS }
   for (const [name, value] of Object.entries(lowered)) {
-    if (!(name in DEFAULT_LIMITS)) throw new TidemarkError('bad-option', `there is no limit named ${JSON.stringify(name)}`)
+    if (!(name in DEFAULT_LIMITS))
+      throw new TidemarkError('bad-option', `there is no limit named ${JSON.stringify(name)}`)
     const key = name as keyof Limits
     const ceiling = key === 'changeBytesMax' ? DEFAULT_LIMITS.transactionBytesMax : DEFAULT_LIMITS[key]
     if (!Number.isSafeInteger(value) || value < 1 || value > ceiling) {

@@ -88,7 +88,7 @@ export class LocalWrite implements Job<readonly WrittenChange[]> {
     for (const [index, read] of reads.entries()) expectUnmoved(ledger, this.#reads[index] as RowRef, read)
     const written: WrittenChange[] = []
     const previous: number[] = []
-    let bytes = 0
+    let bytes = nameBytes(ops)
     let position = draft.state.meta.nextPosition
     for (let index = 0; index < ops.length; index++) {
       const op = ops[index] as WriteOp
@@ -105,7 +105,13 @@ export class LocalWrite implements Job<readonly WrittenChange[]> {
     const { own, meta } = draft.state
     draft.raiseSeq(own, meta.ownSeq)
     if (meta.authority !== 0) meta.ackedSeq = meta.ownSeq
-    if (written.length > 0) draft.appendEntries([own], written.map(({ change }) => change), previous)
+    if (written.length > 0)
+      draft.appendEntries(
+        [own],
+        written.map(({ change }) => change),
+        previous,
+        bytes,
+      )
     return written
   }
 
@@ -167,10 +173,27 @@ function expectFits(op: WriteOp, change: ChangeEntry, ledger: Ledger): number {
   for (const { start, end } of change.versions) bytes += end - start + 2
   const limit = ledger.limits.changeBytesMax
   if (bytes <= limit) return bytes
-  throw new TidemarkError('too-large', `the change to ${op.table} ${quote(op.id)} has ${bytes} bytes; the limit is ${limit}`, {
-    remedy: 'Store large content elsewhere and keep its address in the row',
-    details: { bytes, limit },
-  })
+  throw new TidemarkError(
+    'too-large',
+    `the change to ${op.table} ${quote(op.id)} has ${bytes} bytes; the limit is ${limit}`,
+    {
+      remedy: 'Store large content elsewhere and keep its address in the row',
+      details: { bytes, limit },
+    },
+  )
+}
+
+/** A block spells each name once. */
+function nameBytes(ops: readonly WriteOp[]): number {
+  const shapes = new Set<EncodedFields['shape']>()
+  let bytes = 0
+  for (const { table, fields } of ops) {
+    if (shapes.has(fields.shape)) continue
+    shapes.add(fields.shape)
+    bytes += table.length + 1
+    for (const name of fields.shape.names) bytes += name.length + 1
+  }
+  return bytes
 }
 
 function expectTransactionFits(bytes: number, ledger: Ledger): void {

@@ -4,10 +4,10 @@
  * Invariant R1: a place below the floor is the typed error `truncated`; a place at the end is an empty answer. A gap is
  * never shown as if nothing had been there.
  */
-import { type BlockResolver, decodeBlock, type Entry, readBlockHeader } from './block.ts'
+import { type BlockResolver, blockCount, decodeBlock, type Entry } from './block.ts'
 import { ByteReader } from './bytes.ts'
 import { InvariantError, TidemarkError } from './errors.ts'
-import { dotRange, logKey, logKeyPosition, logRange } from './keys.ts'
+import { dotKeySeq, dotRange, logKey, logKeyPosition, logRange } from './keys.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { Limits } from './limits.ts'
 import { blockOfRecord, previousOfRecord } from './log-record.ts'
@@ -35,7 +35,13 @@ export interface PlacedEntry {
   readonly previous: number
 }
 
+/** A block with the last seq of the replica it was looked up for. */
+export interface AuthoredBlock extends LogBlock {
+  readonly lastSeq: number
+}
+
 const PAGE_BLOCKS = 256
+const READ_BLOCKS = 8
 
 export class LogReader {
   readonly #store: Store
@@ -68,22 +74,23 @@ export class LogReader {
     return { from, to, blocks }
   }
 
-  /** The blocks that hold seqs of one replica above `afterSeq`, in their order. */
-  async blocksOf(replica: number, afterSeq: number, bytesMax: number): Promise<LogBlock[]> {
+  /** The blocks that hold seqs of one replica above `afterSeq` up to `throughSeq`, in their order; at least one if any. */
+  async blocksOf(replica: number, afterSeq: number, throughSeq: number, bytesMax: number): Promise<AuthoredBlock[]> {
     const page = await this.#store.range({ ...dotRange(replica, afterSeq + 1), limit: PAGE_BLOCKS })
-    const positions = [...new Set(page.map(({ value }) => new ByteReader(value).varint()))]
-    const blocks: LogBlock[] = []
+    const blocks: AuthoredBlock[] = []
     let bytes = 0
-    while (blocks.length < positions.length) {
-      const keys = positions.slice(blocks.length, blocks.length + 8).map(logKey)
+    for (let at = 0; at < page.length; at += READ_BLOCKS) {
+      const entries = page.slice(at, at + READ_BLOCKS)
+      const keys = entries.map(({ value }) => logKey(new ByteReader(value).varint()))
       const records = await this.#store.getMany(keys)
       for (const [index, value] of records.entries()) {
         const key = keys[index] as Uint8Array
+        const lastSeq = dotKeySeq((entries[index] as StoreEntry).key)
         if (value === undefined) throw this.#truncated(logKeyPosition(key))
         const block = placeBlock({ key, value })
-        if (bytes > 0 && bytes + block.block.length > bytesMax) return blocks
+        if (lastSeq > throughSeq || (bytes > 0 && bytes + block.block.length > bytesMax)) return blocks
         bytes += block.block.length
-        blocks.push(block)
+        blocks.push({ ...block, lastSeq })
       }
     }
     return blocks
@@ -168,5 +175,5 @@ export class LogReader {
 function placeBlock({ key, value }: StoreEntry): LogBlock {
   const from = logKeyPosition(key)
   const block = blockOfRecord(value)
-  return { from, to: from + readBlockHeader(block).count, block, record: value }
+  return { from, to: from + blockCount(block), block, record: value }
 }

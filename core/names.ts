@@ -51,6 +51,7 @@ export function isPoisonedKey(key: string): boolean {
 
 /** Text from outside, made safe for a message or a log line. */
 export function quote(text: unknown): string {
-  const shown = typeof text === 'string' ? JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text) : String(text)
+  const shown =
+    typeof text === 'string' ? JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text) : String(text)
   return shown.replace(/[\u007f-\u009f\u2028\u2029]/g, '\ufffd')
 }

@@ -13,8 +13,8 @@
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed } from './agreed.ts'
 import {
   type BlockResolver,
-  canonicalEntry,
   type ChangeEntry,
+  canonicalEntry,
   decodeBlock,
   type Entry,
   type VoidCode,
@@ -22,18 +22,12 @@ import {
 } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
-import type { Draft } from './draft.ts'
+import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { voidKey } from './keys.ts'
 import type { Job, Ledger, RowRef } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
 import { msToTimestamp } from './timestamp.ts'
-
-export interface LogCursor {
-  readonly logId: string
-  readonly epoch: number
-  readonly position: number
-}
 
 interface DecodedBlock {
   readonly block: Uint8Array
@@ -45,15 +39,15 @@ interface DecodedBlock {
 export class ReceiveChanges implements Job<void> {
   readonly weight: number
   readonly #blocks: readonly Uint8Array[]
-  readonly #cursor: LogCursor
+  readonly #cursor: LogCursor | undefined
   #decoded: DecodedBlock[] = []
   #rows: readonly RowRef[] = []
   readonly #agreed = new Map<string, AgreedRow>()
   /** What `inspect` finds must still hold in `apply`: no local write may come between. */
   readonly startsGroup = true
 
-  /** `cursor` is the place in the sender's log after these blocks. */
-  constructor(blocks: readonly Uint8Array[], cursor: LogCursor) {
+  /** `cursor` is the place in the server's log after these blocks; peers without a server go by clocks instead. */
+  constructor(blocks: readonly Uint8Array[], cursor: LogCursor | undefined) {
     this.#blocks = blocks
     this.#cursor = cursor
     let bytes = 0
@@ -98,10 +92,11 @@ export class ReceiveChanges implements Job<void> {
         previous.push(this.#applyEntry(draft, ledger, entry, position++))
       }
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
-      else if (fresh.length > 0) appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous))
+      else if (fresh.length > 0)
+        appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous, block.length))
     }
     for (const append of appends) append()
-    draft.saveCursor(this.#cursor.logId, this.#cursor.epoch, this.#cursor.position)
+    if (this.#cursor !== undefined) draft.saveCursor(this.#cursor)
   }
 
   /** Answers with the position of the change before it on its row. */
@@ -242,7 +237,7 @@ export class AdmitChanges implements Job<Admission> {
         }
       }
       if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
-      else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous))
+      else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
     }
     for (const append of appends) append()
     return { throughSeq: draft.state.seqOf(replica), refusals }

@@ -3,14 +3,13 @@
  *
  * Invariant R2: what the log does not hold (below its floor, or inside a snapshot) is an error, never an empty answer.
  */
-import { readUuid } from './bytes.ts'
 import { type Change, toChange } from './change.ts'
 import { VectorClock } from './clock.ts'
 import { TidemarkError } from './errors.ts'
+import { readClock } from './frame.ts'
 import { rowKey, SNAPSHOT_CLOCK_KEY } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import type { PlacedEntry } from './log-reader.ts'
-import { asArray, asBytes, asCount, unpackRecord } from './packing.ts'
 import { readRowPosition } from './row-codec.ts'
 
 export interface LogStats {
@@ -147,14 +146,5 @@ export async function expectBase(ledger: Ledger, clock: VectorClock): Promise<vo
 /** The clock of the snapshots this replica began with; empty when its log is complete. */
 export async function readBaseClock(ledger: Ledger): Promise<VectorClock> {
   const [bytes] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY])
-  return bytes === undefined ? new VectorClock() : decodeClock(bytes)
-}
-
-/** A clock as [16 bytes, seq] pairs. */
-export function decodeClock(bytes: Uint8Array): VectorClock {
-  const pairs = asArray(unpackRecord(bytes)).map((pair) => {
-    const [id, seq] = asArray(pair)
-    return [readUuid(asBytes(id), 0), asCount(seq)] as const
-  })
-  return new VectorClock(pairs)
+  return new VectorClock(bytes === undefined ? [] : readClock(bytes))
 }

@@ -7,17 +7,18 @@
 import { decodeBlock, type VoidCode } from './block.ts'
 import { type Change, toChange } from './change.ts'
 import type { VectorClock } from './clock.ts'
-import { ReplicaConflicts } from './conflicts.ts'
 import { decodeVersions } from './conflict.ts'
+import { ReplicaConflicts } from './conflicts.ts'
 import { type Digest, digestRows } from './digest.ts'
 import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { Hub } from './hub.ts'
 import { type IdRange, keyAfter, kindRange, parseRowId, rowKey, rowKeyId, rowRange } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { type Limits, parseLimits } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
-import { quote, parseTenantName, type ReplicaId, type TenantName } from './names.ts'
+import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
 import { settleRow } from './policy.ts'
 import { ReplicaLog } from './replica-log.ts'
@@ -113,6 +114,8 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   readonly conflicts: ReplicaConflicts
   /** The engine beneath, for the rooms that move changes. */
   readonly ledger: Ledger
+  /** What its sessions share. */
+  readonly hub: Hub
   readonly tables: ReadonlyMap<string, TableDefinition>
   readonly now: () => number
   readonly #rules = new Map<string, WriteRules>()
@@ -121,6 +124,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   /** Use `openReplica`. */
   constructor(ledger: Ledger, tables: ReadonlyMap<string, TableDefinition>, now: () => number) {
     this.ledger = ledger
+    this.hub = new Hub(ledger)
     this.tables = tables
     this.now = now
     this.tenant = ledger.state.meta.tenant
@@ -138,13 +142,12 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
 
   /** Everything this replica holds. */
   get clock(): VectorClock {
-    return this.ledger.state.clock()
+    return this.ledger.durableClock()
   }
 
   /** Own changes that no server has answered yet. */
   get pending(): number {
-    const { ownSeq, ackedSeq } = this.ledger.state.meta
-    return ownSeq - ackedSeq
+    return this.ledger.pending
   }
 
   table<Name extends TableNames<Tables>>(name: Name): Table<RowOf<Tables[Name]>> {

@@ -9,7 +9,7 @@
  *   n, then n versions: name, stamp number, byte length, value bytes
  * Replicas and names are indexes of the store's dictionaries; a snapshot brings its own, see `mapRow`.
  */
-import { badFrame, ByteReader, ByteWriter } from './bytes.ts'
+import { ByteReader, ByteWriter, badFrame } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { type Head, type HeadOp, OPS, type RowState, type Stamp, type Version } from './row.ts'
 import { scanValue } from './value.ts'

@@ -69,5 +69,7 @@ export function validateRow(name: string, definition: TableDefinition, row: unkn
     const path = (issue.path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.')
     return path === '' ? issue.message : `${path}: ${issue.message}`
   })
-  throw new TidemarkError('invalid-row', `the row does not fit table ${name}: ${issues.join('; ')}`, { details: { issues } })
+  throw new TidemarkError('invalid-row', `the row does not fit table ${name}: ${issues.join('; ')}`, {
+    details: { issues },
+  })
 }

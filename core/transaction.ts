@@ -48,7 +48,8 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
   }
 
   #write(table: string, kind: WriteKind, id: string, object: object | undefined): void {
-    if (this.#isSealed) throw new TidemarkError('closed', 'the transaction has ended', { remedy: 'Await its calls inside it' })
+    if (this.#isSealed)
+      throw new TidemarkError('closed', 'the transaction has ended', { remedy: 'Await its calls inside it' })
     const { ledger, tables } = this.#replica
     const { limits } = ledger
     if (this.#ops.length >= limits.transactionChangesMax) {

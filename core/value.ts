@@ -12,7 +12,7 @@
  * V4  Dates are MessagePack timestamps (extension −1) of whole milliseconds.
  * V5  Nesting is at most `valueDepthMax`; scanning and its memory are bounded by the length of the bytes.
  */
-import { badFrame, ByteReader, type ByteWriter, compareBytes, readText } from './bytes.ts'
+import { ByteReader, type ByteWriter, badFrame, compareBytes, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { isPoisonedKey, quote } from './names.ts'
@@ -178,7 +178,10 @@ function writeObject(writer: ByteWriter, value: object | null, depth: number): v
     return writer.raw(value)
   }
   if (depth === DEPTH_MAX) {
-    throw badValue(`arrays and objects are nested deeper than ${DEPTH_MAX}`, 'Store the inner part as rows of their own')
+    throw badValue(
+      `arrays and objects are nested deeper than ${DEPTH_MAX}`,
+      'Store the inner part as rows of their own',
+    )
   }
   if (Array.isArray(value)) {
     writeLength(writer, value.length, 0x90, 15, ARRAY_WIDE)

@@ -41,7 +41,7 @@ export async function openLmdbStore(path: string): Promise<Store> {
   try {
     const directory = resolvePath(path)
     const created = await files.mkdir(directory, { recursive: true })
-    await refuseForeignFiles(directory)
+    await refuseUnfitDirectory(directory)
     root = open<Uint8Array, Uint8Array>(directory, {
       ...BINARY,
       noSubdir: false,
@@ -53,7 +53,7 @@ export async function openLmdbStore(path: string): Promise<Store> {
     const entries: Table = root.openDB('entries', BINARY)
     const head: Table = root.openDB('head', { ...BINARY, useVersions: true })
     await flushDirectories(directory, created ?? directory)
-    return new LmdbStore(root, entries, head)
+    return new LmdbStore(directory, root, entries, head)
   } catch (error) {
     await root?.close()
     throw openFailure(path, error)
@@ -67,6 +67,7 @@ interface Waiting {
 }
 
 class LmdbStore implements Store {
+  readonly #directory: string
   readonly #root: Root
   readonly #entries: Table
   readonly #head: Table
@@ -75,7 +76,8 @@ class LmdbStore implements Store {
   #failure: TidemarkError | undefined
   #closing: Promise<void> | undefined
 
-  constructor(root: Root, entries: Table, head: Table) {
+  constructor(directory: string, root: Root, entries: Table, head: Table) {
+    this.#directory = directory
     this.#root = root
     this.#entries = entries
     this.#head = head
@@ -146,8 +148,9 @@ class LmdbStore implements Store {
       ? { start: end, exclusiveStart: true, end: start, inclusiveEnd: true, reverse }
       : { start, end }
     let bytes = 0
-    for (const { key, value } of this.#entries.getRange({ ...bounds, limit })) {
-      found.push({ key: lmdbToKey(ownBytes(key)), value: ownBytes(value) })
+    for (const { key: lmdbKey, value } of this.#entries.getRange({ ...bounds, limit })) {
+      const key = lmdbToKey(ownBytes(lmdbKey))
+      found.push({ key, value: ownBytes(value) })
       bytes += key.length + value.length
       if (bytes > bytesMax) break
     }
@@ -176,7 +179,9 @@ class LmdbStore implements Store {
       this.#root.resetReadTxn()
       resolve({ type: 'head-moved', head: this.#readHead() })
     } catch (error) {
-      const reason = failure('cannot write to the store', await commitCause(error))
+      const cause = await commitCause(error)
+      const isFull = await isFullDisk(this.#directory, cause)
+      const reason = isFull ? fullError(cause) : failure('cannot write to the store', cause)
       // After any other failure LMDB may refuse to begin a transaction, and lmdb-js would wait for it for ever.
       if (reason.code !== 'store-full') this.#failure = reason
       reject(reason)
@@ -230,16 +235,29 @@ function refuseLongKey(key: Uint8Array): void {
 
 // ── Directories ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function refuseForeignFiles(directory: string): Promise<void> {
+async function refuseUnfitDirectory(directory: string): Promise<void> {
   const names = await files.readdir(directory)
   if (names.includes('data.mdb')) return
   const foreign = names.find((name) => name !== 'lock.mdb' && !name.startsWith('.'))
   if (foreign !== undefined) throw foreignError(directory, `it holds ${foreign} and no store`)
+  // LMDB maps its lock file before the disk has given it a place: on a full disk that ends the process.
+  if ((await freeBytes(directory)) < FREE_BYTES_MIN) throw fullError()
+}
+
+async function freeBytes(directory: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await files.statfs(directory)
+    return bavail * bsize
+  } catch {
+    // Nobody knows; the write itself will say.
+    return Number.POSITIVE_INFINITY
+  }
 }
 
 function refuseForeignTables(root: Root, directory: string): void {
   for (const key of root.getKeys({ limit: TABLE_NAMES.length + 1 })) {
-    const name = new TextDecoder().decode(key)
+    // The names of tables are its keys, as C strings.
+    const name = new TextDecoder().decode(key.subarray(0, -1))
     if (!TABLE_NAMES.includes(name)) throw foreignError(directory, 'it holds a database of another program')
   }
 }
@@ -258,9 +276,11 @@ async function flushDirectories(directory: string, firstCreated: string): Promis
 
 // ── Failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const { ENOSPC, EDQUOT, EFBIG } = constants.errno
+const { ENOSPC, EDQUOT, EFBIG, EIO } = constants.errno
 const MDB_MAP_FULL = -30792
 const FULL_CODES: readonly unknown[] = [MDB_MAP_FULL, ENOSPC, EDQUOT, EFBIG, 'ENOSPC', 'EDQUOT']
+/** With less than this, a disk counts as full. */
+const FREE_BYTES_MIN = 1 << 20
 
 const MDB_INVALID = -30793
 const MDB_VERSION_MISMATCH = -30794
@@ -277,12 +297,20 @@ async function commitCause(error: unknown): Promise<unknown> {
   }
 }
 
+/** When a disk takes only a part of a page, LMDB says "input/output error". */
+async function isFullDisk(directory: string, cause: unknown): Promise<boolean> {
+  const code = codeOf(cause)
+  return FULL_CODES.includes(code) || (code === EIO && (await freeBytes(directory)) < FREE_BYTES_MIN)
+}
+
+function fullError(cause?: unknown): TidemarkError {
+  const remedy = 'Free space on it and try again; what was refused has changed nothing'
+  return new TidemarkError('store-full', 'the disk of the store is full', { remedy, retryable: true, cause })
+}
+
 function failure(what: string, cause: unknown): TidemarkError {
   if (cause instanceof TidemarkError) return cause
-  if (FULL_CODES.includes(codeOf(cause))) {
-    const remedy = 'Free space on the disk of the store; the commit changed nothing and can be tried again'
-    return new TidemarkError('store-full', `${what}: the disk is full`, { remedy, retryable: true, cause })
-  }
+  if (FULL_CODES.includes(codeOf(cause))) return fullError(cause)
   const remedy = 'Check the disk, close the store and open it again'
   return new TidemarkError('store-failed', `${what}: ${reasonOf(cause)}`, { remedy, cause })
 }

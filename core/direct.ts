@@ -1,0 +1,67 @@
+/**
+ * Direct sync: two replicas of one process, without a server and without a socket.
+ */
+import { TidemarkError } from './errors.ts'
+import { Link, type Transport } from './link.ts'
+import type { Replica } from './replica.ts'
+
+export interface DirectLink {
+  /** Resolves when each side has everything the other had. */
+  settled(): Promise<void>
+  close(): void
+}
+
+/** Connects two replicas opened with `authority: 'self'`: each receives what the other has, until closed. */
+export function syncDirectly(left: Replica, right: Replica): DirectLink {
+  for (const replica of [left, right]) {
+    if (replica.ledger.state.meta.authority === 1) continue
+    throw new TidemarkError('bad-option', 'only replicas without a server may sync directly', {
+      remedy: "Open both with authority: 'self'; what a server has not admitted must not be passed on",
+    })
+  }
+  const wires: Wire[] = []
+  const [leftWire, rightWire] = [new Wire(wires), new Wire(wires)]
+  const initiator = createMeshLink(left, true, leftWire)
+  const acceptor = createMeshLink(right, false, rightWire)
+  leftWire.deliver = (frame) => acceptor.receive(frame)
+  rightWire.deliver = (frame) => initiator.receive(frame)
+  wires.push(leftWire, rightWire)
+  leftWire.onClose = () => acceptor.end()
+  rightWire.onClose = () => initiator.end()
+  initiator.start()
+  return {
+    settled: async () => {
+      await initiator.settled()
+      await acceptor.settled()
+    },
+    close: () => initiator.end(),
+  }
+}
+
+function createMeshLink(replica: Replica, isInitiator: boolean, transport: Transport): Link {
+  return new Link({ hub: replica.hub, role: 'mesh', isInitiator, transport, tables: replica.tables, now: replica.now })
+}
+
+/** One direction: frames arrive in order, each in a turn of its own. */
+class Wire implements Transport {
+  deliver: (frame: Uint8Array) => void = () => {}
+  onClose: () => void = () => {}
+  readonly #wires: readonly Wire[]
+  #isClosed = false
+
+  constructor(wires: readonly Wire[]) {
+    this.#wires = wires
+  }
+
+  send(frame: Uint8Array): void {
+    queueMicrotask(() => {
+      if (!this.#isClosed) this.deliver(frame)
+    })
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    for (const wire of this.#wires) wire.#isClosed = true
+    this.onClose()
+  }
+}

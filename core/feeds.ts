@@ -1,0 +1,121 @@
+/**
+ * Feeds: the outgoing streams of all sessions of one ledger, read from its log.
+ *
+ * Readers at the same place get the same frame: it is read and encoded once, however many there are.
+ * Invariant J1: a frame holds whole blocks, so no transaction is ever split.
+ */
+import { isAuthoredBy } from './block.ts'
+import { encodeFrame, packUuid } from './frame.ts'
+import type { Ledger } from './ledger.ts'
+import { BATCH_BYTES_TARGET } from './limits.ts'
+import type { LogSlice } from './log-reader.ts'
+import type { ReplicaId } from './names.ts'
+import type { Feed, FeedPlace } from './session.ts'
+import { placeAfter, readSnapshotRows } from './snapshot.ts'
+
+interface SharedSlice {
+  readonly slice: LogSlice
+  readonly frame: Uint8Array
+}
+
+/** Slices kept for readers that come to the same place: the tail, mostly. Bounds memory with the batch size. */
+const SHARED_MAX = 16
+
+export class Feeds {
+  readonly #ledger: Ledger
+  readonly #shared = new Map<number, SharedSlice | Promise<SharedSlice>>()
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger
+  }
+
+  /** The next piece for `peer`, at once when another reader has just read it. */
+  read(place: FeedPlace, peer: ReplicaId): Feed | Promise<Feed> {
+    switch (place.type) {
+      case 'own':
+        return this.#readOwn(place.afterSeq)
+      case 'snapshot':
+        return this.#readSnapshot(place)
+      case 'log': {
+        const shared = this.#sharedAt(place.position)
+        return shared instanceof Promise
+          ? shared.then((slice) => this.#toFeed(slice, peer))
+          : this.#toFeed(shared, peer)
+      }
+    }
+  }
+
+  // ── The log ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #sharedAt(position: number): SharedSlice | Promise<SharedSlice> {
+    const known = this.#shared.get(position)
+    if (known !== undefined) return known
+    const read = this.#readSlice(position)
+    this.#shared.set(position, read)
+    for (const oldest of this.#shared.keys()) {
+      if (this.#shared.size <= SHARED_MAX) break
+      this.#shared.delete(oldest)
+    }
+    return read
+  }
+
+  async #readSlice(position: number): Promise<SharedSlice> {
+    try {
+      const slice = await this.#ledger.log.slice(position, this.#ledger.durablePosition, BATCH_BYTES_TARGET)
+      const blocks = slice.blocks.map(({ block }) => block)
+      const frame = encodeFrame({ type: 'changes', from: slice.from, to: slice.to, blocks })
+      const shared = { slice, frame }
+      if (slice.blocks.length > 0) this.#shared.set(position, shared)
+      else this.#shared.delete(position)
+      return shared
+    } catch (error) {
+      this.#shared.delete(position)
+      throw error
+    }
+  }
+
+  /** Leaves out what the reader wrote itself; it still learns how far the log has come. */
+  #toFeed({ slice, frame }: SharedSlice, peer: ReplicaId): Feed {
+    const isEnd = slice.to >= this.#ledger.durablePosition
+    const next: FeedPlace = { type: 'log', position: slice.to }
+    if (slice.blocks.length === 0) return { frames: [], next, isEnd }
+    const id = packUuid(peer)
+    const others = slice.blocks.filter(({ block }) => !isAuthoredBy(block, id))
+    if (others.length === slice.blocks.length) return { frames: [frame], next, isEnd }
+    const blocks = others.map(({ block }) => block)
+    return { frames: [encodeFrame({ type: 'changes', from: slice.from, to: slice.to, blocks })], next, isEnd }
+  }
+
+  // ── Own changes ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #readOwn(afterSeq: number): Promise<Feed> {
+    const { own } = this.#ledger.state
+    const throughSeq = this.#ledger.durableSeqOf(own)
+    const found =
+      afterSeq < throughSeq ? await this.#ledger.log.blocksOf(own, afterSeq, throughSeq, BATCH_BYTES_TARGET) : []
+    const last = found[found.length - 1]
+    if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
+    const frame = encodeFrame({ type: 'push', blocks: found.map(({ block }) => block) })
+    const next: FeedPlace = { type: 'own', afterSeq: last.lastSeq }
+    return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
+  }
+
+  // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #readSnapshot(place: Extract<FeedPlace, { readonly type: 'snapshot' }>): Promise<Feed> {
+    const frames: Uint8Array[] = []
+    let { position } = place
+    if (position === undefined) {
+      position = this.#ledger.durablePosition
+      const clock = [...this.#ledger.durableClock().entries()]
+      frames.push(encodeFrame({ type: 'snapshot-begin', position, clock }))
+    }
+    const chunk = await readSnapshotRows(this.#ledger, place.after, BATCH_BYTES_TARGET)
+    if (chunk === undefined) {
+      frames.push(encodeFrame({ type: 'snapshot-end' }))
+      return { frames, next: { type: 'log', position }, isEnd: false }
+    }
+    frames.push(encodeFrame(chunk))
+    return { frames, next: { type: 'snapshot', position, after: placeAfter(chunk) }, isEnd: false }
+  }
+}

@@ -1,0 +1,533 @@
+/**
+ * Frames: the messages of a session as bytes. One frame is one MessagePack array: [type, …].
+ *
+ * Knows: the form of every message of every protocol version. Must never know: what a session does with them.
+ *
+ * Invariants:
+ * H1  Bytes from outside are scanned before MessagePack sees them: arrays of scalars, texts and binaries, nested at most 4
+ *     deep, with every declared length inside the frame. No maps, no extensions, nothing after the end.
+ * H2  The order of fields and the type numbers are the protocol: tests hold golden bytes of each.
+ */
+import { ByteReader, ByteWriter, badFrame, readText, readUuid, writeUuid } from './bytes.ts'
+import type { Limits } from './limits.ts'
+import type { ReplicaId } from './names.ts'
+import { asArray, asBytes, asCount, asText, type Packed, packRecord, unpackRecord } from './packing.ts'
+
+export const PROTOCOL_MIN = 1
+export const PROTOCOL_MAX = 1
+
+/** Where a reader stands in the sender's log. */
+export type Resume =
+  /** A place it was given before: the handshake is O(1). */
+  | { readonly type: 'cursor'; readonly logId: string; readonly epoch: number; readonly position: number }
+  /** First contact: everything the reader has. */
+  | { readonly type: 'clock'; readonly clock: readonly ClockEntry[] }
+  /** In the middle of a snapshot: rows up to this one have arrived. */
+  | {
+      readonly type: 'snapshot'
+      readonly logId: string
+      readonly epoch: number
+      readonly position: number
+      readonly table: string
+      readonly id: string
+    }
+
+export type ClockEntry = readonly [replica: ReplicaId, seq: number]
+
+export interface Hello {
+  readonly type: 'hello'
+  readonly versions: readonly [min: number, max: number]
+  readonly tenant: string
+  readonly replica: ReplicaId
+  /** True: the peers admit for themselves, and each reads the other's log. */
+  readonly isMesh: boolean
+  readonly ownSeq: number
+  /** Own changes up to here were answered before. */
+  readonly ackedSeq: number
+  /** Of the last own change; empty without one. */
+  readonly fingerprint: Uint8Array
+  readonly resume: Resume
+  /** Name and fingerprint of each table definition. */
+  readonly tables: readonly (readonly [name: string, fingerprint: string])[]
+}
+
+export interface Welcome {
+  readonly type: 'welcome'
+  readonly version: number
+  readonly replica: ReplicaId
+  readonly logId: string
+  readonly epoch: number
+  /** The end of the sender's log. */
+  readonly position: number
+  /** What the sender has of the peer's own changes. */
+  readonly yourSeq: number
+  /** Of the peer's change `yourSeq`, as the sender has it; empty without one, or when it is void. */
+  readonly fingerprint: Uint8Array
+  /** The peer's changes above its `ackedSeq` that were refused. */
+  readonly refusals: readonly RefusalRecord[]
+  /** Where reading starts: this position of the log, or a snapshot. */
+  readonly from: { readonly type: 'log'; readonly position: number } | { readonly type: 'snapshot' }
+  /** The sender's wall time, Unix milliseconds. */
+  readonly time: number
+  /** Mesh only: where the sender stands in the peer's log. */
+  readonly resume: Resume | undefined
+}
+
+export type RefusalRecord = readonly [seq: number, code: string]
+
+/** Blocks of the sender's log: positions [from, to). Blocks that the reader wrote itself may be left out. */
+export interface Changes {
+  readonly type: 'changes'
+  readonly from: number
+  readonly to: number
+  readonly blocks: readonly Uint8Array[]
+}
+
+/** Own changes of the sender, for admission. */
+export interface Push {
+  readonly type: 'push'
+  readonly blocks: readonly Uint8Array[]
+}
+
+/** Every change of the reader up to `throughSeq` is durable at the sender, but those refused. */
+export interface Ack {
+  readonly type: 'ack'
+  readonly throughSeq: number
+  readonly refusals: readonly RefusalRecord[]
+}
+
+/** The reader has dealt with that many bytes: so many more may be under way. */
+export interface Credit {
+  readonly type: 'credit'
+  readonly bytes: number
+}
+
+export interface SnapshotBegin {
+  readonly type: 'snapshot-begin'
+  /** Where in the log the snapshot began: reading goes on from there afterwards. */
+  readonly position: number
+  readonly clock: readonly ClockEntry[]
+}
+
+/** All rows of a table whose ids lie in (after, through]; `undefined` is the end of the table on that side. */
+export interface SnapshotRows {
+  readonly type: 'snapshot-rows'
+  readonly table: string
+  readonly after: string | undefined
+  readonly through: string | undefined
+  /** The sender's indexes that the rows use. */
+  readonly replicas: readonly (readonly [index: number, replica: ReplicaId])[]
+  readonly names: readonly (readonly [index: number, name: string])[]
+  readonly rows: readonly SnapshotRow[]
+}
+
+export interface SnapshotRow {
+  readonly id: string
+  readonly row: Uint8Array
+}
+
+export interface SnapshotEnd {
+  readonly type: 'snapshot-end'
+}
+
+/** Asks where the end of the peer's log is now. */
+export interface Mark {
+  readonly type: 'mark'
+  readonly token: number
+}
+
+export interface Marked {
+  readonly type: 'marked'
+  readonly token: number
+  readonly position: number
+}
+
+/** Why the sender ends the session. */
+export interface Refuse {
+  readonly type: 'refuse'
+  readonly code: string
+  readonly message: string
+  readonly retryable: boolean
+}
+
+export type Frame =
+  | Hello
+  | Welcome
+  | Changes
+  | Push
+  | Ack
+  | Credit
+  | SnapshotBegin
+  | SnapshotRows
+  | SnapshotEnd
+  | Mark
+  | Marked
+  | Refuse
+
+const TYPES = {
+  hello: 1,
+  welcome: 2,
+  changes: 3,
+  push: 4,
+  ack: 5,
+  credit: 6,
+  'snapshot-begin': 7,
+  'snapshot-rows': 8,
+  'snapshot-end': 9,
+  mark: 10,
+  marked: 11,
+  refuse: 12,
+} as const satisfies Record<Frame['type'], number>
+
+// ── Encoding ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export function encodeFrame(frame: Frame): Uint8Array {
+  return packRecord([TYPES[frame.type], ...toFields(frame)])
+}
+
+function toFields(frame: Frame): Packed[] {
+  switch (frame.type) {
+    case 'hello':
+      return [
+        frame.versions,
+        frame.tenant,
+        packUuid(frame.replica),
+        frame.isMesh,
+        frame.ownSeq,
+        frame.ackedSeq,
+        frame.fingerprint,
+        packResume(frame.resume),
+        frame.tables,
+      ]
+    case 'welcome':
+      return [
+        frame.version,
+        packUuid(frame.replica),
+        packUuid(frame.logId),
+        frame.epoch,
+        frame.position,
+        frame.yourSeq,
+        frame.fingerprint,
+        frame.refusals,
+        frame.from.type === 'log' ? frame.from.position : null,
+        frame.time,
+        frame.resume === undefined ? null : packResume(frame.resume),
+      ]
+    case 'changes':
+      return [frame.from, frame.to - frame.from, packParts(frame.blocks)]
+    case 'push':
+      return [packParts(frame.blocks)]
+    case 'ack':
+      return [frame.throughSeq, frame.refusals]
+    case 'credit':
+      return [frame.bytes]
+    case 'snapshot-begin':
+      return [frame.position, packClock(frame.clock)]
+    case 'snapshot-rows':
+      return [
+        frame.table,
+        frame.after ?? null,
+        frame.through ?? null,
+        frame.replicas.map(([index, id]) => [index, packUuid(id)]),
+        frame.names,
+        packRows(frame.rows),
+      ]
+    case 'snapshot-end':
+      return []
+    case 'mark':
+      return [frame.token]
+    case 'marked':
+      return [frame.token, frame.position]
+    case 'refuse':
+      return [frame.code, frame.message, frame.retryable]
+  }
+}
+
+export function packUuid(id: string): Uint8Array {
+  const writer = new ByteWriter(16)
+  writeUuid(writer, id)
+  return writer.bytes
+}
+
+function packResume(resume: Resume): Packed {
+  switch (resume.type) {
+    case 'cursor':
+      return [1, packUuid(resume.logId), resume.epoch, resume.position]
+    case 'clock':
+      return [2, packClock(resume.clock)]
+    case 'snapshot':
+      return [3, packUuid(resume.logId), resume.epoch, resume.position, resume.table, resume.id]
+  }
+}
+
+/** 16 bytes and a varint for each entry. */
+export function packClock(clock: readonly ClockEntry[]): Uint8Array {
+  const writer = new ByteWriter(clock.length * 20 + 8)
+  for (const [replica, seq] of clock) {
+    writeUuid(writer, replica)
+    writer.varint(seq)
+  }
+  return writer.toBytes()
+}
+
+/** Parts behind their lengths. */
+function packParts(parts: readonly Uint8Array[]): Uint8Array {
+  let size = 0
+  for (const part of parts) size += part.length + 4
+  const writer = new ByteWriter(size)
+  for (const part of parts) {
+    writer.varint(part.length)
+    writer.raw(part)
+  }
+  return writer.bytes.subarray(0, writer.length)
+}
+
+function packRows(rows: readonly SnapshotRow[]): Uint8Array {
+  const writer = new ByteWriter(4096)
+  const id = new ByteWriter(64)
+  for (const row of rows) {
+    id.reset()
+    writer.varint(id.text(row.id))
+    writer.raw(id.bytes, 0, id.length)
+    writer.varint(row.row.length)
+    writer.raw(row.row)
+  }
+  return writer.bytes.subarray(0, writer.length)
+}
+
+// ── Decoding ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The message in bytes from outside. Throws `bad-frame`. */
+export function decodeFrame(bytes: Uint8Array, limits: Limits): Frame {
+  if (bytes.length > limits.frameBytesMax) {
+    throw badFrame(`a frame has ${bytes.length} bytes; the limit is ${limits.frameBytesMax}`)
+  }
+  scanFrame(bytes)
+  const [type, ...fields] = asArray(unpackRecord(bytes))
+  switch (type) {
+    case TYPES.hello:
+      return readHello(fields)
+    case TYPES.welcome:
+      return readWelcome(fields)
+    case TYPES.changes: {
+      const from = asCount(fields[0])
+      return { type: 'changes', from, to: from + asCount(fields[1]), blocks: readParts(asBytes(fields[2])) }
+    }
+    case TYPES.push:
+      return { type: 'push', blocks: readParts(asBytes(fields[0])) }
+    case TYPES.ack:
+      return { type: 'ack', throughSeq: asCount(fields[0]), refusals: readRefusals(fields[1]) }
+    case TYPES.credit:
+      return { type: 'credit', bytes: asCount(fields[0]) }
+    case TYPES['snapshot-begin']:
+      return { type: 'snapshot-begin', position: asCount(fields[0]), clock: readClock(asBytes(fields[1])) }
+    case TYPES['snapshot-rows']:
+      return readSnapshotRows(fields)
+    case TYPES['snapshot-end']:
+      return { type: 'snapshot-end' }
+    case TYPES.mark:
+      return { type: 'mark', token: asCount(fields[0]) }
+    case TYPES.marked:
+      return { type: 'marked', token: asCount(fields[0]), position: asCount(fields[1]) }
+    case TYPES.refuse:
+      return { type: 'refuse', code: asText(fields[0]), message: asText(fields[1]), retryable: fields[2] === true }
+    default:
+      throw badFrame('its type is unknown')
+  }
+}
+
+function readHello(fields: readonly Packed[]): Hello {
+  const [min, max] = asArray(fields[0])
+  return {
+    type: 'hello',
+    versions: [asCount(min), asCount(max)],
+    tenant: asText(fields[1]),
+    replica: unpackUuid(fields[2]),
+    isMesh: fields[3] === true,
+    ownSeq: asCount(fields[4]),
+    ackedSeq: asCount(fields[5]),
+    fingerprint: asBytes(fields[6]),
+    resume: readResume(fields[7]),
+    tables: asArray(fields[8]).map((pair) => {
+      const [name, fingerprint] = asArray(pair)
+      return [asText(name), asText(fingerprint)] as const
+    }),
+  }
+}
+
+function readWelcome(fields: readonly Packed[]): Welcome {
+  const from = fields[8]
+  return {
+    type: 'welcome',
+    version: asCount(fields[0]),
+    replica: unpackUuid(fields[1]),
+    logId: unpackUuid(fields[2]),
+    epoch: asCount(fields[3]),
+    position: asCount(fields[4]),
+    yourSeq: asCount(fields[5]),
+    fingerprint: asBytes(fields[6]),
+    refusals: readRefusals(fields[7]),
+    from: from === null ? { type: 'snapshot' } : { type: 'log', position: asCount(from) },
+    time: asCount(fields[9]),
+    resume: fields[10] === null ? undefined : readResume(fields[10]),
+  }
+}
+
+function readSnapshotRows(fields: readonly Packed[]): SnapshotRows {
+  const [table, after, through, replicas, names, rows] = fields
+  return {
+    type: 'snapshot-rows',
+    table: asText(table),
+    after: after === null ? undefined : asText(after),
+    through: through === null ? undefined : asText(through),
+    replicas: asArray(replicas).map((pair) => {
+      const [index, id] = asArray(pair)
+      return [asCount(index), unpackUuid(id)] as const
+    }),
+    names: asArray(names).map((pair) => {
+      const [index, name] = asArray(pair)
+      return [asCount(index), asText(name)] as const
+    }),
+    rows: readRows(asBytes(rows)),
+  }
+}
+
+function unpackUuid(value: Packed | undefined): ReplicaId {
+  const bytes = asBytes(value)
+  if (bytes.length !== 16) throw badFrame('an id does not have 16 bytes')
+  return readUuid(bytes, 0) as ReplicaId
+}
+
+function readResume(value: Packed | undefined): Resume {
+  const [type, first, epoch, position, table, id] = asArray(value)
+  switch (type) {
+    case 1:
+      return { type: 'cursor', logId: unpackUuid(first), epoch: asCount(epoch), position: asCount(position) }
+    case 2:
+      return { type: 'clock', clock: readClock(asBytes(first)) }
+    case 3:
+      return {
+        type: 'snapshot',
+        logId: unpackUuid(first),
+        epoch: asCount(epoch),
+        position: asCount(position),
+        table: asText(table),
+        id: asText(id),
+      }
+    default:
+      throw badFrame('a place to resume from has an unknown type')
+  }
+}
+
+export function readClock(bytes: Uint8Array): ClockEntry[] {
+  const reader = new ByteReader(bytes)
+  const clock: ClockEntry[] = []
+  while (reader.at < reader.end) {
+    const id = readUuid(reader.bytes, reader.at) as ReplicaId
+    reader.skip(16)
+    clock.push([id, reader.varint()])
+  }
+  return clock
+}
+
+function readParts(bytes: Uint8Array): Uint8Array[] {
+  const reader = new ByteReader(bytes)
+  const parts: Uint8Array[] = []
+  while (reader.at < reader.end) parts.push(reader.raw(reader.varint()))
+  return parts
+}
+
+function readRows(bytes: Uint8Array): SnapshotRow[] {
+  const reader = new ByteReader(bytes)
+  const rows: SnapshotRow[] = []
+  while (reader.at < reader.end) {
+    const id = reader.text(reader.varint())
+    rows.push({ id, row: reader.raw(reader.varint()) })
+  }
+  return rows
+}
+
+function readRefusals(value: Packed | undefined): RefusalRecord[] {
+  return asArray(value).map((pair) => {
+    const [seq, code] = asArray(pair)
+    return [asCount(seq), asText(code)] as const
+  })
+}
+
+// ── Scanning ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const FRAME_DEPTH_MAX = 4
+const FRAME_NODES_MAX = 65_536
+
+/** Refuses whatever is no array of scalars, texts and binaries (H1); iterative, and linear in the bytes. */
+export function scanFrame(bytes: Uint8Array): void {
+  const reader = new ByteReader(bytes)
+  const open: number[] = []
+  let nodes = 0
+  let left = 1
+  for (;;) {
+    while (left === 0) {
+      const outer = open.pop()
+      if (outer === undefined) return reader.expectEnd()
+      left = outer
+    }
+    left--
+    if (++nodes > FRAME_NODES_MAX) throw badFrame('it has too many elements')
+    const count = scanNode(reader)
+    if (count < 0) {
+      if (nodes === 1) throw badFrame('it is not an array')
+      continue
+    }
+    if (open.length === FRAME_DEPTH_MAX) throw badFrame('it is nested too deep')
+    open.push(left)
+    left = count
+  }
+}
+
+/** Moves past a scalar (−1) or an array's header (its count). */
+function scanNode(reader: ByteReader): number {
+  const tag = reader.byte()
+  if (tag < 0x80 || tag >= 0xe0) return -1
+  if (tag >= 0x90 && tag < 0xa0) return tag & 0x0f
+  if (tag >= 0xa0 && tag < 0xc0) return scanString(reader, tag & 0x1f)
+  switch (tag) {
+    case 0xc0:
+    case 0xc2:
+    case 0xc3:
+      return -1
+    case 0xc4:
+    case 0xc5:
+    case 0xc6:
+      reader.skip(reader.fixed(1 << (tag - 0xc4)))
+      return -1
+    case 0xcb:
+      reader.skip(8)
+      return -1
+    case 0xcc:
+    case 0xcd:
+    case 0xce:
+    case 0xcf:
+      reader.skip(1 << (tag - 0xcc))
+      return -1
+    case 0xd9:
+    case 0xda:
+    case 0xdb:
+      return scanString(reader, reader.fixed(1 << (tag - 0xd9)))
+    case 0xdc:
+    case 0xdd:
+      return countOf(reader, reader.fixed(2 << (tag - 0xdc)))
+    default:
+      throw badFrame(`0x${tag.toString(16)} is not allowed in a frame`)
+  }
+}
+
+function scanString(reader: ByteReader, size: number): number {
+  const start = reader.at
+  readText(reader.bytes, start, reader.skip(size))
+  return -1
+}
+
+function countOf(reader: ByteReader, count: number): number {
+  if (count > reader.end - reader.at) throw badFrame('a count is larger than its bytes')
+  return count
+}

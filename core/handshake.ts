@@ -1,0 +1,272 @@
+/**
+ * The handshake: what each side has to find out before it can say hello or welcome, and what follows from the answer.
+ *
+ * Invariants:
+ * U1  A cursor of another log or epoch is `foreign-cursor`, never position 0.
+ * U2  A peer that knows more of us than we do, or other content, is told apart from one that knows less.
+ */
+import { canonicalEntry, VOID_CODES, type VoidCode } from './block.ts'
+import { equalSlices } from './bytes.ts'
+import { VectorClock } from './clock.ts'
+import type { Draft, LogCursor } from './draft.ts'
+import { TidemarkError } from './errors.ts'
+import {
+  type ClockEntry,
+  type Hello,
+  PROTOCOL_MAX,
+  PROTOCOL_MIN,
+  type RefusalRecord,
+  type Resume,
+  type Welcome,
+} from './frame.ts'
+import { hashBytes } from './hash.ts'
+import { CURSOR_KEY, tableKey, voidKeySeq, voidRange } from './keys.ts'
+import type { Job, Ledger, RowRef } from './ledger.ts'
+import { isName, quote } from './names.ts'
+import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import { readBaseClock } from './replica-log.ts'
+import type { FeedPlace, SessionRole } from './session.ts'
+import { readSnapshotProgress } from './snapshot.ts'
+import { type TableDefinition, tableFingerprint } from './table.ts'
+
+/** A new replica of a tenant with more changes than this gets a snapshot; below, the log brings its history as well. */
+const SNAPSHOT_CHANGES_MIN = 1_000
+const REFUSALS_MAX = 4_096
+const TABLES_MAX = 256
+
+export type Tables = ReadonlyMap<string, TableDefinition>
+
+// ── The initiator ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+export async function introduce(ledger: Ledger, role: SessionRole, tables: Tables, withClock: boolean): Promise<Hello> {
+  const { meta, own } = ledger.state
+  const ownSeq = ledger.durableSeqOf(own)
+  return {
+    type: 'hello',
+    versions: [PROTOCOL_MIN, PROTOCOL_MAX],
+    tenant: meta.tenant,
+    replica: meta.replicaId,
+    isMesh: role === 'mesh',
+    ownSeq,
+    ackedSeq: Math.min(meta.ackedSeq, ownSeq),
+    fingerprint: await fingerprintOf(ledger, own, ownSeq),
+    resume: await resumeOf(ledger, role, withClock),
+    tables: [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
+  }
+}
+
+async function resumeOf(ledger: Ledger, role: SessionRole, withClock: boolean): Promise<Resume> {
+  if (role === 'client' && !withClock) {
+    const progress = await readSnapshotProgress(ledger)
+    if (progress?.place !== undefined) return { type: 'snapshot', ...progress.cursor, ...progress.place }
+    const cursor = await readCursor(ledger)
+    if (progress === undefined && cursor !== undefined) return { type: 'cursor', ...cursor }
+  }
+  return { type: 'clock', clock: [...ledger.durableClock().entries()] }
+}
+
+async function readCursor(ledger: Ledger): Promise<LogCursor | undefined> {
+  const [bytes] = await ledger.store.getMany([CURSOR_KEY])
+  if (bytes === undefined) return undefined
+  const [logId, epoch, position] = asArray(unpackRecord(bytes))
+  return { logId: asText(logId), epoch: asCount(epoch), position: asCount(position) }
+}
+
+/** 8 bytes over the content of one change; empty when the log does not hold it. */
+async function fingerprintOf(ledger: Ledger, replica: number, seq: number): Promise<Uint8Array> {
+  const nothing = new Uint8Array(0)
+  if (seq === 0) return nothing
+  const found = await ledger.log.entryOf(replica, seq)
+  if (found === undefined || found.entry.op === 'void') return nothing
+  const { high, low } = hashBytes(canonicalEntry(found.entry, ledger.state))
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setUint32(0, high)
+  new DataView(bytes.buffer).setUint32(4, low)
+  return bytes
+}
+
+/** Compares what the peer has of our stream with what we have. Throws when this store was restored or copied. */
+export async function checkWelcome(ledger: Ledger, welcome: Welcome): Promise<void> {
+  const { own } = ledger.state
+  if (welcome.yourSeq > ledger.durableSeqOf(own)) {
+    throw new TidemarkError(
+      'replica-restored',
+      `the peer has ${welcome.yourSeq} changes of this replica, its store only ${ledger.durableSeqOf(own)}`,
+      {
+        remedy: 'The store lost commits or was restored from a backup; it has to go on under a new replica id',
+      },
+    )
+  }
+  const ours = await fingerprintOf(ledger, own, welcome.yourSeq)
+  if (!sameFingerprint(ours, welcome.fingerprint)) throw cloned()
+}
+
+function sameFingerprint(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === 0 || right.length === 0 || equalSlices(left, 0, left.length, right, 0, right.length)
+}
+
+function cloned(): TidemarkError {
+  return new TidemarkError('replica-cloned', 'two stores have written different changes under this replica id', {
+    remedy: 'A store was copied; each copy has to go on under its own replica id',
+  })
+}
+
+// ── The acceptor ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Meeting {
+  readonly welcome: Welcome
+  /** Where our stream to the peer starts. */
+  readonly place: FeedPlace
+  /** The peer's index in our dictionary. */
+  readonly replica: number
+}
+
+/** Decides about a hello. Throws what the session has to end with. */
+export async function meet(
+  ledger: Ledger,
+  role: SessionRole,
+  tables: Tables,
+  hello: Hello,
+  nowMs: number,
+): Promise<Meeting> {
+  const { state } = ledger
+  const version = negotiate(hello)
+  if (hello.tenant !== state.meta.tenant || hello.isMesh !== (role === 'mesh')) {
+    throw new TidemarkError('forbidden', 'this session may not read or write what it asked for')
+  }
+  if (hello.replica === state.meta.replicaId) throw cloned()
+  const place = await placeOf(ledger, hello.resume)
+  const { replica } = await ledger.submit(new MeetReplica(hello, tables))
+  const yourSeq = ledger.durableSeqOf(replica)
+  if (hello.ownSeq < yourSeq && role === 'server') {
+    throw new TidemarkError(
+      'replica-restored',
+      `the server has ${yourSeq} changes of this replica, its store only ${hello.ownSeq}`,
+    )
+  }
+  const fingerprint = await fingerprintOf(ledger, replica, yourSeq)
+  if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
+  const welcome: Welcome = {
+    type: 'welcome',
+    version,
+    replica: state.meta.replicaId,
+    logId: state.meta.logId,
+    epoch: state.meta.epoch,
+    position: ledger.durablePosition,
+    yourSeq,
+    fingerprint,
+    refusals: await refusalsOf(ledger, replica, hello.ackedSeq, yourSeq),
+    from: place.type === 'log' ? { type: 'log', position: place.position } : { type: 'snapshot' },
+    time: nowMs,
+    resume: role === 'mesh' ? { type: 'clock', clock: [...ledger.durableClock().entries()] } : undefined,
+  }
+  return { welcome, place, replica }
+}
+
+function negotiate(hello: Hello): number {
+  const [min, max] = hello.versions
+  const version = Math.min(max, PROTOCOL_MAX)
+  if (version >= min && version >= PROTOCOL_MIN) return version
+  throw new TidemarkError(
+    'protocol-version',
+    `the peer speaks protocol ${min} to ${max}, this side ${PROTOCOL_MIN} to ${PROTOCOL_MAX}`,
+    {
+      remedy: 'Update the older side',
+    },
+  )
+}
+
+async function refusalsOf(ledger: Ledger, replica: number, after: number, through: number): Promise<RefusalRecord[]> {
+  if ((ledger.state.voidCounts[replica] ?? 0) === 0 || through <= after) return []
+  const page = await ledger.store.range({ ...voidRange(replica, after, through), limit: REFUSALS_MAX })
+  return page.map(({ key, value }) => [voidKeySeq(key), VOID_CODES[value[0] ?? 0] as VoidCode] as const)
+}
+
+/** Where a reader that stands at `resume` goes on. */
+export async function placeOf(ledger: Ledger, resume: Resume): Promise<FeedPlace> {
+  if (resume.type === 'clock') return placeAfterClock(ledger, resume.clock)
+  const { meta } = ledger.state
+  const isOurs = resume.logId === meta.logId && resume.epoch === meta.epoch
+  if (!isOurs || resume.position > ledger.durablePosition) {
+    throw new TidemarkError('foreign-cursor', 'the cursor belongs to another log, or to one that was restored', {
+      retryable: true,
+      remedy: 'Offer a clock instead',
+    })
+  }
+  const isHeld = resume.position >= meta.floor
+  if (resume.type === 'cursor') {
+    return isHeld
+      ? { type: 'log', position: resume.position }
+      : { type: 'snapshot', position: undefined, after: undefined }
+  }
+  if (!isHeld) return { type: 'snapshot', position: undefined, after: undefined }
+  return { type: 'snapshot', position: resume.position, after: { table: resume.table, id: resume.id } }
+}
+
+async function placeAfterClock(ledger: Ledger, entries: readonly ClockEntry[]): Promise<FeedPlace> {
+  const clock = new VectorClock(entries)
+  const { state } = ledger
+  const base = await readBaseClock(ledger)
+  const order = base.compare(clock)
+  const isWhole = state.meta.floor === 1 && (order === 'before' || order === 'equal')
+  const isNew = clock.size === 0 && state.meta.changes > SNAPSHOT_CHANGES_MIN
+  if (!isWhole || isNew) return { type: 'snapshot', position: undefined, after: undefined }
+  const end = ledger.durablePosition
+  let position = end
+  for (let index = 0; index < state.replicas.size; index++) {
+    const known = clock.get(state.replicas.textOf(index))
+    if (ledger.durableSeqOf(index) <= known) continue
+    position = Math.min(position, (await ledger.log.positionAfter(index, known)) ?? end)
+  }
+  return { type: 'log', position }
+}
+
+/** Makes the peer and its table definitions known. What a replica calls itself is remembered from its first hello on. */
+class MeetReplica implements Job<{ readonly replica: number }> {
+  readonly weight = 1
+  readonly #hello: Hello
+  readonly #tables: Tables
+  #fresh: (readonly [string, string])[] = []
+
+  constructor(hello: Hello, tables: Tables) {
+    this.#hello = hello
+    this.#tables = tables
+  }
+
+  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+    const { tables } = this.#hello
+    if (tables.length > TABLES_MAX)
+      throw new TidemarkError('too-large', `a replica defines at most ${TABLES_MAX} tables`)
+    for (const [name] of tables)
+      if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a table name`)
+    const known = await ledger.store.getMany(tables.map(([name]) => tableKey(name)))
+    this.#fresh = []
+    for (const [index, [name, fingerprint]] of tables.entries()) {
+      const bytes = known[index]
+      const ours = this.#tables.get(name)
+      const expected = ours === undefined ? bytes && asText(unpackRecord(bytes)) : tableFingerprint(ours)
+      if (expected === undefined) this.#fresh.push([name, fingerprint])
+      else if (expected !== fingerprint) throw mismatch(name, expected, fingerprint)
+    }
+    return []
+  }
+
+  apply(draft: Draft): { readonly replica: number } {
+    const { state } = draft
+    const isKnown = state.replicas.find(this.#hello.replica) >= 0
+    for (const [name, fingerprint] of this.#fresh) draft.put(tableKey(name), packRecord(fingerprint))
+    if (!isKnown) draft.touchMeta()
+    return { replica: state.internReplica(this.#hello.replica) }
+  }
+}
+
+function mismatch(name: string, expected: string, actual: string): TidemarkError {
+  return new TidemarkError(
+    'schema-mismatch',
+    `table ${name} is defined as "${expected}" here and as "${actual}" by the replica`,
+    {
+      remedy: 'All replicas of a tenant must agree on granularity, policy and its version',
+      details: { table: name, expected, actual },
+    },
+  )
+}

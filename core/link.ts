@@ -1,0 +1,373 @@
+/**
+ * A link: drives one session over one transport against one ledger. The only place where messages become jobs.
+ *
+ * Knows: which job carries out which message. Must never know: what the transport is, or when to connect.
+ *
+ * Invariants:
+ * N2  Effects are carried out in their order; of reads and of applies at most one each is under way.
+ * N3  Every failure ends in `close` with a typed error. A bug ends the session, not the process.
+ */
+import { TakeAnswer } from './answer.ts'
+import type { ChangeEntry, VoidCode } from './block.ts'
+import { VectorClock } from './clock.ts'
+import type { Draft, LogCursor } from './draft.ts'
+import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+import type { Ack, Changes, Hello, Push, SnapshotBegin, Welcome } from './frame.ts'
+import { checkWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
+import type { Hub } from './hub.ts'
+import type { ReplicaId } from './names.ts'
+import { AdmitChanges, ReceiveChanges } from './receive.ts'
+import { readBaseClock } from './replica-log.ts'
+import {
+  type Effect,
+  type FeedPlace,
+  type Incoming,
+  Session,
+  type SessionRole,
+  type SessionState,
+  type StreamGoal,
+} from './session.ts'
+import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+
+/** A transport for whole frames, in order, each at most once. */
+export interface Transport {
+  send(frame: Uint8Array): void
+  /** Ends it; `error` is why. Called once. */
+  close(error: TidemarkError | undefined): void
+}
+
+export interface LinkOptions {
+  readonly hub: Hub
+  readonly role: SessionRole
+  readonly isInitiator: boolean
+  readonly transport: Transport
+  readonly tables: Tables
+  /** Wall time in Unix milliseconds. */
+  readonly now: () => number
+  /** What access and quotas say about a change that is otherwise in order. */
+  readonly judge?: (entry: ChangeEntry, draft: Draft) => VoidCode | undefined
+  /** Told after anything that a status shows has changed. */
+  readonly onChange?: () => void
+}
+
+interface Settling {
+  readonly token: number
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+interface ReceivingSnapshot {
+  readonly cursor: LogCursor
+  /** What the sender held when the snapshot began. */
+  readonly clock: VectorClock
+}
+
+export class Link {
+  readonly #options: LinkOptions
+  readonly #session: Session
+  readonly #stopListening: () => void
+  #peer: ReplicaId | undefined
+  /** The peer's index, once it is met. */
+  #replica = -1
+  /** The peer's log, and how far we have read it. */
+  #cursor: LogCursor | undefined
+  #peerEnd = 0
+  #snapshot: ReceivingSnapshot | undefined
+  #serverOffsetMs = 0
+  #settling: Settling[] = []
+  #nextToken = 1
+  #isDraining = false
+  #error: TidemarkError | undefined
+
+  constructor(options: LinkOptions) {
+    const { hub, role, isInitiator } = options
+    this.#options = options
+    this.#session = new Session(role, isInitiator, hub.ledger.limits)
+    this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
+  }
+
+  get state(): SessionState {
+    return this.#session.state
+  }
+
+  get peer(): ReplicaId | undefined {
+    return this.#peer
+  }
+
+  /** Entries of the peer's log that it is known to have and we do not. */
+  get behind(): number {
+    return Math.max(0, this.#peerEnd - (this.#cursor?.position ?? 0))
+  }
+
+  /** True while a snapshot is being received. */
+  get isRestoring(): boolean {
+    return this.#snapshot !== undefined
+  }
+
+  /** The peer's wall time minus ours, as of its welcome, in milliseconds. */
+  get serverOffsetMs(): number {
+    return this.#serverOffsetMs
+  }
+
+  /** Why the link closed. */
+  get error(): TidemarkError | undefined {
+    return this.#error
+  }
+
+  start(): void {
+    this.#session.start()
+    this.#drain()
+  }
+
+  /** A frame came in. */
+  receive(frame: Uint8Array): void {
+    this.#session.receive(frame)
+    this.#drain()
+  }
+
+  /** Ends the session from our side, telling the peer why. */
+  fail(error: TidemarkError): void {
+    this.#session.fail(error)
+    this.#drain()
+  }
+
+  /** The transport is gone. */
+  end(): void {
+    this.#session.end()
+    this.#drain()
+  }
+
+  /**
+   * Resolves when both directions are drained: the peer has dealt with every own change, and everything it had when it
+   * heard of this has arrived and is durable here. Rejects when the link closes first.
+   */
+  settled(): Promise<void> {
+    if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
+    return new Promise((resolve, reject) => {
+      const token = this.#nextToken++
+      this.#settling.push({ token, resolve, reject })
+      this.#session.askMark(token, this.#goal())
+      this.#drain()
+    })
+  }
+
+  /** As far as our streams have to come to have sent all that is durable now. */
+  #goal(): StreamGoal {
+    const { ledger } = this.#options.hub
+    return { ownSeq: ledger.durableSeqOf(ledger.state.own), position: ledger.durablePosition }
+  }
+
+  // ── Effects ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #drain(): void {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    for (let effects = this.#session.takeEffects(); effects.length > 0; effects = this.#session.takeEffects()) {
+      for (const effect of effects) this.#carryOut(effect)
+    }
+    this.#isDraining = false
+    this.#options.onChange?.()
+  }
+
+  #carryOut(effect: Effect): void {
+    const { transport, now } = this.#options
+    switch (effect.type) {
+      case 'send':
+        return transport.send(effect.frame)
+      case 'introduce':
+        return this.#report(this.#introduce(effect.withClock))
+      case 'meet':
+        return this.#report(this.#meet(effect.hello, now()))
+      case 'take-welcome':
+        return this.#report(this.#takeWelcome(effect.welcome))
+      case 'read':
+        return this.#read(effect.place)
+      case 'apply':
+        return this.#report(this.#apply(effect.messages))
+      case 'close':
+        return this.#close(effect.error)
+    }
+  }
+
+  /** Runs something asynchronous; its end, good or bad, is the session's next input. */
+  #report(work: Promise<void>): void {
+    work.then(
+      () => this.#drain(),
+      (error: unknown) => this.fail(toTidemarkError(error)),
+    )
+  }
+
+  #read(place: FeedPlace): void {
+    try {
+      const feed = this.#options.hub.feeds.read(place, this.#peer as ReplicaId)
+      if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
+      else this.#session.feed(feed)
+    } catch (error) {
+      this.#session.fail(toTidemarkError(error))
+    }
+  }
+
+  #onCommit(): void {
+    this.#session.logGrew()
+    this.#drain()
+  }
+
+  #close(error: TidemarkError | undefined): void {
+    this.#error = error
+    this.#stopListening()
+    this.#options.hub.leave(this)
+    for (const { reject } of this.#settling.splice(0)) reject(error ?? closedError())
+    this.#options.transport.close(error)
+  }
+
+  // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #introduce(withClock: boolean): Promise<void> {
+    const { hub, role, tables } = this.#options
+    this.#session.greet(await introduce(hub.ledger, role, tables, withClock))
+  }
+
+  async #meet(hello: Hello, nowMs: number): Promise<void> {
+    const { hub, role, tables } = this.#options
+    const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs)
+    this.#peer = hello.replica
+    this.#replica = replica
+    hub.enter(this)
+    this.#session.accept(welcome, place)
+  }
+
+  async #takeWelcome(welcome: Welcome): Promise<void> {
+    const { hub, role, now } = this.#options
+    const { ledger } = hub
+    await checkWelcome(ledger, welcome)
+    this.#peer = welcome.replica
+    this.#serverOffsetMs = welcome.time - now()
+    this.#peerEnd = welcome.position
+    const position = welcome.from.type === 'log' ? welcome.from.position : 0
+    this.#cursor = { logId: welcome.logId, epoch: welcome.epoch, position }
+    if (welcome.from.type === 'snapshot') await this.#resumeSnapshot()
+    let place: FeedPlace = { type: 'own', afterSeq: welcome.yourSeq }
+    if (role === 'mesh') place = await placeOf(ledger, welcome.resume ?? { type: 'clock', clock: [] })
+    else {
+      const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
+      await ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
+    }
+    this.#session.begin(place)
+  }
+
+  /** Goes on with a snapshot that an earlier session began; without one, the peer will begin a new one. */
+  async #resumeSnapshot(): Promise<void> {
+    const { ledger } = this.#options.hub
+    const progress = await readSnapshotProgress(ledger)
+    if (progress !== undefined) this.#snapshot = { cursor: progress.cursor, clock: await readBaseClock(ledger) }
+  }
+
+  // ── Messages that become jobs ─────────────────────────────────────────────────────────────────────────────────────
+
+  async #apply(messages: readonly Incoming[]): Promise<void> {
+    const [first] = messages
+    if (first === undefined) return
+    switch (first.type) {
+      case 'push':
+        return this.#session.applied(await this.#admit(messages as readonly Push[]))
+      case 'changes':
+        await this.#receiveChanges(messages as readonly Changes[])
+        break
+      case 'ack': {
+        const refusals = first.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
+        await this.#options.hub.ledger.submit(new TakeAnswer(first.throughSeq, refusals))
+        break
+      }
+      case 'snapshot-begin':
+        await this.#beginSnapshot(first)
+        break
+      case 'snapshot-rows': {
+        const { cursor, clock } = this.#expectSnapshot()
+        await this.#options.hub.ledger.submit(new ReceiveRows(first, cursor, clock))
+        break
+      }
+      case 'snapshot-end':
+        await this.#endSnapshot()
+        break
+      case 'mark':
+        this.#session.answerMark(first.token, this.#goal())
+        break
+      case 'marked':
+        this.#takeMarked(first.token, first.position)
+        break
+    }
+    this.#session.applied(undefined)
+  }
+
+  async #admit(pushes: readonly Push[]): Promise<Ack> {
+    const { hub, now, judge } = this.#options
+    const { throughSeq, refusals } = await hub.ledger.submit(
+      new AdmitChanges({
+        blocks: pushes.flatMap(({ blocks }) => blocks),
+        replica: this.#replica,
+        nowMs: now(),
+        ...(judge === undefined ? {} : { judge }),
+      }),
+    )
+    return { type: 'ack', throughSeq, refusals: refusals.map(({ seq, code }) => [seq, code] as const) }
+  }
+
+  async #receiveChanges(messages: readonly Changes[]): Promise<void> {
+    const { hub, role } = this.#options
+    let cursor = this.#cursor ?? { logId: '', epoch: 0, position: (messages[0] as Changes).from }
+    const blocks: Uint8Array[] = []
+    for (const message of messages) {
+      if (role === 'client' && message.from !== cursor.position) {
+        throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
+          retryable: true,
+        })
+      }
+      for (const block of message.blocks) blocks.push(block)
+      cursor = { ...cursor, position: message.to }
+    }
+    this.#peerEnd = Math.max(this.#peerEnd, cursor.position)
+    // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
+    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, role === 'client' ? cursor : undefined))
+    this.#cursor = cursor
+  }
+
+  async #beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
+    const { logId, epoch } = this.#cursor ?? { logId: '', epoch: 0 }
+    const cursor: LogCursor = { logId, epoch, position }
+    await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
+    this.#snapshot = { cursor, clock: new VectorClock(clock) }
+  }
+
+  async #endSnapshot(): Promise<void> {
+    const { cursor, clock } = this.#expectSnapshot()
+    const { hub, role } = this.#options
+    await hub.ledger.submit(new EndSnapshot(cursor, clock, role === 'client'))
+    this.#snapshot = undefined
+    this.#cursor = cursor
+  }
+
+  #expectSnapshot(): ReceivingSnapshot {
+    if (this.#snapshot !== undefined) return this.#snapshot
+    throw new TidemarkError('bad-frame', 'rows of a snapshot came before its beginning')
+  }
+
+  #takeMarked(token: number, position: number): void {
+    this.#peerEnd = Math.max(this.#peerEnd, position)
+    const settling = this.#settling.find((waiting) => waiting.token === token)
+    this.#settling = this.#settling.filter((waiting) => waiting !== settling)
+    settling?.resolve()
+  }
+}
+
+function closedError(): TidemarkError {
+  return new TidemarkError('closed', 'the link closed', { retryable: true })
+}
+
+function toTidemarkError(error: unknown): TidemarkError {
+  if (isTidemarkError(error)) return error
+  const what = error instanceof Error ? error.message : String(error)
+  const isBug = error instanceof InvariantError
+  return new TidemarkError('unavailable', `the session failed${isBug ? ' on a broken invariant' : ''}: ${what}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,376 @@
+/**
+ * The session: one conversation between two replicas, as a state machine without sockets, timers, randomness or time.
+ *
+ * The conversation, once. The initiator says hello: who it is, what it wrote, where it stands in the other's log. The
+ * acceptor answers welcome: what it has of the initiator's changes, and where reading starts. From then on two streams run
+ * independently. Down: the acceptor's log from that place (`changes`), or a snapshot and then the log. Up: the initiator's own
+ * changes from the seq the welcome named (`push`), each answered (`ack`) after it is durable. Between peers without a server
+ * both directions are `changes`, and nothing is acknowledged. Either stream stops when its credit is used up and goes on
+ * when the reader has dealt with what it got (`credit`). A session ends with `refuse`, or with its transport.
+ *
+ * Asymmetric because a server admits: what it has of a client is one number, what a client has of it is one position.
+ *
+ * Knows: the order of messages and who may say what. Must never know: stores, sockets, how a message is carried out; it asks
+ * for that with effects, and is told the outcome.
+ *
+ * Invariants:
+ * I1  What the peer has of our changes is what its welcome says, never what was sent before. Nothing outlives the session.
+ * I2  The log is the queue: at most one read and one apply are under way, and what waits is bounded by the credit window.
+ * I3  An acknowledgement is sent only for what `applied` has reported, which is after the flush.
+ * I4  A message that is not allowed in this state, or too large for its credit, ends the session, not the process.
+ */
+import { isErrorCode, TidemarkError } from './errors.ts'
+import {
+  type Ack,
+  type Changes,
+  decodeFrame,
+  encodeFrame,
+  type Frame,
+  type Hello,
+  type Mark,
+  type Marked,
+  type Push,
+  type SnapshotBegin,
+  type SnapshotEnd,
+  type SnapshotRows,
+  type Welcome,
+} from './frame.ts'
+import type { Limits } from './limits.ts'
+import type { SnapshotPlace } from './snapshot.ts'
+
+/** `client` pushes to a server; `server` admits; `mesh` peers admit for themselves. */
+export type SessionRole = 'client' | 'server' | 'mesh'
+
+/** Where the outgoing stream stands. */
+export type FeedPlace =
+  | { readonly type: 'own'; readonly afterSeq: number }
+  | { readonly type: 'log'; readonly position: number }
+  | {
+      readonly type: 'snapshot'
+      /** Where in the log the snapshot began; undefined before it has. */
+      readonly position: number | undefined
+      readonly after: SnapshotPlace | undefined
+    }
+
+/** A piece of the outgoing stream: encoded frames, the place after them, and whether there is nothing more for now. */
+export interface Feed {
+  readonly frames: readonly Uint8Array[]
+  readonly next: FeedPlace
+  readonly isEnd: boolean
+}
+
+/** What is carried out in order, one group at a time. */
+export type Incoming = Changes | Push | Ack | SnapshotBegin | SnapshotRows | SnapshotEnd | Mark | Marked
+
+/** How far a stream has to come before a mark counts: own changes by seq, the log by position. */
+export interface StreamGoal {
+  readonly ownSeq: number
+  readonly position: number
+}
+
+export type Effect =
+  | { readonly type: 'send'; readonly frame: Uint8Array }
+  /** Put together the hello and hand it to `greet`. `withClock`: the cursor was of no use to the peer. */
+  | { readonly type: 'introduce'; readonly withClock: boolean }
+  /** Decide about a hello; then `accept` or `fail`. */
+  | { readonly type: 'meet'; readonly hello: Hello }
+  /** Check a welcome and take its answers; then `begin` or `fail`. */
+  | { readonly type: 'take-welcome'; readonly welcome: Welcome }
+  /** Read the outgoing stream; then `feed`. */
+  | { readonly type: 'read'; readonly place: FeedPlace }
+  /** Carry out messages of one kind; then `applied`. */
+  | { readonly type: 'apply'; readonly messages: readonly Incoming[] }
+  | { readonly type: 'close'; readonly error: TidemarkError | undefined }
+
+export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'closed'
+
+interface Queued {
+  readonly message: Incoming
+  readonly bytes: number
+}
+
+/** Messages of one kind that may be carried out in one commit. */
+const GROUP_MESSAGES_MAX = 64
+const CREDIT_STEP = 1 / 4
+
+export class Session {
+  readonly role: SessionRole
+  readonly #limits: Limits
+  readonly #isInitiator: boolean
+  readonly #effects: Effect[] = []
+  readonly #queue: Queued[] = []
+  #state: SessionState = 'new'
+  #place: FeedPlace | undefined
+  #isReading = false
+  #isAtEnd = true
+  #credit: number
+  #isApplying = false
+  #applyingBytes = 0
+  #queuedBytes = 0
+  #owedCredit = 0
+  #badFrames = 0
+  #grewWhileReading = false
+  /** Marks to send, or to answer, once our stream has come far enough. */
+  #marks: { readonly frame: Mark | Marked; readonly goal: StreamGoal }[] = []
+
+  constructor(role: SessionRole, isInitiator: boolean, limits: Limits) {
+    this.role = role
+    this.#isInitiator = isInitiator
+    this.#limits = limits
+    this.#credit = limits.creditBytes
+  }
+
+  get state(): SessionState {
+    return this.#state
+  }
+
+  /** True when everything that was there to send has been sent. */
+  get isFed(): boolean {
+    return this.#state === 'streaming' && this.#isAtEnd && !this.#isReading
+  }
+
+  /** What to do next; each effect is given once. */
+  takeEffects(): Effect[] {
+    return this.#effects.splice(0)
+  }
+
+  // ── What the driver reports ───────────────────────────────────────────────────────────────────────────────────────
+
+  start(): void {
+    if (this.#isInitiator) {
+      this.#state = 'greeting'
+      this.#effects.push({ type: 'introduce', withClock: false })
+    }
+  }
+
+  greet(hello: Hello): void {
+    if (this.#state === 'greeting') this.#send(hello)
+  }
+
+  /** The acceptor's side is ready: its welcome, and where its stream starts. */
+  accept(welcome: Welcome, place: FeedPlace | undefined): void {
+    if (this.#state !== 'meeting') return
+    this.#send(welcome)
+    this.#stream(place)
+  }
+
+  /** The initiator has dealt with the welcome; its stream starts at `place`. */
+  begin(place: FeedPlace | undefined): void {
+    if (this.#state === 'meeting') this.#stream(place)
+  }
+
+  feed(feed: Feed): void {
+    if (this.#state !== 'streaming') return
+    this.#isReading = false
+    this.#place = feed.next
+    this.#isAtEnd = feed.isEnd && !this.#grewWhileReading
+    this.#grewWhileReading = false
+    for (const frame of feed.frames) {
+      this.#credit -= frame.length
+      this.#effects.push({ type: 'send', frame })
+    }
+    this.#sendMarks()
+    this.#pump()
+  }
+
+  /** There is more to send. */
+  logGrew(): void {
+    if (this.#state !== 'streaming') return
+    if (this.#isReading) this.#grewWhileReading = true
+    this.#isAtEnd = false
+    this.#pump()
+  }
+
+  /** A group of messages is durable; `ack` is what the writer is told. */
+  applied(ack: Ack | undefined): void {
+    if (this.#state !== 'streaming') return
+    this.#isApplying = false
+    if (ack !== undefined) this.#send(ack)
+    this.#owedCredit += this.#applyingBytes
+    this.#applyingBytes = 0
+    if (this.#owedCredit >= this.#limits.creditBytes * CREDIT_STEP) {
+      this.#send({ type: 'credit', bytes: this.#owedCredit })
+      this.#owedCredit = 0
+    }
+    this.#applyNext()
+  }
+
+  /** Asks the peer to say when it has dealt with all we send up to `goal`, and has sent all it has. */
+  askMark(token: number, goal: StreamGoal): void {
+    this.#marks.push({ frame: { type: 'mark', token }, goal })
+    this.#sendMarks()
+  }
+
+  /** Answers a mark once everything up to `goal` has been sent. */
+  answerMark(token: number, goal: StreamGoal): void {
+    this.#marks.push({ frame: { type: 'marked', token, position: goal.position }, goal })
+    this.#sendMarks()
+  }
+
+  /** Ends the session, telling the peer why. */
+  fail(error: TidemarkError): void {
+    if (this.#state === 'closed') return
+    if (error.code === 'foreign-cursor' && this.#state === 'meeting' && !this.#isInitiator) {
+      this.#state = 'new'
+      this.#sendRefusal(error)
+      return
+    }
+    this.#sendRefusal(error)
+    this.#close(error)
+  }
+
+  /** The transport is gone. */
+  end(): void {
+    if (this.#state !== 'closed') this.#close(undefined)
+  }
+
+  // ── What the peer says ────────────────────────────────────────────────────────────────────────────────────────────
+
+  receive(bytes: Uint8Array): void {
+    if (this.#state === 'closed') return
+    let frame: Frame
+    try {
+      frame = decodeFrame(bytes, this.#limits)
+    } catch (error) {
+      if (!(error instanceof TidemarkError)) throw error
+      this.#badFrames++
+      if (this.#badFrames >= this.#limits.badFramesMax) this.fail(error)
+      else this.#sendRefusal(error, true)
+      return
+    }
+    this.#take(frame, bytes.length)
+  }
+
+  #take(frame: Frame, bytes: number): void {
+    switch (frame.type) {
+      case 'hello':
+        return this.#takeHello(frame)
+      case 'welcome':
+        return this.#takeWelcome(frame)
+      case 'refuse':
+        return this.#takeRefusal(frame.code, frame.message, frame.retryable)
+      case 'credit':
+        if (!this.#expectOpen(frame.type)) return
+        this.#credit = Math.min(this.#limits.creditBytes, this.#credit + frame.bytes)
+        return this.#pump()
+      default:
+        if (this.#expectOpen(frame.type)) this.#enqueue(frame, bytes)
+    }
+  }
+
+  #takeHello(hello: Hello): void {
+    if (this.#isInitiator || this.#state !== 'new') return this.#misplaced(hello.type)
+    this.#state = 'meeting'
+    this.#effects.push({ type: 'meet', hello })
+  }
+
+  #takeWelcome(welcome: Welcome): void {
+    if (!this.#isInitiator || this.#state !== 'greeting') return this.#misplaced(welcome.type)
+    this.#state = 'meeting'
+    this.#effects.push({ type: 'take-welcome', welcome })
+  }
+
+  #takeRefusal(code: string, message: string, retryable: boolean): void {
+    if (code === 'foreign-cursor' && this.#state === 'greeting') {
+      this.#effects.push({ type: 'introduce', withClock: true })
+      return
+    }
+    if (code === 'warning') return
+    this.#close(refusalToError(code, message, retryable))
+  }
+
+  #enqueue(message: Incoming, bytes: number): void {
+    if (!this.#mayReceive(message.type)) return this.#misplaced(message.type)
+    this.#queuedBytes += bytes
+    if (this.#queuedBytes + this.#applyingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
+      return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))
+    }
+    this.#queue.push({ message, bytes })
+    this.#applyNext()
+  }
+
+  #mayReceive(type: Incoming['type']): boolean {
+    if (type === 'mark' || type === 'marked') return true
+    if (this.role === 'server') return type === 'push'
+    if (this.role === 'mesh') return type !== 'push' && type !== 'ack'
+    return type !== 'push'
+  }
+
+  // ── Streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #stream(place: FeedPlace | undefined): void {
+    this.#state = 'streaming'
+    this.#place = place
+    this.#isAtEnd = place === undefined
+    this.#sendMarks()
+    this.#pump()
+    this.#applyNext()
+  }
+
+  #pump(): void {
+    if (this.#isReading || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
+    this.#isReading = true
+    this.#effects.push({ type: 'read', place: this.#place })
+  }
+
+  #sendMarks(): void {
+    if (this.#state !== 'streaming' || this.#marks.length === 0) return
+    const due = this.#marks.filter(({ goal }) => hasReached(this.#place, goal))
+    this.#marks = this.#marks.filter((mark) => !due.includes(mark))
+    for (const { frame } of due) this.#send(frame)
+  }
+
+  /** Hands out what waits: all messages of one kind at the front, up to a bound, so that they share a commit. */
+  #applyNext(): void {
+    const [first] = this.#queue
+    if (this.#state !== 'streaming' || this.#isApplying || first === undefined) return
+    const isGrouped = first.message.type === 'push' || first.message.type === 'changes'
+    let count = 1
+    while (isGrouped && count < GROUP_MESSAGES_MAX && this.#queue[count]?.message.type === first.message.type) count++
+    const group = this.#queue.splice(0, count)
+    for (const { bytes } of group) this.#applyingBytes += bytes
+    this.#queuedBytes -= this.#applyingBytes
+    this.#isApplying = true
+    this.#effects.push({ type: 'apply', messages: group.map(({ message }) => message) })
+  }
+
+  // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The acceptor streams as soon as it has said welcome; what comes before the initiator has dealt with that, waits. */
+  #expectOpen(type: Frame['type']): boolean {
+    if (this.#state === 'streaming' || (this.#state === 'meeting' && this.#isInitiator)) return true
+    this.#misplaced(type)
+    return false
+  }
+
+  #misplaced(type: Frame['type']): void {
+    this.fail(new TidemarkError('bad-frame', `a ${type} message is not allowed here (session is ${this.#state})`))
+  }
+
+  #sendRefusal(error: TidemarkError, isWarning = false): void {
+    const code = isWarning ? 'warning' : error.code
+    this.#send({ type: 'refuse', code, message: error.message, retryable: error.retryable })
+  }
+
+  #send(frame: Frame): void {
+    this.#effects.push({ type: 'send', frame: encodeFrame(frame) })
+  }
+
+  #close(error: TidemarkError | undefined): void {
+    this.#state = 'closed'
+    this.#queue.length = 0
+    this.#effects.push({ type: 'close', error })
+  }
+}
+
+function hasReached(place: FeedPlace | undefined, goal: StreamGoal): boolean {
+  if (place === undefined) return true
+  if (place.type === 'snapshot') return false
+  return place.type === 'own' ? place.afterSeq >= goal.ownSeq : place.position >= goal.position
+}
+
+/** A refusal that came over the wire, as the error it was. Codes of newer versions read as `unavailable`. */
+function refusalToError(code: string, message: string, retryable: boolean): TidemarkError {
+  const known = isErrorCode(code)
+  return new TidemarkError(known ? code : 'unavailable', message, { retryable, details: { code, isRemote: true } })
+}

@@ -1,0 +1,268 @@
+/**
+ * Snapshots: row states in key order for a replica that is new or too far behind, resumable, while writes go on.
+ *
+ * Because row states join, the scan needs no frozen view: a row that changes meanwhile is sent as it is then, and the log
+ * from the position at which the snapshot began brings what was missed.
+ *
+ * Invariants:
+ * Q1  The position and clock of a snapshot are taken before its first row is read.
+ * Q2  The receiver's clock covers the snapshot's only once all rows are there; its cursor is set in the same commit.
+ * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
+ *     snapshot's clock covers, is gone.
+ */
+import { badFrame } from './bytes.ts'
+import { clockGet, VectorClock } from './clock.ts'
+import type { Draft, LogCursor } from './draft.ts'
+import { TidemarkError } from './errors.ts'
+import { type ClockEntry, packClock, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
+import { allRows, keyAfter, keyIndex, rowKey, rowKeyId, rowRange, SNAPSHOT_CLOCK_KEY, SNAPSHOT_KEY } from './keys.ts'
+import type { Job, Ledger, RowRef } from './ledger.ts'
+import { isName, type ReplicaId } from './names.ts'
+import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
+import { decodeRow, type IndexMap } from './row-codec.ts'
+
+// ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface SnapshotPlace {
+  readonly table: string
+  readonly id: string
+}
+
+const CHUNK_ROWS_MAX = 2_048
+
+/** The rows after a place, of one table, about `bytesMax` of them; undefined when there are no more. */
+export async function readSnapshotRows(
+  ledger: Ledger,
+  after: SnapshotPlace | undefined,
+  bytesMax: number,
+): Promise<SnapshotRows | undefined> {
+  const { state, store } = ledger
+  const whole = allRows()
+  const from = after === undefined ? whole.from : keyAfter(rowKey('r', placeTable(ledger, after), after.id))
+  const page = await store.range({ from, to: whole.to, limit: CHUNK_ROWS_MAX, bytesMax })
+  const [first] = page
+  if (first === undefined) return undefined
+  const table = keyIndex(first.key)
+  const entries = page.filter(({ key }) => keyIndex(key) === table)
+  const last = entries[entries.length - 1] ?? first
+  const isWholePage = entries.length === page.length
+  const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))
+  const name = state.names.textOf(table)
+  return {
+    type: 'snapshot-rows',
+    table: name,
+    after: after?.table === name ? after.id : undefined,
+    through: isWholePage ? rowKeyId(last.key) : undefined,
+    ...usedDictionaries(ledger, rows),
+    rows,
+  }
+}
+
+/** The place after a chunk. A table that is done leaves its place at its last row: what follows is the next table. */
+export function placeAfter(chunk: SnapshotRows): SnapshotPlace {
+  const last = chunk.rows[chunk.rows.length - 1]
+  return { table: chunk.table, id: chunk.through ?? last?.id ?? '' }
+}
+
+function placeTable(ledger: Ledger, place: SnapshotPlace): number {
+  const table = ledger.state.names.find(place.table)
+  if (table < 0) throw badFrame('a snapshot resumes in a table that is not known')
+  return table
+}
+
+function usedDictionaries(ledger: Ledger, rows: readonly SnapshotRow[]): Pick<SnapshotRows, 'replicas' | 'names'> {
+  const { state } = ledger
+  const replicas = new Set<number>()
+  const names = new Set<number>()
+  const collect: IndexMap = {
+    replica: (index) => {
+      replicas.add(index)
+      return index
+    },
+    name: (index) => {
+      names.add(index)
+      return index
+    },
+  }
+  for (const { row } of rows) decodeRow(row, collect)
+  return {
+    replicas: [...replicas].map((index) => [index, state.replicas.textOf(index) as ReplicaId] as const),
+    names: [...names].map((index) => [index, state.names.textOf(index)] as const),
+  }
+}
+
+// ── Receiving ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** How far a snapshot has been received: durable, so that the next session goes on from there. */
+export interface SnapshotProgress {
+  readonly cursor: LogCursor
+  readonly place: SnapshotPlace | undefined
+}
+
+export async function readSnapshotProgress(ledger: Ledger): Promise<SnapshotProgress | undefined> {
+  const [bytes] = await ledger.store.getMany([SNAPSHOT_KEY])
+  if (bytes === undefined) return undefined
+  const [logId, epoch, position, table, id] = asArray(unpackRecord(bytes))
+  const cursor = { logId: asText(logId), epoch: asCount(epoch), position: asCount(position) }
+  return { cursor, place: table === null ? undefined : { table: asText(table), id: asText(id) } }
+}
+
+function saveProgress(draft: Draft, cursor: LogCursor, place: SnapshotPlace | undefined): void {
+  const record = [cursor.logId, cursor.epoch, cursor.position, place?.table ?? null, place?.id ?? null]
+  draft.put(SNAPSHOT_KEY, packRecord(record))
+}
+
+export class BeginSnapshot implements Job<void> {
+  readonly weight = 1
+  readonly #cursor: LogCursor
+  readonly #clock: readonly ClockEntry[]
+  #base: VectorClock = new VectorClock()
+
+  constructor(cursor: LogCursor, clock: readonly ClockEntry[]) {
+    this.#cursor = cursor
+    this.#clock = clock
+  }
+
+  /** The base of the log grows: what an earlier snapshot brought is not in the log either. */
+  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+    const [bytes] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY])
+    this.#base = new VectorClock(bytes === undefined ? [] : readClock(bytes)).merge(new VectorClock(this.#clock))
+    return []
+  }
+
+  apply(draft: Draft): void {
+    draft.put(SNAPSHOT_CLOCK_KEY, packClock([...this.#base.entries()]))
+    saveProgress(draft, this.#cursor, undefined)
+  }
+}
+
+export class ReceiveRows implements Job<void> {
+  readonly weight: number
+  readonly startsGroup = true
+  readonly #chunk: SnapshotRows
+  readonly #cursor: LogCursor
+  readonly #covered: VectorClock
+  #rows: { readonly ref: RowRef; readonly state: RowState }[] = []
+  #gone: RowRef[] = []
+  readonly #agreed = new Map<string, RowState>()
+
+  /** `covered` is the clock that the snapshot began with. */
+  constructor(chunk: SnapshotRows, cursor: LogCursor, covered: VectorClock) {
+    this.#chunk = chunk
+    this.#cursor = cursor
+    this.#covered = covered
+    this.weight = chunk.rows.length
+  }
+
+  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+    const { state } = ledger
+    if (!isName(this.#chunk.table)) throw badFrame('a table name is not allowed')
+    const table = state.internName(this.#chunk.table)
+    const map = this.#indexMap(ledger)
+    this.#rows = this.#chunk.rows.map(({ id, row }) => ({ ref: { table, id }, state: decodeRow(row, map) }))
+    this.#gone = await this.#absentRows(ledger, table)
+    return [...this.#rows.map(({ ref }) => ref), ...this.#gone]
+  }
+
+  #indexMap(ledger: Ledger): IndexMap {
+    const replicas = new Map(this.#chunk.replicas.map(([index, id]) => [index, ledger.state.internReplica(id)]))
+    const names = new Map<number, number>()
+    for (const [index, name] of this.#chunk.names) {
+      if (!isName(name)) throw badFrame('a field name is not allowed')
+      names.set(index, ledger.state.internName(name))
+    }
+    const known = (map: ReadonlyMap<number, number>, index: number): number => {
+      const ours = map.get(index)
+      if (ours === undefined) throw badFrame('a row uses an index that its chunk does not explain')
+      return ours
+    }
+    return { replica: (index) => known(replicas, index), name: (index) => known(names, index) }
+  }
+
+  /** Rows of ours in the chunk's range that the sender does not have (any more). */
+  async #absentRows(ledger: Ledger, table: number): Promise<RowRef[]> {
+    if (ledger.state.meta.nextPosition === 1) return []
+    const { after, through } = this.#chunk
+    const range = rowRange('r', table)
+    const from = after === undefined ? range.from : keyAfter(rowKey('r', table, after))
+    const to = through === undefined ? range.to : keyAfter(rowKey('r', table, through))
+    const sent = new Set(this.#chunk.rows.map(({ id }) => id))
+    const absent: RowRef[] = []
+    let next = from
+    for (;;) {
+      const page = await ledger.store.range({ from: next, to, limit: CHUNK_ROWS_MAX })
+      for (const { key } of page) if (!sent.has(rowKeyId(key))) absent.push({ table, id: rowKeyId(key) })
+      const last = page[page.length - 1]
+      if (last === undefined || page.length < CHUNK_ROWS_MAX) return absent
+      next = keyAfter(last.key)
+    }
+  }
+
+  /** Rows with unanswered changes of our own keep an agreed state: the snapshot joins that one too. */
+  async inspect(ledger: Ledger): Promise<void> {
+    const { own, meta } = ledger.state
+    this.#agreed.clear()
+    if (meta.ownSeq === meta.ackedSeq) return
+    for (const { ref } of this.#rows) {
+      if (clockGet(ledger.row(ref.table, ref.id).state.clock, own) <= meta.ackedSeq) continue
+      const [bytes] = await ledger.store.getMany([rowKey('a', ref.table, ref.id)])
+      this.#agreed.set(ref.id, bytes === undefined ? EMPTY_ROW : decodeRow(bytes))
+    }
+  }
+
+  apply(draft: Draft, ledger: Ledger): void {
+    const { replicas } = draft.state
+    for (const { ref, state } of this.#rows) {
+      const entry = ledger.row(ref.table, ref.id)
+      const agreed = this.#agreed.get(ref.id)
+      if (agreed !== undefined) draft.setAgreed(entry, joinRows(agreed, state, replicas))
+      draft.setRow(entry, joinRows(entry.state, state, replicas), 'remote')
+    }
+    for (const ref of this.#gone) {
+      const entry = ledger.row(ref.table, ref.id)
+      if (this.#isCovered(ledger, entry.state)) draft.setRow(entry, EMPTY_ROW, 'remote')
+    }
+    saveProgress(draft, this.#cursor, placeAfter(this.#chunk))
+  }
+
+  #isCovered(ledger: Ledger, { clock }: RowState): boolean {
+    for (let at = 0; at < clock.length; at += 2) {
+      const replica = ledger.state.replicas.textOf(clock[at] as number)
+      if (this.#covered.get(replica) < (clock[at + 1] as number)) return false
+    }
+    return true
+  }
+}
+
+/** All rows are there: the clock covers the snapshot's, and reading goes on in the log. */
+export class EndSnapshot implements Job<void> {
+  readonly weight = 1
+  readonly #cursor: LogCursor
+  readonly #clock: VectorClock
+  readonly #isServer: boolean
+
+  /** `isServer`: the cursor is worth keeping; peers without a server go by clocks instead. */
+  constructor(cursor: LogCursor, clock: VectorClock, isServer: boolean) {
+    this.#cursor = cursor
+    this.#clock = clock
+    this.#isServer = isServer
+  }
+
+  prepare(): readonly RowRef[] {
+    return []
+  }
+
+  apply(draft: Draft): void {
+    const { state } = draft
+    for (const [replica, seq] of this.#clock.entries()) {
+      const index = state.internReplica(replica)
+      if (index === state.own && seq > state.meta.ownSeq) {
+        throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
+      }
+      draft.raiseSeq(index, seq)
+    }
+    draft.delete(SNAPSHOT_KEY)
+    if (this.#isServer) draft.saveCursor(this.#cursor)
+  }
+}
