@@ -13,8 +13,8 @@
 import type { ChangeEntry } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
-import { rowKey } from './keys.ts'
-import type { Ledger, RowRef } from './ledger.ts'
+import { rowKeyAs } from './keys.ts'
+import type { Ledger } from './ledger.ts'
 import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
@@ -31,12 +31,12 @@ export interface AgreedRow {
 }
 
 /** Reads the agreed state of a row, brought up to what the server has accepted. */
-export async function readAgreed(ledger: Ledger, row: RowRef, current: RowState): Promise<AgreedRow> {
-  const [bytes] = await ledger.store.getMany([rowKey('a', row.table, row.id)])
+export async function readAgreed(ledger: Ledger, row: RowEntry): Promise<AgreedRow> {
+  const [bytes] = await ledger.store.getMany([rowKeyAs('a', row.key)])
   const state = bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
   const { own, meta } = ledger.state
   const accepted: ChangeEntry[] = []
-  for await (const { entry } of ledger.log.rowHistory(current.position)) {
+  for await (const { entry } of ledger.log.rowHistory(row.state.position)) {
     if (entry.op === 'void' || entry.replica !== own) continue
     if (clockCovers(state.clock, own, entry.seq)) break
     if (entry.seq <= meta.ackedSeq) accepted.unshift(entry)

@@ -11,15 +11,17 @@ import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { invariant } from './errors.ts'
 import { kindRange, rejectedKey } from './keys.ts'
-import type { Job, Ledger, RowRef } from './ledger.ts'
+import type { Job, Ledger } from './ledger.ts'
 import { packRecord } from './packing.ts'
 import type { Refusal } from './receive.ts'
 import { applyChange, type RowState } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
 
 /** Obsolete agreed states removed by one commit; the rest goes with the next answer. */
 const PURGED_MAX = 4_096
 
 interface RefusedChange {
+  readonly row: RowEntry
   readonly entry: ChangeEntry
   readonly code: VoidCode
 }
@@ -30,7 +32,7 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
   readonly #throughSeq: number
   readonly #refusals: readonly Refusal[]
   #refused: RefusedChange[] = []
-  readonly #rebuilt = new Map<string, { readonly row: RowRef; readonly agreed: RowState; readonly state: RowState }>()
+  readonly #rebuilt = new Map<RowEntry, { readonly agreed: RowState; readonly state: RowState }>()
   #obsolete: Uint8Array[] = []
 
   constructor(throughSeq: number, refusals: readonly Refusal[]) {
@@ -38,15 +40,14 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     this.#refusals = refusals
   }
 
-  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+  async prepare(ledger: Ledger): Promise<void> {
     const { own } = ledger.state
     this.#refused = []
     for (const { seq, code } of this.#refusals) {
       const found = await ledger.log.entryOf(own, seq)
       invariant(found !== undefined && found.entry.op !== 'void', 'the server refuses only what we wrote')
-      this.#refused.push({ entry: found.entry, code })
+      this.#refused.push({ entry: found.entry, code, row: ledger.need(found.entry.table, found.entry.id) })
     }
-    return this.#refused.map(({ entry }) => entry)
   }
 
   async inspect(ledger: Ledger): Promise<void> {
@@ -59,17 +60,16 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
       this.#obsolete = page.map(({ key }) => key)
       return
     }
-    for (const { entry } of this.#refused) {
-      const name = `${entry.table} ${entry.id}`
-      if (!this.#rebuilt.has(name)) this.#rebuilt.set(name, { row: entry, ...(await this.#rebuild(ledger, entry)) })
+    for (const { row } of this.#refused) {
+      if (!this.#rebuilt.has(row)) this.#rebuilt.set(row, await this.#rebuild(ledger, row))
     }
   }
 
   /** The agreed state with our changes since, but those that were refused or build on one that was. */
-  async #rebuild(ledger: Ledger, row: RowRef): Promise<{ agreed: RowState; state: RowState }> {
+  async #rebuild(ledger: Ledger, row: RowEntry): Promise<{ agreed: RowState; state: RowState }> {
     const { own, replicas } = ledger.state
-    const current = ledger.row(row.table, row.id).state
-    const agreed = await readAgreed(ledger, row, current)
+    const current = row.state
+    const agreed = await readAgreed(ledger, row)
     const refused = await this.#refusedSeqs(ledger)
     const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
     for await (const { entry, position } of ledger.log.rowHistory(current.position)) {
@@ -94,13 +94,11 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
   async #refusedSeqs(ledger: Ledger): Promise<Set<number>> {
     const seqs = new Set(this.#refusals.map(({ seq }) => seq))
     if (ledger.state.meta.rejected === 0) return seqs
-    const { own } = ledger.state
     for (const { key } of await ledger.store.range({ ...kindRange('x'), limit: PURGED_MAX })) seqs.add(rejectedSeq(key))
-    invariant(own >= 0, 'the own replica is known')
     return seqs
   }
 
-  apply(draft: Draft, ledger: Ledger): readonly ChangeEntry[] {
+  apply(draft: Draft): readonly ChangeEntry[] {
     const { meta, own } = draft.state
     meta.ackedSeq = Math.max(meta.ackedSeq, this.#throughSeq)
     for (const key of this.#obsolete) draft.delete(key)
@@ -109,8 +107,7 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
       draft.put(rejectedKey(entry.seq), packRecord([code, canonicalEntry(entry, draft.state)]))
       meta.rejected++
     }
-    for (const { row, agreed, state } of this.#rebuilt.values()) {
-      const entry = ledger.row(row.table, row.id)
+    for (const [entry, { agreed, state }] of this.#rebuilt) {
       draft.setRow(entry, state, 'remote')
       if (clockGet(state.clock, own) > meta.ackedSeq) draft.setAgreed(entry, agreed)
     }

@@ -55,14 +55,14 @@ export type VoidCode = (typeof VOID_CODES)[number]
 /** One change in a store's own terms: replicas, table and field names are indexes of its dictionaries. */
 export interface ChangeEntry {
   readonly op: HeadOp
-  replica: number
-  seq: number
-  timestamp: number
+  readonly replica: number
+  readonly seq: number
+  readonly timestamp: number
   /** True when the next entry belongs to the same transaction. */
   readonly more: boolean
   readonly table: number
   readonly id: string
-  context: SparseClock
+  readonly context: SparseClock
   /** Sorted by name index. */
   readonly versions: readonly Version[]
 }
@@ -70,8 +70,8 @@ export interface ChangeEntry {
 /** A dot that its writer used and admission refused. */
 export interface VoidEntry {
   readonly op: 'void'
-  replica: number
-  seq: number
+  readonly replica: number
+  readonly seq: number
   readonly code: VoidCode
 }
 
@@ -415,19 +415,12 @@ class EntryDecoder {
     const versions: Version[] = []
     let ordered = true
     let last = -1
+    const stamp = { replica: this.#author, seq: this.#seq, timestamp: this.#timestamp }
     for (let left = count; left > 0; left--) {
       const name = this.#nameAt(reader.varint())
       const start = reader.at
       scanValue(reader)
-      versions.push({
-        name,
-        replica: this.#author,
-        seq: this.#seq,
-        timestamp: this.#timestamp,
-        bytes: reader.bytes,
-        start,
-        end: reader.at,
-      })
+      versions.push({ name, stamp, bytes: reader.bytes, start, end: reader.at })
       if (name <= last) ordered = false
       last = name
     }

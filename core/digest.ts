@@ -50,8 +50,8 @@ export function hashRow(
   const byName = row.versions.map((version) => ({ version, name: names.textOf(version.name) }))
   byName.sort((a, b) => (a.name === b.name ? 0 : a.name < b.name ? -1 : 1))
   for (const { version, name } of byName) {
-    writer.text(`${name}=${replicas.textOf(version.replica)}:`)
-    writer.varint(version.seq)
+    writer.text(`${name}=${replicas.textOf(version.stamp.replica)}:`)
+    writer.varint(version.stamp.seq)
     writer.raw(version.bytes, version.start, version.end)
   }
   return hashBytes(writer.bytes, 0, writer.length)

@@ -19,7 +19,7 @@ import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
 import { packRecord } from './packing.ts'
 import { applyChange, type RowState } from './row.ts'
-import type { RowEntry } from './row-cache.ts'
+import type { Origin, RowEntry } from './row-cache.ts'
 import { encodeRow } from './row-codec.ts'
 import type { StoreCommit, StoreEntry } from './store.ts'
 
@@ -44,13 +44,7 @@ export interface TouchedRow {
   readonly entry: RowEntry
   readonly before: RowState
   readonly after: RowState
-  readonly origin: 'local' | 'remote'
-}
-
-interface Touch {
-  readonly entry: RowEntry
-  readonly previous: RowState
-  readonly origin: 'local' | 'remote'
+  readonly origin: Origin
 }
 
 const ALL_ZERO = new Uint8Array([0])
@@ -59,7 +53,9 @@ export class Draft {
   readonly state: LedgerState
   readonly #puts: StoreEntry[] = []
   readonly #deletes: Uint8Array[] = []
-  readonly #touches: Touch[] = []
+  /** Every touch in order, for undo: the row and, at the same place, its state before. */
+  readonly #touched: RowEntry[] = []
+  readonly #previous: RowState[] = []
   readonly #dirty: RowEntry[] = []
   readonly #raisedSeqs: [replica: number, before: number][] = []
   #open: OpenBlock | undefined
@@ -83,17 +79,19 @@ export class Draft {
   // ── Rows ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** Applies a change at its position of the log, which `append` has to be given in the same order. */
-  apply(entry: RowEntry, change: ChangeEntry, position: number, origin: 'local' | 'remote'): void {
+  apply(entry: RowEntry, change: ChangeEntry, position: number, origin: Origin): void {
     this.setRow(entry, applyChange(entry.state, change, position, this.state.replicas), origin)
   }
 
-  setRow(entry: RowEntry, after: RowState, origin: 'local' | 'remote'): void {
+  setRow(entry: RowEntry, after: RowState, origin: Origin): void {
     const previous = entry.state
     if (entry.before === undefined) {
       entry.before = previous
       this.#dirty.push(entry)
     }
-    this.#touches.push({ entry, previous, origin })
+    this.#touched.push(entry)
+    this.#previous.push(previous)
+    entry.origin = origin
     const { meta } = this.state
     meta.rows += aliveCount(after) - aliveCount(previous)
     meta.conflicts += conflictCount(after) - conflictCount(previous)
@@ -204,7 +202,7 @@ export class Draft {
   mark(): DraftMark {
     return {
       meta: { ...this.state.meta },
-      touched: this.#touches.length,
+      touched: this.#touched.length,
       seqs: this.#raisedSeqs.length,
       puts: this.#puts.length,
       deletes: this.#deletes.length,
@@ -213,7 +211,10 @@ export class Draft {
 
   rollBack(mark: DraftMark): void {
     Object.assign(this.state.meta, mark.meta)
-    for (const { entry, previous } of this.#touches.splice(mark.touched).reverse()) entry.state = previous
+    while (this.#touched.length > mark.touched) {
+      const entry = this.#touched.pop() as RowEntry
+      entry.state = this.#previous.pop() as RowState
+    }
     for (const [replica, before] of this.#raisedSeqs.splice(mark.seqs).reverse()) this.state.seqs[replica] = before
     this.#puts.length = mark.puts
     this.#deletes.length = mark.deletes
@@ -250,19 +251,17 @@ export class Draft {
     else this.delete(key)
   }
 
-  /** After the commit is durable: what it did to each row, once per row. */
-  settle(): TouchedRow[] {
+  /** After the commit is durable. Answers with what it did to each row, if somebody wants to know. */
+  settle(isWatched: boolean): TouchedRow[] {
     const { state } = this
     state.savedReplicas = state.replicas.size
     state.savedNames = state.names.size
-    const origins = new Map<RowEntry, 'local' | 'remote'>()
-    for (const { entry, origin } of this.#touches) origins.set(entry, origin)
     const rows: TouchedRow[] = []
     for (const entry of this.#dirty) {
       const before = entry.before as RowState
       entry.before = undefined
-      if (entry.state !== before) {
-        rows.push({ entry, before, after: entry.state, origin: origins.get(entry) ?? 'local' })
+      if (isWatched && entry.state !== before) {
+        rows.push({ entry, before, after: entry.state, origin: entry.origin })
       }
     }
     return rows

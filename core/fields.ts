@@ -11,7 +11,7 @@ import { TidemarkError } from './errors.ts'
 import type { LedgerState } from './ledger-state.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { parseName, quote } from './names.ts'
-import type { Version } from './row.ts'
+import type { Stamp, Version } from './row.ts'
 import { writeValue } from './value.ts'
 
 /** The keys of an object, in the object's order. */
@@ -110,14 +110,14 @@ function atField(name: string, error: unknown): unknown {
   })
 }
 
-/** The versions that a write makes of its fields; the stamps are given by the write. Sorted by name index. */
-export function toVersions(fields: EncodedFields, state: LedgerState): Version[] {
+/** The versions that a write makes of its fields, sorted by name index. */
+export function toVersions(fields: EncodedFields, stamp: Stamp, state: LedgerState): Version[] {
   const { bytes, offsets } = fields
   const versions: Version[] = []
   for (const { name, place } of fields.shape.slotsIn(state)) {
     const start = offsets[place] as number
     const end = offsets[place + 1] as number
-    versions.push({ name, replica: 0, seq: 0, timestamp: 0, bytes, start, end })
+    versions.push({ name, stamp, bytes, start, end })
   }
   return versions
 }

@@ -21,7 +21,7 @@ import {
 } from './frame.ts'
 import { hashBytes } from './hash.ts'
 import { CURSOR_KEY, tableKey, voidKeySeq, voidRange } from './keys.ts'
-import type { Job, Ledger, RowRef } from './ledger.ts'
+import type { Job, Ledger } from './ledger.ts'
 import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { readBaseClock } from './replica-log.ts'
@@ -233,7 +233,7 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     this.#tables = tables
   }
 
-  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+  async prepare(ledger: Ledger): Promise<void> {
     const { tables } = this.#hello
     if (tables.length > TABLES_MAX)
       throw new TidemarkError('too-large', `a replica defines at most ${TABLES_MAX} tables`)
@@ -248,7 +248,6 @@ class MeetReplica implements Job<{ readonly replica: number }> {
       if (expected === undefined) this.#fresh.push([name, fingerprint])
       else if (expected !== fingerprint) throw mismatch(name, expected, fingerprint)
     }
-    return []
   }
 
   apply(draft: Draft): { readonly replica: number } {

@@ -14,6 +14,7 @@ export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
 export { Link, type LinkOptions, type Transport } from './link.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
+export { FRAME_EVENT, packetParser } from './packet.ts'
 export {
   causal,
   deleteWins,

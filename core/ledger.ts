@@ -14,12 +14,12 @@
  */
 import { VectorClock } from './clock.ts'
 import { Draft, type TouchedRow } from './draft.ts'
-import { InvariantError, invariant, TidemarkError } from './errors.ts'
+import { InvariantError, TidemarkError } from './errors.ts'
 import { createMeta, LedgerState } from './ledger-state.ts'
 import type { Limits } from './limits.ts'
 import { LogReader } from './log-reader.ts'
 import { quote, type TenantName } from './names.ts'
-import { absentRow, createRowEntry, type RowEntry } from './row-cache.ts'
+import { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
 import type { Store } from './store.ts'
 
@@ -36,19 +36,17 @@ export interface RowRef {
 export interface Job<Result> {
   /** How many changes it carries, roughly: groups are closed by their sum. */
   readonly weight: number
-  /** The rows `apply` will ask for. May read the store; must not keep what it reads for later decisions (P4). */
-  prepare(ledger: Ledger): readonly RowRef[] | Promise<readonly RowRef[]>
+  /**
+   * Asks the ledger for the rows that `apply` will touch; their states are there once all jobs of the group have asked.
+   * May read the store; must not keep what it reads for later decisions (P4). Runs again when the job does.
+   */
+  prepare(ledger: Ledger): void | Promise<void>
   /** Reads what depends on the rows, once they are loaded. A job with this needs `startsGroup`. */
   inspect?(ledger: Ledger): Promise<void>
   /** True when no other job may change rows between this one's reading and its `apply`. */
   readonly startsGroup?: boolean
   /** Changes the draft, whole or (by throwing) not at all. */
   apply(draft: Draft, ledger: Ledger): Result
-}
-
-/** What is told after each commit. */
-export interface CommitNotice {
-  readonly rows: readonly TouchedRow[]
 }
 
 interface Waiting {
@@ -71,8 +69,11 @@ export class Ledger {
   readonly limits: Limits
   readonly state: LedgerState
   readonly log: LogReader
-  readonly #listeners = new Set<(notice: CommitNotice) => void>()
+  readonly #commitListeners = new Set<() => void>()
+  readonly #rowListeners = new Set<(rows: readonly TouchedRow[]) => void>()
   #queue: Waiting[] = []
+  /** Rows that were asked for and are not loaded yet. */
+  readonly #missing: RowEntry[] = []
   #running: Promise<void> | undefined
   #durablePosition = 1
   #durableSeqs: number[] = []
@@ -151,15 +152,24 @@ export class Ledger {
   }
 
   /** Calls back after each commit, in their order. Answers with the way to stop. */
-  onCommit(listener: (notice: CommitNotice) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+  onCommit(listener: () => void): () => void {
+    this.#commitListeners.add(listener)
+    return () => this.#commitListeners.delete(listener)
   }
 
-  /** A row that a job has announced in `prepare`. */
-  row(table: number, id: string): RowEntry {
-    const entry = this.state.cache.get(table, id)
-    invariant(entry !== undefined, 'a job touches only rows it has announced')
+  /** Like `onCommit`, with what became of each row that the commit changed. */
+  onRows(listener: (rows: readonly TouchedRow[]) => void): () => void {
+    this.#rowListeners.add(listener)
+    return () => this.#rowListeners.delete(listener)
+  }
+
+  /** The row, for a job that prepares: its state is loaded before the job applies. */
+  need(table: number, id: string): RowEntry {
+    const known = this.state.cache.get(table, id)
+    if (known !== undefined) return known
+    const entry = new RowEntry(table, id)
+    this.state.cache.add(entry)
+    this.#missing.push(entry)
     return entry
   }
 
@@ -167,7 +177,8 @@ export class Ledger {
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#running
-    this.#listeners.clear()
+    this.#commitListeners.clear()
+    this.#rowListeners.clear()
   }
 
   // ── The pipeline ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -176,10 +187,10 @@ export class Ledger {
   async #run(): Promise<void> {
     await Promise.resolve()
     while (this.#queue.length > 0) {
-      this.state.cache.trim()
       const group = this.#takeGroup()
       try {
         await this.#commit(group)
+        this.state.cache.endGroup()
       } catch (error) {
         await this.#recover(group, error)
       }
@@ -216,44 +227,39 @@ export class Ledger {
       if (outcome.type === 'head-moved') throw new HeadMoved(done.map(({ waiting }) => waiting))
       this.state.head = outcome.head
     }
-    const rows = draft.settle()
+    const rows = draft.settle(this.#rowListeners.size > 0)
     this.#durablePosition = this.state.meta.nextPosition
     for (const replica of draft.raisedReplicas()) this.#durableSeqs[replica] = this.state.seqOf(replica)
     for (const { waiting, result } of done) waiting.resolve(result)
-    this.#notify({ rows })
+    this.#notify(rows)
   }
 
   /** Lets the jobs say what they need, and loads the rows that are not in memory with one read. */
   async #prepare(group: readonly Waiting[]): Promise<Waiting[]> {
     const ready: Waiting[] = []
-    const missing = new Map<string, RowEntry>()
     for (const waiting of group) {
       try {
-        const announced = waiting.job.prepare(this)
-        const refs = announced instanceof Promise ? await announced : announced
-        for (const ref of refs) this.#announce(ref, missing)
+        const asking = waiting.job.prepare(this)
+        if (asking instanceof Promise) await asking
         ready.push(waiting)
       } catch (error) {
         waiting.reject(error)
       }
     }
-    if (missing.size > 0) await this.#loadRows([...missing.values()])
+    if (this.#missing.length > 0) await this.#loadRows(this.#missing.splice(0))
     const [first] = ready
     if (first?.job.inspect !== undefined) await first.job.inspect(this)
     return ready
   }
 
-  #announce(ref: RowRef, missing: Map<string, RowEntry>): void {
-    if (this.state.cache.get(ref.table, ref.id) !== undefined) return
-    const name = `${ref.table} ${ref.id}`
-    if (!missing.has(name)) missing.set(name, absentRow(ref.table, ref.id))
-  }
-
   async #loadRows(entries: readonly RowEntry[]): Promise<void> {
     const values = await this.store.getMany(entries.map((entry) => entry.key))
-    for (const [index, entry] of entries.entries()) {
-      const bytes = values[index]
-      this.state.cache.add(bytes === undefined ? entry : createRowEntry(entry.table, entry.id, decodeRow(bytes)))
+    for (let at = 0; at < entries.length; at++) {
+      const bytes = values[at]
+      if (bytes === undefined) continue
+      const entry = entries[at] as RowEntry
+      entry.load(decodeRow(bytes))
+      this.state.cache.keep(entry)
     }
   }
 
@@ -270,15 +276,17 @@ export class Ledger {
     const spent: Waiting[] = []
     const retried: Waiting[] = []
     for (const waiting of again) (++waiting.attempts < ATTEMPTS_MAX ? retried : spent).push(waiting)
+    this.#missing.length = 0
     this.#queue.unshift(...retried)
     const busy = new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true })
     for (const waiting of spent) waiting.reject(busy)
     if (!(error instanceof HeadMoved)) for (const waiting of group) waiting.reject(error)
-    this.#notify({ rows: [] })
+    this.#notify([])
   }
 
-  #notify(notice: CommitNotice): void {
-    for (const listener of this.#listeners) listener(notice)
+  #notify(rows: readonly TouchedRow[]): void {
+    for (const listener of this.#rowListeners) listener(rows)
+    for (const listener of this.#commitListeners) listener()
   }
 }
 
@@ -293,6 +301,6 @@ class HeadMoved extends InvariantError {
 /** The first commit of a new ledger: its identity becomes durable before anything uses it. */
 const FOUND: Job<void> = {
   weight: 0,
-  prepare: () => [],
+  prepare: () => {},
   apply: (draft) => draft.touchMeta(),
 }

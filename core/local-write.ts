@@ -13,10 +13,11 @@ import type { ChangeEntry } from './block.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type EncodedFields, toVersions } from './fields.ts'
-import type { Job, Ledger, RowRef } from './ledger.ts'
+import type { Job, Ledger } from './ledger.ts'
 import { quote } from './names.ts'
 import type { SettledRow } from './policy.ts'
-import type { HeadOp, RowState, Version } from './row.ts'
+import type { HeadOp, RowState, Stamp, Version } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
 import { nextTimestamp } from './timestamp.ts'
 
 /** `upsert` becomes an insert or an update; `update` a replace where the table has row granularity. */
@@ -33,6 +34,7 @@ export interface WriteOp {
 export interface WriteRules {
   /** True: an update carries the whole row. */
   readonly isWholeRow: boolean
+  readonly isAlive: (row: RowState) => boolean
   /** What the row amounts to for the writer. */
   readonly settle: (row: RowState) => SettledRow
   /** Checks a row as it would be; throws `invalid-row`. */
@@ -64,104 +66,95 @@ export interface LocalWriteOptions {
 const CHANGE_OVERHEAD_BYTES = 48
 const CONTEXT_ENTRY_BYTES = 24
 
-export class LocalWrite implements Job<readonly WrittenChange[]> {
+export class LocalWrite implements Job<WrittenChange | undefined> {
   readonly weight: number
   readonly #options: LocalWriteOptions
-  #refs: readonly RowRef[] = []
-  #reads: readonly RowRef[] = []
+  #rows: readonly RowEntry[] = []
+  #reads: readonly RowEntry[] = []
 
   constructor(options: LocalWriteOptions) {
     this.#options = options
     this.weight = options.ops.length
   }
 
-  prepare(ledger: Ledger): readonly RowRef[] {
+  prepare(ledger: Ledger): void {
     const { ops, reads } = this.#options
     const { state } = ledger
-    this.#refs = ops.map(({ table, id }) => ({ table: state.internName(table), id }))
-    this.#reads = reads.map(({ table, id }) => ({ table: state.internName(table), id }))
-    return reads.length === 0 ? this.#refs : [...this.#refs, ...this.#reads]
+    this.#rows = ops.map(({ table, id }) => ledger.need(state.internName(table), id))
+    this.#reads = reads.map(({ table, id }) => ledger.need(state.internName(table), id))
   }
 
-  apply(draft: Draft, ledger: Ledger): readonly WrittenChange[] {
+  /** Answers with the last change. */
+  apply(draft: Draft, ledger: Ledger): WrittenChange | undefined {
     const { ops, reads } = this.#options
-    for (const [index, read] of reads.entries()) expectUnmoved(ledger, this.#reads[index] as RowRef, read)
-    const written: WrittenChange[] = []
+    for (const [index, read] of reads.entries()) expectUnmoved(this.#reads[index] as RowEntry, read)
+    const changes: ChangeEntry[] = []
     const previous: number[] = []
     let bytes = nameBytes(ops)
     let position = draft.state.meta.nextPosition
     for (let index = 0; index < ops.length; index++) {
       const op = ops[index] as WriteOp
-      const { table, id } = this.#refs[index] as RowRef
-      const entry = ledger.row(table, id)
-      const change = this.#toChange(draft, op, table, entry.state, index < ops.length - 1)
+      const entry = this.#rows[index] as RowEntry
+      const change = this.#toChange(draft, op, entry, index < ops.length - 1)
       bytes += expectFits(op, change, ledger)
       previous.push(entry.state.position)
       if (draft.state.meta.authority === 0) keepAgreed(draft, entry)
       draft.apply(entry, change, position, 'local')
-      written.push({ change, position: position++, after: entry.state })
+      changes.push(change)
+      position++
     }
     expectTransactionFits(bytes, ledger)
     const { own, meta } = draft.state
     draft.raiseSeq(own, meta.ownSeq)
     if (meta.authority !== 0) meta.ackedSeq = meta.ownSeq
-    if (written.length > 0)
-      draft.appendEntries(
-        [own],
-        written.map(({ change }) => change),
-        previous,
-        bytes,
-      )
-    return written
+    const last = this.#rows[ops.length - 1]
+    if (last === undefined) return undefined
+    draft.appendEntries([own], changes, previous, bytes)
+    return { change: changes[changes.length - 1] as ChangeEntry, position: position - 1, after: last.state }
   }
 
-  #toChange(draft: Draft, op: WriteOp, table: number, row: RowState, more: boolean): ChangeEntry {
+  #toChange(draft: Draft, op: WriteOp, { table, state: row }: RowEntry, more: boolean): ChangeEntry {
     const { meta, own } = draft.state
     const rules = this.#options.rulesOf(op.table)
-    const settled = rules.settle(row)
-    const kind = kindOver(op, settled, rules)
-    let versions = kind === 'delete' ? [] : toVersions(op.fields, draft.state)
+    const kind = kindOver(op, rules.isAlive(row), rules)
+    const timestamp = nextTimestamp(meta.lastTimestamp, this.#options.now())
+    const stamp: Stamp = { replica: own, seq: meta.ownSeq + 1, timestamp }
+    let versions = kind === 'delete' ? [] : toVersions(op.fields, stamp, draft.state)
     if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
-      const whole = overlay(settled.versions, versions)
+      const whole = overlay(rules.settle(row).versions, versions, stamp)
       rules.validate?.(op.id, whole)
       if (kind === 'replace') versions = whole
     }
-    const timestamp = nextTimestamp(meta.lastTimestamp, this.#options.now())
     meta.lastTimestamp = timestamp
-    const seq = ++meta.ownSeq
-    for (const version of versions) {
-      version.replica = own
-      version.seq = seq
-      version.timestamp = timestamp
-    }
-    return { op: kind, replica: own, seq, timestamp, more, table, id: op.id, context: row.clock, versions }
+    meta.ownSeq = stamp.seq
+    return { op: kind, replica: own, seq: stamp.seq, timestamp, more, table, id: op.id, context: row.clock, versions }
   }
 }
 
-function kindOver(op: WriteOp, settled: SettledRow, rules: WriteRules): HeadOp {
-  if (op.kind === 'insert' && settled.isAlive) {
+function kindOver(op: WriteOp, isAlive: boolean, rules: WriteRules): HeadOp {
+  if (op.kind === 'insert' && isAlive) {
     throw new TidemarkError('row-exists', `${op.table} already has a row ${quote(op.id)}`, {
       remedy: 'Use update, or upsert to write it either way',
     })
   }
-  if ((op.kind === 'update' || op.kind === 'delete') && !settled.isAlive) {
+  if ((op.kind === 'update' || op.kind === 'delete') && !isAlive) {
     throw new TidemarkError('row-missing', `${op.table} has no row ${quote(op.id)}`, {
       remedy: 'It may have been deleted by another replica; insert it to bring it back',
     })
   }
   if (op.kind === 'delete') return 'delete'
-  if (!settled.isAlive) return 'insert'
+  if (!isAlive) return 'insert'
   return rules.isWholeRow ? 'replace' : 'update'
 }
 
-/** The whole row that a patch makes of what is there: copies, because stamps are written into them. */
-function overlay(base: readonly Version[], patch: readonly Version[]): Version[] {
+/** The whole row that a patch makes of what is there, all of it written by the patch's change. */
+function overlay(base: readonly Version[], patch: readonly Version[], stamp: Stamp): Version[] {
   const kept = base.filter((old) => !patch.some((version) => version.name === old.name))
-  return [...kept.map((version) => ({ ...version })), ...patch].sort((a, b) => a.name - b.name)
+  return [...kept.map((version) => ({ ...version, stamp })), ...patch].sort((a, b) => a.name - b.name)
 }
 
-function expectUnmoved(ledger: Ledger, row: RowRef, read: ReadRow): void {
-  if (ledger.row(row.table, row.id).state.position === read.position) return
+function expectUnmoved(row: RowEntry, read: ReadRow): void {
+  if (row.state.position === read.position) return
   throw new TidemarkError('transaction-conflict', `row ${quote(read.id)} changed while the transaction ran`, {
     retryable: true,
   })

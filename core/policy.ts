@@ -9,7 +9,7 @@
  * Y1  A policy is asked only about what is concurrent: happens-before has been decided by clocks already.
  * Y2  Name and version identify a policy; replicas that disagree about them are told before they sync.
  */
-import type { Head, RowState, Version } from './row.ts'
+import { type Head, type RowState, sameStamp, type Version } from './row.ts'
 
 export type Granularity = 'fields' | 'row'
 
@@ -115,7 +115,7 @@ export function settleRow(row: RowState, policy: Policy, granularity: Granularit
 
 /** What one head wrote and is still in the registers. */
 export function versionsOf(row: RowState, head: Head): readonly Version[] {
-  return row.versions.filter((version) => version.replica === head.replica && version.seq === head.seq)
+  return row.versions.filter((version) => sameStamp(version.stamp, head))
 }
 
 function settleVersions(versions: readonly Version[], policy: Policy): readonly Version[] {

@@ -25,13 +25,16 @@ import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { voidKey } from './keys.ts'
-import type { Job, Ledger, RowRef } from './ledger.ts'
+import type { Job, Ledger } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
+import type { RowEntry } from './row-cache.ts'
 import { msToTimestamp } from './timestamp.ts'
 
 interface DecodedBlock {
   readonly block: Uint8Array
   readonly entries: readonly Entry[]
+  /** The row of each entry; undefined for a void. */
+  readonly rows: readonly (RowEntry | undefined)[]
 }
 
 // ── From a peer that is trusted with admission ──────────────────────────────────────────────────────────────────────
@@ -41,8 +44,7 @@ export class ReceiveChanges implements Job<void> {
   readonly #blocks: readonly Uint8Array[]
   readonly #cursor: LogCursor | undefined
   #decoded: DecodedBlock[] = []
-  #rows: readonly RowRef[] = []
-  readonly #agreed = new Map<string, AgreedRow>()
+  readonly #agreed = new Map<RowEntry, AgreedRow>()
   /** What `inspect` finds must still hold in `apply`: no local write may come between. */
   readonly startsGroup = true
 
@@ -55,16 +57,12 @@ export class ReceiveChanges implements Job<void> {
     this.weight = Math.ceil(bytes / 64)
   }
 
-  prepare(ledger: Ledger): readonly RowRef[] {
+  prepare(ledger: Ledger): void {
     const resolver: BlockResolver = {
       replica: (id) => ledger.state.internReplica(id),
       name: (name) => ledger.state.internName(name),
     }
-    this.#decoded = this.#blocks.map((block) => ({ block, entries: decodeBlock(block, resolver, ledger.limits) }))
-    const rows: RowRef[] = []
-    for (const { entries } of this.#decoded) for (const entry of entries) if (entry.op !== 'void') rows.push(entry)
-    this.#rows = rows
-    return rows
+    this.#decoded = this.#blocks.map((block) => decode(ledger, block, resolver))
   }
 
   /** Only rows with unanswered changes of our own have an agreed state to keep up. */
@@ -72,24 +70,23 @@ export class ReceiveChanges implements Job<void> {
     const { own, meta } = ledger.state
     this.#agreed.clear()
     if (meta.ownSeq === meta.ackedSeq) return
-    for (const row of this.#rows) {
-      const name = rowName(row)
-      const entry = ledger.row(row.table, row.id)
-      if (this.#agreed.has(name) || !hasUnanswered(entry, own, meta.ackedSeq)) continue
-      this.#agreed.set(name, await readAgreed(ledger, row, entry.state))
+    for (const row of this.#decoded.flatMap(({ rows }) => rows)) {
+      if (row === undefined || this.#agreed.has(row) || !hasUnanswered(row, own, meta.ackedSeq)) continue
+      this.#agreed.set(row, await readAgreed(ledger, row))
     }
   }
 
-  apply(draft: Draft, ledger: Ledger): void {
+  apply(draft: Draft): void {
     const appends: (() => void)[] = []
     let position = draft.state.meta.nextPosition
-    for (const { block, entries } of this.#decoded) {
+    for (const { block, entries, rows } of this.#decoded) {
       const fresh: Entry[] = []
       const previous: number[] = []
-      for (const entry of entries) {
+      for (let at = 0; at < entries.length; at++) {
+        const entry = entries[at] as Entry
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
-        previous.push(this.#applyEntry(draft, ledger, entry, position++))
+        previous.push(this.#applyEntry(draft, entry, rows[at], position++))
       }
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (fresh.length > 0)
@@ -100,22 +97,21 @@ export class ReceiveChanges implements Job<void> {
   }
 
   /** Answers with the position of the change before it on its row. */
-  #applyEntry(draft: Draft, ledger: Ledger, entry: Entry, position: number): number {
+  #applyEntry(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
     const { state } = draft
-    if (entry.op === 'void') {
+    if (entry.op === 'void' || row === undefined) {
       draft.raiseSeq(entry.replica, entry.seq)
       return 0
     }
     if (!covers(state, entry.context)) {
       throw new TidemarkError('unknown-context', 'a change builds on changes that did not arrive before it')
     }
-    const row = ledger.row(entry.table, entry.id)
     const before = row.state.position
     if (entry.replica === state.own && entry.seq > state.meta.ownSeq) {
       throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
     }
-    const agreed = this.#agreed.get(rowName(entry))
-    if (agreed !== undefined) this.#agreed.set(rowName(entry), applyToAgreed(draft, row, agreed, entry))
+    const agreed = this.#agreed.get(row)
+    if (agreed !== undefined) this.#agreed.set(row, applyToAgreed(draft, row, agreed, entry))
     draft.apply(row, entry, position, 'remote')
     draft.raiseSeq(entry.replica, entry.seq)
     return before
@@ -160,7 +156,7 @@ export class AdmitChanges implements Job<Admission> {
     this.weight = Math.ceil(bytes / 64)
   }
 
-  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+  async prepare(ledger: Ledger): Promise<void> {
     const { state } = ledger
     const { replica, blocks } = this.#options
     let unknown = UNKNOWN_REPLICA
@@ -174,11 +170,10 @@ export class AdmitChanges implements Job<Admission> {
       },
       name: (name) => state.internName(name),
     }
-    this.#decoded = blocks.map((block) => ({ block, entries: decodeBlock(block, resolver, ledger.limits) }))
+    this.#decoded = blocks.map((block) => decode(ledger, block, resolver))
     const entries = this.#decoded.flatMap((decoded) => decoded.entries)
     await this.#expectSame(ledger, entries)
     await this.#readVoids(ledger, entries)
-    return entries.filter((entry) => entry.op !== 'void')
   }
 
   /** A dot that is held already must come with the content it had. */
@@ -214,16 +209,20 @@ export class AdmitChanges implements Job<Admission> {
     const appends: (() => void)[] = []
     const { replica } = this.#options
     let position = draft.state.meta.nextPosition
-    for (const { block, entries } of this.#decoded) {
+    for (const { block, entries, rows } of this.#decoded) {
       const kept: Entry[] = []
       const previous: number[] = []
       let isWhole = true
+      let at = 0
       for (const transaction of transactionsOf(entries)) {
+        const start = at
+        at += transaction.length
         const fresh = freshOf(draft.state, transaction)
         if (fresh.length < transaction.length) isWhole = false
         if (fresh.length === 0) continue
-        const code = this.#judge(draft, ledger, fresh)
-        for (const entry of fresh) {
+        const freshRows = rows.slice(start + transaction.length - fresh.length, at)
+        const code = this.#judge(draft, ledger, fresh, freshRows)
+        for (const [index, entry] of fresh.entries()) {
           if (code !== undefined && entry.op !== 'void') {
             isWhole = false
             refusals.push({ seq: entry.seq, code })
@@ -231,7 +230,7 @@ export class AdmitChanges implements Job<Admission> {
             previous.push(0)
           } else {
             kept.push(entry)
-            previous.push(this.#admit(draft, ledger, entry, position))
+            previous.push(this.#admit(draft, entry, freshRows[index], position))
           }
           position++
         }
@@ -251,29 +250,32 @@ export class AdmitChanges implements Job<Admission> {
     return refused
   }
 
-  #admit(draft: Draft, ledger: Ledger, entry: Entry, position: number): number {
+  #admit(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
     draft.raiseSeq(entry.replica, entry.seq)
-    if (entry.op === 'void') {
-      draft.addVoid(entry)
-      return 0
-    }
-    const row = ledger.row(entry.table, entry.id)
+    if (entry.op === 'void') draft.addVoid(entry)
+    if (entry.op === 'void' || row === undefined) return 0
     const before = row.state.position
     draft.apply(row, entry, position, 'remote')
     return before
   }
 
   /** The reason to refuse a transaction, if there is one. Its changes may build on each other. */
-  #judge(draft: Draft, ledger: Ledger, transaction: readonly Entry[]): VoidCode | undefined {
-    for (const entry of transaction) {
-      if (entry.op === 'void') continue
-      const code = this.#judgeChange(draft, ledger, entry)
+  #judge(
+    draft: Draft,
+    ledger: Ledger,
+    transaction: readonly Entry[],
+    rows: readonly (RowEntry | undefined)[],
+  ): VoidCode | undefined {
+    for (const [index, entry] of transaction.entries()) {
+      const row = rows[index]
+      if (entry.op === 'void' || row === undefined) continue
+      const code = this.#judgeChange(draft, ledger, entry, row)
       if (code !== undefined) return code
     }
     return undefined
   }
 
-  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry): VoidCode | undefined {
+  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry): VoidCode | undefined {
     const { replica, nowMs, judge } = this.#options
     const { state } = draft
     const built = clockGet(entry.context, replica)
@@ -284,7 +286,7 @@ export class AdmitChanges implements Job<Admission> {
       if (author !== replica && state.seqOf(author) < (entry.context[at + 1] as number)) return 'unknown-context'
     }
     if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
-    const { heads } = ledger.row(entry.table, entry.id).state
+    const { heads } = row.state
     const concurrent = heads.filter((head) => clockGet(entry.context, head.replica) < head.seq).length
     if (concurrent >= ledger.limits.headsPerRowMax) return 'too-many-heads'
     return judge?.(entry, draft)
@@ -323,8 +325,11 @@ function covers(state: LedgerState, context: SparseClock): boolean {
   return true
 }
 
-function rowName(row: RowRef): string {
-  return `${row.table} ${row.id}`
+/** The entries of a block, and the rows they need. */
+function decode(ledger: Ledger, block: Uint8Array, resolver: BlockResolver): DecodedBlock {
+  const entries = decodeBlock(block, resolver, ledger.limits)
+  const rows = entries.map((entry) => (entry.op === 'void' ? undefined : ledger.need(entry.table, entry.id)))
+  return { block, entries, rows }
 }
 
 function authorsOf(entries: readonly Entry[]): number[] {

@@ -20,7 +20,7 @@ import { type Limits, parseLimits } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
 import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
-import { settleRow } from './policy.ts'
+import { isRowAlive, settleRow } from './policy.ts'
 import { ReplicaLog } from './replica-log.ts'
 import { EMPTY_ROW, type RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
@@ -183,7 +183,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
     listener: (event: EventOf<Tables, Name>) => void,
   ): () => void {
     if (filter.table !== undefined && !this.tables.has(filter.table)) throw unknownTable(filter.table, this.tables)
-    return this.ledger.onCommit(({ rows }) => {
+    return this.ledger.onRows((rows) => {
       for (const touched of rows) {
         if (filter.id !== undefined && filter.id !== touched.entry.id) continue
         const event = this.#toEvent(touched, filter.table)
@@ -221,7 +221,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
 
   // ── For the table handles ─────────────────────────────────────────────────────────────────────────────────────────
 
-  write(ops: readonly WriteOp[], reads: readonly ReadRow[]): Promise<readonly WrittenChange[]> {
+  write(ops: readonly WriteOp[], reads: readonly ReadRow[]): Promise<WrittenChange | undefined> {
     return this.ledger.submit(
       new LocalWrite({ ops, reads, now: this.now, rulesOf: (name) => this.#rules.get(name) as WriteRules }),
     )
@@ -321,7 +321,7 @@ export class Table<Row extends RowShape> {
     const transaction = new Transaction(this.#replica)
     work(transaction.table(this.name) as unknown as TransactionTable<Row>)
     const { ops } = transaction.seal()
-    const [written] = await this.#replica.write(ops, [])
+    const written = await this.#replica.write(ops, [])
     if (written === undefined) throw new TidemarkError('closed', 'nothing was written')
     const { change, position, after } = written
     return {
@@ -335,6 +335,7 @@ function toRules(name: string, definition: TableDefinition, ledger: Ledger): Wri
   const { policy, granularity, schema } = definition
   return {
     isWholeRow: granularity === 'row',
+    isAlive: (row) => isRowAlive(row, policy),
     settle: (row) => settleRow(row, policy, granularity),
     validate:
       schema === undefined

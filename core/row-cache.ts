@@ -1,73 +1,106 @@
 /**
- * The rows that the commit pipeline worked on last, decoded.
+ * The rows that the commit pipeline works on, decoded.
  *
- * Two generations: when the young one is full it becomes the old one, and what was not touched since is dropped. That
- * bounds memory without bookkeeping per access.
+ * Rows of the group under way are always here. A row stays beyond its group only when it was there before: inserts, imports
+ * and snapshots pass through once and would drive out the rows that are really used (2Q, Johnson and Shasha 1994).
+ * What stays, stays in two generations: when the young one is full it becomes the old one, and what was not touched since
+ * is dropped. That bounds memory without bookkeeping per access.
  * Invariant K1: an entry's state is the committed one, except while the pipeline is building or flushing a commit.
  */
+
 import { rowKey } from './keys.ts'
 import { EMPTY_ROW, type RowState } from './row.ts'
 
-export interface RowEntry {
+export class RowEntry {
   readonly table: number
   readonly id: string
   readonly key: Uint8Array
-  state: RowState
+  state: RowState = EMPTY_ROW
   /** The state before the commit under way touched it; undefined while none has. */
-  before: RowState | undefined
+  before: RowState | undefined = undefined
+  /** Who touched it last in the commit under way. */
+  origin: Origin = 'local'
   /** Whether the index of conflicted rows holds this row. */
-  isIndexed: boolean
+  isIndexed = false
+
+  constructor(table: number, id: string) {
+    this.table = table
+    this.id = id
+    this.key = rowKey('r', table, id)
+  }
+
+  load(state: RowState): void {
+    this.state = state
+    this.isIndexed = state.heads.length > 1
+  }
 }
 
-export function createRowEntry(table: number, id: string, state: RowState): RowEntry {
-  return { table, id, key: rowKey('r', table, id), state, before: undefined, isIndexed: state.heads.length > 1 }
-}
+export type Origin = 'local' | 'remote'
 
-export function absentRow(table: number, id: string): RowEntry {
-  return createRowEntry(table, id, EMPTY_ROW)
-}
+/** Rows by table index, then by id. */
+class RowMap {
+  readonly #tables: (Map<string, RowEntry> | undefined)[] = []
+  size = 0
 
-type Generation = Map<string, RowEntry>[]
+  get(table: number, id: string): RowEntry | undefined {
+    return this.#tables[table]?.get(id)
+  }
+
+  add(entry: RowEntry): void {
+    let rows = this.#tables[entry.table]
+    if (rows === undefined) {
+      rows = new Map()
+      this.#tables[entry.table] = rows
+    }
+    rows.set(entry.id, entry)
+    this.size++
+  }
+}
 
 export class RowCache {
   readonly #rowsMax: number
-  #young: Generation = []
-  #old: Generation = []
-  #youngCount = 0
+  #group = new RowMap()
+  #groupLoaded: RowEntry[] = []
+  #young = new RowMap()
+  #old = new RowMap()
 
+  /** `rowsMax`: rows that stay, over both generations. */
   constructor(rowsMax: number) {
     this.#rowsMax = rowsMax
   }
 
   get(table: number, id: string): RowEntry | undefined {
-    const young = this.#young[table]?.get(id)
-    if (young !== undefined) return young
-    const old = this.#old[table]?.get(id)
-    if (old !== undefined) this.add(old)
+    const known = this.#young.get(table, id) ?? this.#group.get(table, id)
+    if (known !== undefined) return known
+    const old = this.#old.get(table, id)
+    if (old !== undefined) this.#young.add(old)
     return old
   }
 
+  /** A row of the group under way. */
   add(entry: RowEntry): void {
-    let rows = this.#young[entry.table]
-    if (rows === undefined) {
-      rows = new Map()
-      this.#young[entry.table] = rows
-    }
-    rows.set(entry.id, entry)
-    this.#youngCount++
+    this.#group.add(entry)
   }
 
-  /** Drops the rows that were not used lately. Only between commits: a commit under way holds on to its entries. */
-  trim(): void {
-    if (this.#youngCount * 2 < this.#rowsMax) return
+  /** The row was there before the group touched it: it may stay. */
+  keep(entry: RowEntry): void {
+    this.#groupLoaded.push(entry)
+  }
+
+  /** Between groups: drops what passes through, and in turn what was not used lately. */
+  endGroup(): void {
+    for (const entry of this.#groupLoaded) this.#young.add(entry)
+    this.#groupLoaded = []
+    this.#group = new RowMap()
+    if (this.#young.size * 2 < this.#rowsMax) return
     this.#old = this.#young
-    this.#young = []
-    this.#youngCount = 0
+    this.#young = new RowMap()
   }
 
   clear(): void {
-    this.#young = []
-    this.#old = []
-    this.#youngCount = 0
+    this.#group = new RowMap()
+    this.#groupLoaded = []
+    this.#young = new RowMap()
+    this.#old = new RowMap()
   }
 }

@@ -9,9 +9,9 @@
  *   n, then n versions: name, stamp number, byte length, value bytes
  * Replicas and names are indexes of the store's dictionaries; a snapshot brings its own, see `mapRow`.
  */
-import { ByteReader, ByteWriter, badFrame } from './bytes.ts'
+import { ByteReader, badFrame, copyBytes } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
-import { type Head, type HeadOp, OPS, type RowState, type Stamp, type Version } from './row.ts'
+import { type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
 import { scanValue } from './value.ts'
 
 const TIMESTAMP_WIDTH = 7
@@ -21,22 +21,23 @@ const TIMESTAMP_WIDTH = 7
  * lives long keeps little else alive.
  */
 const SLAB_BYTES = 16 * 1024
-const slab: ByteWriter = new ByteWriter(SLAB_BYTES)
+let slab: Uint8Array = new Uint8Array(SLAB_BYTES)
+let slabEnd = 0
 const stamps: Stamp[] = []
 
 /** The row as bytes. Moves the state's versions onto the new bytes, so that a row in memory keeps no block alive (M6). */
 export function encodeRow(row: RowState): Uint8Array {
   const bound = boundRow(row)
-  if (slab.length + bound > slab.bytes.length) {
-    slab.bytes = new Uint8Array(Math.max(SLAB_BYTES, bound))
-    slab.length = 0
+  if (slabEnd + bound > slab.length) {
+    slab = new Uint8Array(Math.max(SLAB_BYTES, bound))
+    slabEnd = 0
   }
-  const start = slab.length
-  writeRow(slab, row)
-  return slab.bytes.subarray(start, slab.length)
+  const start = slabEnd
+  slabEnd = writeRow(slab, start, row)
+  return slab.subarray(start, slabEnd)
 }
 
-/** More than the row can take, so that `encodeRow` never grows a slab in the middle of a row. */
+/** More than the row can take. */
 function boundRow(row: RowState): number {
   let bound = 64 + row.clock.length * 8 + row.heads.length * 36
   for (const head of row.heads) bound += head.fields.length * 8
@@ -44,64 +45,96 @@ function boundRow(row: RowState): number {
   return bound
 }
 
-function writeRow(writer: ByteWriter, row: RowState): void {
-  writer.varint(row.position)
+/** A hot loop, once per row and commit: it writes straight into the slab, which `boundRow` has made large enough. */
+function writeRow(bytes: Uint8Array, start: number, row: RowState): number {
+  let at = putVarint(bytes, start, row.position)
   collectStamps(row)
-  writer.varint(stamps.length)
-  let base = 0
-  for (let at = 0; at < stamps.length; at++) {
-    const stamp = stamps[at] as Stamp
-    writer.varint(stamp.replica)
-    writer.varint(stamp.seq)
-    if (at === 0) {
-      base = stamp.timestamp
-      writer.fixed(base, TIMESTAMP_WIDTH)
-    } else writer.zigzag(stamp.timestamp - base)
-  }
-  writeClock(writer, row.clock)
-  writer.varint(row.heads.length)
+  at = putStamps(bytes, at)
+  at = putClock(bytes, at, row.clock)
+  at = putVarint(bytes, at, row.heads.length)
   for (const head of row.heads) {
-    writer.varint(stampNumber(head) * 8 + OPS.indexOf(head.op))
+    at = putVarint(bytes, at, stampNumber(head) * 8 + opNumber(head.op))
     if (head.op !== 'update') continue
-    writer.varint(head.fields.length)
-    for (const name of head.fields) writer.varint(name)
+    at = putVarint(bytes, at, head.fields.length)
+    for (const name of head.fields) at = putVarint(bytes, at, name)
   }
-  writer.varint(row.versions.length)
+  at = putVarint(bytes, at, row.versions.length)
   for (const version of row.versions) {
     const length = version.end - version.start
-    writer.varint(version.name)
-    writer.varint(stampNumber(version))
-    writer.varint(length)
-    writer.raw(version.bytes, version.start, version.end)
-    version.bytes = writer.bytes
-    version.end = writer.length
-    version.start = writer.length - length
+    at = putVarint(bytes, at, version.name)
+    at = putVarint(bytes, at, stampNumber(version.stamp))
+    at = putVarint(bytes, at, length)
+    copyBytes(version.bytes, version.start, version.end, bytes, at)
+    version.bytes = bytes
+    version.start = at
+    at += length
+    version.end = at
   }
+  return at
+}
+
+function opNumber(op: HeadOp): number {
+  return op === 'insert' ? 0 : op === 'update' ? 1 : OPS.indexOf(op)
+}
+
+function putVarint(bytes: Uint8Array, start: number, value: number): number {
+  let at = start
+  let rest = value
+  while (rest > 0x7f) {
+    bytes[at++] = (rest & 0x7f) | 0x80
+    rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >>> 7
+  }
+  bytes[at++] = rest
+  return at
+}
+
+function putStamps(bytes: Uint8Array, start: number): number {
+  let at = putVarint(bytes, start, stamps.length)
+  let base = 0
+  for (let number = 0; number < stamps.length; number++) {
+    const { replica, seq, timestamp } = stamps[number] as Stamp
+    at = putVarint(bytes, at, replica)
+    at = putVarint(bytes, at, seq)
+    if (number === 0) {
+      base = timestamp
+      at = putTimestamp(bytes, at, base)
+    } else at = putVarint(bytes, at, timestamp < base ? (base - timestamp) * 2 - 1 : (timestamp - base) * 2)
+  }
+  return at
+}
+
+function putTimestamp(bytes: Uint8Array, start: number, timestamp: number): number {
+  let rest = timestamp
+  for (let at = start + TIMESTAMP_WIDTH - 1; at >= start; at--) {
+    bytes[at] = rest % 256
+    rest = Math.floor(rest / 256)
+  }
+  return start + TIMESTAMP_WIDTH
 }
 
 function collectStamps(row: RowState): void {
   stamps.length = 0
   for (const head of row.heads) if (stampNumber(head) < 0) stamps.push(head)
-  for (const version of row.versions) if (stampNumber(version) < 0) stamps.push(version)
+  for (const { stamp } of row.versions) if (stampNumber(stamp) < 0) stamps.push(stamp)
 }
 
 function stampNumber(stamp: Stamp): number {
   for (let at = 0; at < stamps.length; at++) {
-    const other = stamps[at] as Stamp
-    if (other.seq === stamp.seq && other.replica === stamp.replica) return at
+    if (sameStamp(stamps[at] as Stamp, stamp)) return at
   }
   return -1
 }
 
-function writeClock(writer: ByteWriter, clock: SparseClock): void {
+function putClock(bytes: Uint8Array, start: number, clock: SparseClock): number {
   let extra = 0
   for (let at = 0; at < clock.length; at += 2) if (exceedsStamps(clock, at)) extra++
-  writer.varint(extra)
-  for (let at = 0; at < clock.length; at += 2) {
-    if (!exceedsStamps(clock, at)) continue
-    writer.varint(clock[at] as number)
-    writer.varint(clock[at + 1] as number)
+  let at = putVarint(bytes, start, extra)
+  for (let entry = 0; entry < clock.length && extra > 0; entry += 2) {
+    if (!exceedsStamps(clock, entry)) continue
+    at = putVarint(bytes, at, clock[entry] as number)
+    at = putVarint(bytes, at, clock[entry + 1] as number)
   }
+  return at
 }
 
 function exceedsStamps(clock: SparseClock, at: number): boolean {
@@ -187,7 +220,7 @@ function readVersions(reader: ByteReader, table: readonly Stamp[], map: IndexMap
   let ordered = true
   for (let left = reader.varint(); left > 0; left--) {
     const name = map.name(reader.varint())
-    const { replica, seq, timestamp } = stampAt(table, reader.varint())
+    const stamp = stampAt(table, reader.varint())
     const length = reader.varint()
     const start = reader.at
     const end = reader.skip(length)
@@ -198,7 +231,7 @@ function readVersions(reader: ByteReader, table: readonly Stamp[], map: IndexMap
     }
     const last = versions[versions.length - 1]
     if (last !== undefined && last.name > name) ordered = false
-    versions.push({ name, replica, seq, timestamp, bytes: reader.bytes, start, end })
+    versions.push({ name, stamp, bytes: reader.bytes, start, end })
   }
   // Names are sorted by the sender's indexes. Versions of one name keep their canonical order: sorting is stable.
   return ordered ? versions : versions.sort((a, b) => a.name - b.name)

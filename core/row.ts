@@ -31,12 +31,10 @@ export interface Stamp {
   readonly timestamp: number
 }
 
-/** What one change wrote to one field: canonical value bytes at [start, end). */
-export interface Version extends Stamp {
-  replica: number
-  seq: number
-  timestamp: number
+/** What one change wrote to one field: canonical value bytes at [start, end). The versions of a change share its stamp. */
+export interface Version {
   readonly name: number
+  readonly stamp: Stamp
   bytes: Uint8Array
   start: number
   end: number
@@ -136,7 +134,7 @@ function writeVersions(row: RowState, change: RowChange, replicas: Dictionary): 
   for (const old of row.versions) {
     while (next < written.length && (written[next] as Version).name < old.name) merged.push(written[next++] as Version)
     const touched = whole || (next < written.length && (written[next] as Version).name === old.name)
-    if (touched && clockCovers(context, old.replica, old.seq)) continue
+    if (touched && clockCovers(context, old.stamp.replica, old.stamp.seq)) continue
     merged.push(old)
     if (touched) disordered = true
   }
@@ -145,15 +143,21 @@ function writeVersions(row: RowState, change: RowChange, replicas: Dictionary): 
 }
 
 function compareVersions(left: Version, right: Version, replicas: Dictionary): number {
-  return left.name - right.name || compareStamps(left, right, replicas)
+  return left.name - right.name || compareStamps(left.stamp, right.stamp, replicas)
 }
 
 /** The join of two states of one row: what both have, and what either has that the other's clock does not cover. */
 export function joinRows(left: RowState, right: RowState, replicas: Dictionary): RowState {
   if (left.clock === EMPTY_CLOCK) return { ...right, position: left.position }
-  const heads = joinStamps(left.heads, right.heads, left.clock, right.clock, () => true)
   const sameName = (a: Version, b: Version): boolean => a.name === b.name
-  const versions = joinStamps(left.versions, right.versions, left.clock, right.clock, sameName)
+  const heads = joinSides(
+    left,
+    right,
+    (row) => row.heads,
+    stampOfHead,
+    () => true,
+  )
+  const versions = joinSides(left, right, (row) => row.versions, stampOfVersion, sameName)
   return {
     clock: clockMerge(left.clock, right.clock),
     heads: heads.sort((a, b) => compareStamps(a, b, replicas)),
@@ -162,23 +166,28 @@ export function joinRows(left: RowState, right: RowState, replicas: Dictionary):
   }
 }
 
-function joinStamps<S extends Stamp>(
-  left: readonly S[],
-  right: readonly S[],
-  leftClock: SparseClock,
-  rightClock: SparseClock,
-  sameSlot: (a: S, b: S) => boolean,
-): S[] {
-  const joined: S[] = []
-  const has = (side: readonly S[], item: S): boolean =>
-    side.some((other) => other.replica === item.replica && other.seq === item.seq && sameSlot(other, item))
-  for (const item of left) {
-    if (has(right, item) || !clockCovers(rightClock, item.replica, item.seq)) joined.push(item)
-  }
-  for (const item of right) {
-    if (!has(left, item) && !clockCovers(leftClock, item.replica, item.seq)) joined.push(item)
-  }
+const stampOfHead = (head: Head): Stamp => head
+const stampOfVersion = (version: Version): Stamp => version.stamp
+
+function joinSides<Item>(
+  left: RowState,
+  right: RowState,
+  itemsOf: (row: RowState) => readonly Item[],
+  stampOf: (item: Item) => Stamp,
+  sameSlot: (a: Item, b: Item) => boolean,
+): Item[] {
+  const has = (row: RowState, item: Item): boolean =>
+    itemsOf(row).some((other) => sameStamp(stampOf(other), stampOf(item)) && sameSlot(other, item))
+  const isUnknownTo = (row: RowState, item: Item): boolean =>
+    !clockCovers(row.clock, stampOf(item).replica, stampOf(item).seq)
+  const joined = itemsOf(left).filter((item) => has(right, item) || isUnknownTo(right, item))
+  for (const item of itemsOf(right)) if (!has(left, item) && isUnknownTo(left, item)) joined.push(item)
   return joined
+}
+
+/** True when both name the same change. */
+export function sameStamp(left: Stamp, right: Stamp): boolean {
+  return left === right || (left.seq === right.seq && left.replica === right.replica)
 }
 
 /** True when `row` already holds everything `other` does. */

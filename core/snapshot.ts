@@ -10,16 +10,29 @@
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
  */
+
+import { hasUnanswered } from './agreed.ts'
 import { badFrame } from './bytes.ts'
-import { clockGet, VectorClock } from './clock.ts'
+import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type ClockEntry, packClock, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
-import { allRows, keyAfter, keyIndex, rowKey, rowKeyId, rowRange, SNAPSHOT_CLOCK_KEY, SNAPSHOT_KEY } from './keys.ts'
-import type { Job, Ledger, RowRef } from './ledger.ts'
+import {
+  allRows,
+  keyAfter,
+  keyIndex,
+  rowKey,
+  rowKeyAs,
+  rowKeyId,
+  rowRange,
+  SNAPSHOT_CLOCK_KEY,
+  SNAPSHOT_KEY,
+} from './keys.ts'
+import type { Job, Ledger } from './ledger.ts'
 import { isName, type ReplicaId } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type IndexMap } from './row-codec.ts'
 
 // ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -125,10 +138,9 @@ export class BeginSnapshot implements Job<void> {
   }
 
   /** The base of the log grows: what an earlier snapshot brought is not in the log either. */
-  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+  async prepare(ledger: Ledger): Promise<void> {
     const [bytes] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY])
     this.#base = new VectorClock(bytes === undefined ? [] : readClock(bytes)).merge(new VectorClock(this.#clock))
-    return []
   }
 
   apply(draft: Draft): void {
@@ -143,9 +155,9 @@ export class ReceiveRows implements Job<void> {
   readonly #chunk: SnapshotRows
   readonly #cursor: LogCursor
   readonly #covered: VectorClock
-  #rows: { readonly ref: RowRef; readonly state: RowState }[] = []
-  #gone: RowRef[] = []
-  readonly #agreed = new Map<string, RowState>()
+  #rows: { readonly entry: RowEntry; readonly state: RowState }[] = []
+  #gone: RowEntry[] = []
+  readonly #agreed = new Map<RowEntry, RowState>()
 
   /** `covered` is the clock that the snapshot began with. */
   constructor(chunk: SnapshotRows, cursor: LogCursor, covered: VectorClock) {
@@ -155,14 +167,13 @@ export class ReceiveRows implements Job<void> {
     this.weight = chunk.rows.length
   }
 
-  async prepare(ledger: Ledger): Promise<readonly RowRef[]> {
+  async prepare(ledger: Ledger): Promise<void> {
     const { state } = ledger
     if (!isName(this.#chunk.table)) throw badFrame('a table name is not allowed')
     const table = state.internName(this.#chunk.table)
     const map = this.#indexMap(ledger)
-    this.#rows = this.#chunk.rows.map(({ id, row }) => ({ ref: { table, id }, state: decodeRow(row, map) }))
+    this.#rows = this.#chunk.rows.map(({ id, row }) => ({ entry: ledger.need(table, id), state: decodeRow(row, map) }))
     this.#gone = await this.#absentRows(ledger, table)
-    return [...this.#rows.map(({ ref }) => ref), ...this.#gone]
   }
 
   #indexMap(ledger: Ledger): IndexMap {
@@ -181,18 +192,18 @@ export class ReceiveRows implements Job<void> {
   }
 
   /** Rows of ours in the chunk's range that the sender does not have (any more). */
-  async #absentRows(ledger: Ledger, table: number): Promise<RowRef[]> {
+  async #absentRows(ledger: Ledger, table: number): Promise<RowEntry[]> {
     if (ledger.state.meta.nextPosition === 1) return []
     const { after, through } = this.#chunk
     const range = rowRange('r', table)
     const from = after === undefined ? range.from : keyAfter(rowKey('r', table, after))
     const to = through === undefined ? range.to : keyAfter(rowKey('r', table, through))
     const sent = new Set(this.#chunk.rows.map(({ id }) => id))
-    const absent: RowRef[] = []
+    const absent: RowEntry[] = []
     let next = from
     for (;;) {
       const page = await ledger.store.range({ from: next, to, limit: CHUNK_ROWS_MAX })
-      for (const { key } of page) if (!sent.has(rowKeyId(key))) absent.push({ table, id: rowKeyId(key) })
+      for (const { key } of page) if (!sent.has(rowKeyId(key))) absent.push(ledger.need(table, rowKeyId(key)))
       const last = page[page.length - 1]
       if (last === undefined || page.length < CHUNK_ROWS_MAX) return absent
       next = keyAfter(last.key)
@@ -204,23 +215,21 @@ export class ReceiveRows implements Job<void> {
     const { own, meta } = ledger.state
     this.#agreed.clear()
     if (meta.ownSeq === meta.ackedSeq) return
-    for (const { ref } of this.#rows) {
-      if (clockGet(ledger.row(ref.table, ref.id).state.clock, own) <= meta.ackedSeq) continue
-      const [bytes] = await ledger.store.getMany([rowKey('a', ref.table, ref.id)])
-      this.#agreed.set(ref.id, bytes === undefined ? EMPTY_ROW : decodeRow(bytes))
+    for (const { entry } of this.#rows) {
+      if (!hasUnanswered(entry, own, meta.ackedSeq)) continue
+      const [bytes] = await ledger.store.getMany([rowKeyAs('a', entry.key)])
+      this.#agreed.set(entry, bytes === undefined ? EMPTY_ROW : decodeRow(bytes))
     }
   }
 
   apply(draft: Draft, ledger: Ledger): void {
     const { replicas } = draft.state
-    for (const { ref, state } of this.#rows) {
-      const entry = ledger.row(ref.table, ref.id)
-      const agreed = this.#agreed.get(ref.id)
+    for (const { entry, state } of this.#rows) {
+      const agreed = this.#agreed.get(entry)
       if (agreed !== undefined) draft.setAgreed(entry, joinRows(agreed, state, replicas))
       draft.setRow(entry, joinRows(entry.state, state, replicas), 'remote')
     }
-    for (const ref of this.#gone) {
-      const entry = ledger.row(ref.table, ref.id)
+    for (const entry of this.#gone) {
       if (this.#isCovered(ledger, entry.state)) draft.setRow(entry, EMPTY_ROW, 'remote')
     }
     saveProgress(draft, this.#cursor, placeAfter(this.#chunk))
@@ -249,9 +258,7 @@ export class EndSnapshot implements Job<void> {
     this.#isServer = isServer
   }
 
-  prepare(): readonly RowRef[] {
-    return []
-  }
+  prepare(): void {}
 
   apply(draft: Draft): void {
     const { state } = draft

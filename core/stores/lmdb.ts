@@ -16,7 +16,7 @@
  */
 import { promises as files } from 'node:fs'
 import { constants } from 'node:os'
-import { dirname, resolve as resolvePath } from 'node:path'
+import { dirname, join, resolve as resolvePath } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { TidemarkError } from '../errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
@@ -235,13 +235,44 @@ function refuseLongKey(key: Uint8Array): void {
 
 // ── Directories ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const { R_OK, W_OK, X_OK } = files.constants
+const DATA_FILE = 'data.mdb'
+const LOCK_FILE = 'lock.mdb'
+
+/** Every check that can be made from here: what LMDB itself refuses to open, lmdb-js answers with a crash. */
 async function refuseUnfitDirectory(directory: string): Promise<void> {
   const names = await files.readdir(directory)
-  if (names.includes('data.mdb')) return
-  const foreign = names.find((name) => name !== 'lock.mdb' && !name.startsWith('.'))
+  await files.access(directory, R_OK | W_OK | X_OK)
+  for (const name of [DATA_FILE, LOCK_FILE].filter((name) => names.includes(name))) {
+    const path = join(directory, name)
+    if (!(await files.stat(path)).isFile()) throw foreignError(directory, `${name} is not a file`)
+    await files.access(path, R_OK | W_OK)
+  }
+  if (names.includes(DATA_FILE)) return refuseForeignData(directory)
+  const foreign = names.find((name) => name !== LOCK_FILE && !name.startsWith('.'))
   if (foreign !== undefined) throw foreignError(directory, `it holds ${foreign} and no store`)
   // LMDB maps its lock file before the disk has given it a place: on a full disk that ends the process.
   if ((await freeBytes(directory)) < FREE_BYTES_MIN) throw fullError()
+}
+
+const LMDB_MAGIC = 0xbeefc0de
+const LMDB_DATA_VERSION = 2
+
+/** The first page begins with its number and flags, in 24 bytes (16 on a 32-bit machine), then come magic and version. */
+async function refuseForeignData(directory: string): Promise<void> {
+  const file = await files.open(join(directory, DATA_FILE), 'r')
+  try {
+    const { size } = await file.stat()
+    // Somebody else is just creating it.
+    if (size === 0) return
+    const words = new Uint32Array(8)
+    await file.read(words)
+    const version = words[words.indexOf(LMDB_MAGIC) + 1] ?? 0
+    if (size >= 8192 && words.includes(LMDB_MAGIC) && (version & 0xffff) === LMDB_DATA_VERSION) return
+    throw foreignError(directory, `${DATA_FILE} is of another program`)
+  } finally {
+    await file.close()
+  }
 }
 
 async function freeBytes(directory: string): Promise<number> {
@@ -326,7 +357,7 @@ function foreignError(path: string, why: string, cause?: unknown): TidemarkError
 }
 
 function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
+  return error instanceof Error && 'code' in error ? error.code : null
 }
 
 function reasonOf(error: unknown): string {
