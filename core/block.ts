@@ -21,12 +21,12 @@
  */
 import { ByteReader, ByteWriter, badFrame, isUuidText, readUuid, writeUuid } from './bytes.ts'
 import { clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { scanField } from './counter.ts'
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
 import type { Limits } from './limits.ts'
 import { isName, isPoisonedKey, type ReplicaId } from './names.ts'
 import { type HeadOp, OPS, type Version } from './row.ts'
-import { scanValue } from './value.ts'
 
 const FORMAT = 1
 const TIMESTAMP_WIDTH = 7
@@ -419,7 +419,7 @@ class EntryDecoder {
     for (let left = count; left > 0; left--) {
       const name = this.#nameAt(reader.varint())
       const start = reader.at
-      scanValue(reader)
+      scanField(reader)
       versions.push({ name, stamp, bytes: reader.bytes, start, end: reader.at })
       if (name <= last) ordered = false
       last = name

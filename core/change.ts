@@ -3,8 +3,9 @@
  */
 import type { ChangeEntry, Dictionaries } from './block.ts'
 import { type Dot, type SparseClock, VectorClock } from './clock.ts'
-import { type ChangeOp, decodeVersions } from './conflict.ts'
+import type { ChangeOp } from './conflict.ts'
 import type { ReplicaId } from './names.ts'
+import { decodeVersions } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
 

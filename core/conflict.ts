@@ -1,5 +1,5 @@
 /**
- * Conflicts: concurrent heads of a row, classified and reported. Open conflicts are a view of rows with several heads.
+ * Conflicts: concurrent heads of a row, classified and reported in pairs.
  *
  * Invariants:
  * F1  Detection is by clocks alone: two heads of a row are concurrent because neither context covers the other's dot.
@@ -7,13 +7,13 @@
  * F3  Reports name sides by dot and in canonical order, never as local and remote; so they are equal on every replica.
  */
 import type { Dictionaries } from './block.ts'
-import type { Dot } from './clock.ts'
-import type { ReplicaId } from './names.ts'
-import { type Policy, settleRow, versionsOf } from './policy.ts'
+import { clockGet, type Dot, type SparseClock, type VectorClock } from './clock.ts'
+import { isCounter } from './counter.ts'
+import type { FieldPolicy, Policy } from './policy.ts'
 import { type Head, type RowState, sameValue, type Version } from './row.ts'
-import type { TableDefinition } from './table.ts'
+import { decodeVersions, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
-import { decodeValue, type Value } from './value.ts'
+import type { Value } from './value.ts'
 
 export const CONFLICT_TYPES = ['update-update', 'update-delete', 'delete-update', 'insert-insert'] as const
 export type ConflictType = (typeof CONFLICT_TYPES)[number]
@@ -32,8 +32,19 @@ export interface ConflictSide {
   /** Unix milliseconds, from the writer's hybrid clock. */
   readonly time: number
   readonly timestamp: number
-  /** The fields this side wrote. Empty for a delete. */
+  /** What this side changed and the other had not seen. Empty for a delete, and where the journal is redacted. */
   readonly values: Readonly<Record<string, Value>>
+  /** What its writer had seen of the row; undefined when the log does not hold the change. */
+  readonly context?: VectorClock
+}
+
+/** A field that both sides wrote. */
+export interface ConflictField {
+  readonly name: string
+  /** What both sides had before them; undefined when there was none or the log does not reach back. */
+  readonly base?: Value
+  /** The dot whose value is shown of these two; undefined when the field's policy made one of both. */
+  readonly winner: Dot | undefined
 }
 
 export interface Conflict {
@@ -44,12 +55,16 @@ export interface Conflict {
   readonly row: string
   /** In canonical order: the earlier timestamp first. */
   readonly sides: readonly [ConflictSide, ConflictSide]
-  readonly commonFields: readonly string[]
+  /** The fields that both sides wrote. */
+  readonly fields: readonly ConflictField[]
+  /** Name and version: lastWriteWins@1. */
   readonly policy: string
-  /** The dot of the side that decided the row; undefined when both survive. */
+  /** The dot of the side that prevails; undefined when both survive, or the policy made something of both. */
   readonly winner: Dot | undefined
   /** True while the policy waits for somebody to decide. */
   readonly isProvisional: boolean
+  /** Why a policy's own code was not followed, if it was not. */
+  readonly fallback?: string
   readonly reason: string
 }
 
@@ -75,50 +90,78 @@ export interface ReportOptions {
   readonly table: string
   readonly row: string
   readonly state: RowState
-  readonly definition: TableDefinition
+  readonly rules: SettleRules
   readonly dictionaries: Dictionaries
 }
 
-/** The conflicts of one row as it stands: each head that lost (or is merged) against the one that decided. */
+/** The conflicts of one row as it stands: every pair of its heads that is not in agreement. */
 export function rowConflicts(options: ReportOptions): Conflict[] {
-  const { state, definition } = options
-  if (state.heads.length < 2) return []
-  const { winner } = settleRow(state, definition.policy, definition.granularity)
+  const { heads } = options.state
   const reports: Conflict[] = []
-  for (const head of state.heads) {
-    if (winner === undefined || head === winner) continue
-    const [left, right] = state.heads.indexOf(head) < state.heads.indexOf(winner) ? [head, winner] : [winner, head]
-    const report = reportPair(options, left, right, winner)
-    if (report !== undefined) reports.push(report)
+  for (let right = 1; right < heads.length; right++) {
+    for (let left = 0; left < right; left++) {
+      const report = reportPair(options, heads[left] as Head, heads[right] as Head)
+      if (report !== undefined) reports.push(report)
+    }
   }
   return reports
 }
 
-function reportPair(options: ReportOptions, left: Head, right: Head, winner: Head): Conflict | undefined {
-  const { state, dictionaries, definition } = options
-  const leftVersions = versionsOf(state, left)
-  const rightVersions = versionsOf(state, right)
-  const common = leftVersions.filter((version) => rightVersions.some((other) => other.name === version.name))
+/** The report about two heads of the state, in canonical order; undefined when they agree. */
+export function reportPair(options: ReportOptions, left: Head, right: Head): Conflict | undefined {
+  const { state, dictionaries, rules } = options
+  const leftVersions = newsOf(state, left, right)
+  const rightVersions = newsOf(state, right, left)
+  const common = contested(leftVersions, rightVersions)
   const isEqual = equalContent(leftVersions, rightVersions)
-  const relation = classify(publicOp(left), publicOp(right), common.length, isEqual)
+  const relation = classify(opAgainst(left, right), opAgainst(right, left), common.length, isEqual)
   if (relation.type === 'agreement') return undefined
-  const leftSide = toSide(left, leftVersions, dictionaries)
-  const rightSide = toSide(right, rightVersions, dictionaries)
+  const sides = [
+    toSide(left, opAgainst(left, right), leftVersions, dictionaries),
+    toSide(right, opAgainst(right, left), rightVersions, dictionaries),
+  ] as const
   const isMerged = relation.type === 'merged'
+  const outcome = isMerged ? BOTH_KEPT : decidePair(options, left, right, common)
   return {
-    id: conflictId(options.table, options.row, leftSide.dot, rightSide.dot),
+    id: conflictId(options.table, options.row, sides[0].dot, sides[1].dot),
     type: isMerged ? 'merged' : relation.conflict,
     table: options.table,
     row: options.row,
-    sides: [leftSide, rightSide],
-    commonFields: common.map((version) => dictionaries.names.textOf(version.name)),
-    policy: definition.policy.name,
-    winner: isMerged ? undefined : toDot(winner, dictionaries),
-    isProvisional: definition.policy.escalates,
-    reason: isMerged
-      ? 'Both sides changed different fields of the row, so both edits are kept.'
-      : explainWinner(definition.policy, left, right, winner, dictionaries),
+    sides,
+    fields: outcome.fields,
+    policy: `${rules.policy.name}@${rules.policy.version}`,
+    winner: outcome.winner && toDot(outcome.winner, dictionaries),
+    isProvisional: rules.policy.escalates && !isMerged,
+    ...(outcome.fallback === undefined ? {} : { fallback: outcome.fallback }),
+    reason: outcome.reason,
   }
+}
+
+/** What one side changed and the other had not seen: by its head, and by the changes that the head covers. */
+function newsOf(state: RowState, head: Head, other: Head): readonly Version[] {
+  if (head.op === 'delete') return []
+  return state.versions.filter(({ stamp }) => hasSeen(head, stamp) && !hasSeen(other, stamp))
+}
+
+/** What a side did, as the other sees it: a row that they have no common past of was inserted by both. */
+function opAgainst(head: Head, other: Head): ChangeOp {
+  const op = publicOp(head)
+  return op === 'update' && !haveCommonPast(head.clock, other.clock) ? 'insert' : op
+}
+
+function haveCommonPast(left: SparseClock, right: SparseClock): boolean {
+  for (let at = 0; at < left.length; at += 2) if (clockGet(right, left[at] as number) > 0) return true
+  return false
+}
+
+/** Pairs of versions of one field that are not parts of a counter: those add up. */
+function contested(left: readonly Version[], right: readonly Version[]): (readonly [Version, Version])[] {
+  const pairs: (readonly [Version, Version])[] = []
+  for (const version of left) {
+    const other = right.find(({ name }) => name === version.name)
+    if (other !== undefined && !isCounter(version) && !isCounter(other)) pairs.push([version, other])
+  }
+  return pairs
 }
 
 function equalContent(left: readonly Version[], right: readonly Version[]): boolean {
@@ -126,52 +169,179 @@ function equalContent(left: readonly Version[], right: readonly Version[]): bool
     left.length === right.length &&
     left.every((version, index) => {
       const other = right[index] as Version
-      return other.name === version.name && sameValue(version, other)
+      return other.name === version.name && !isCounter(version) && sameValue(version, other)
     })
   )
 }
 
-function toSide(head: Head, versions: readonly Version[], dictionaries: Dictionaries): ConflictSide {
+function toSide(head: Head, op: ChangeOp, versions: readonly Version[], dictionaries: Dictionaries): ConflictSide {
   return {
     dot: toDot(head, dictionaries),
-    op: publicOp(head),
+    op,
     time: timestampToMs(head.timestamp),
     timestamp: head.timestamp,
     values: decodeVersions(versions, dictionaries),
   }
 }
 
-function toDot(head: Head, { replicas }: Dictionaries): Dot {
-  return { replica: replicas.textOf(head.replica) as ReplicaId, seq: head.seq }
+// ── Who prevails ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface PairOutcome {
+  readonly winner: Head | undefined
+  readonly fields: readonly ConflictField[]
+  readonly fallback: string | undefined
+  readonly reason: string
 }
 
-export function decodeVersions(versions: readonly Version[], { names }: Dictionaries): Record<string, Value> {
-  const values = Object.create(null) as Record<string, Value>
-  for (const { name, bytes, start, end } of versions) values[names.textOf(name)] = decodeValue(bytes, start, end)
-  return values
+const BOTH_KEPT: PairOutcome = {
+  winner: undefined,
+  fields: [],
+  fallback: undefined,
+  reason: 'Both sides changed different fields of the row, so both edits are kept.',
 }
 
-/** Readable and unique: names cannot hold the separators, and the row id comes last. */
-function conflictId(table: string, row: string, left: Dot, right: Dot): string {
+function decidePair(
+  options: ReportOptions,
+  left: Head,
+  right: Head,
+  common: readonly (readonly [Version, Version])[],
+): PairOutcome {
+  const { state, rules, dictionaries } = options
+  const pair: RowState = { ...state, heads: [left, right], versions: pairVersions(state, left, right) }
+  const settled = settleRow(pair, rules, dictionaries)
+  const { fallback } = settled
+  if (rules.policy.decide !== undefined && fallback === undefined) {
+    const winner = settled.winner ?? soleAuthor(settled.versions, pair)
+    const fields = common.map(([version]) => ({ name: dictionaries.names.textOf(version.name), winner: undefined }))
+    return { winner, fields, fallback, reason: explainDecision(rules.policy, winner, dictionaries) }
+  }
+  const winner = settled.winner as Head
+  const isByField = rules.granularity === 'fields' && left.op !== 'delete' && right.op !== 'delete'
+  if (!isByField) {
+    const fields = common.map(([version]) => fieldReport(version, winner, dictionaries))
+    return { winner, fields, fallback, reason: explainWinner(rules.policy, left, right, winner, dictionaries) }
+  }
+  return decideFields(options, left, right, common, fallback)
+}
+
+/** The versions that either of the two knew. */
+function pairVersions(state: RowState, left: Head, right: Head): readonly Version[] {
+  return state.versions.filter(({ stamp }) => hasSeen(left, stamp) || hasSeen(right, stamp))
+}
+
+/** The one head whose written values are exactly what is shown; undefined when the policy made something of both. */
+function soleAuthor(shown: readonly Version[], pair: RowState): Head | undefined {
+  const matching = pair.heads.filter(
+    (head) =>
+      head.op !== 'delete' &&
+      newsOf(pair, head, pair.heads.find((other) => other !== head) ?? head).every((version) => {
+        const other = shown.find(({ name }) => name === version.name)
+        return other !== undefined && sameValue(other, version)
+      }),
+  )
+  return matching.length === 1 ? matching[0] : undefined
+}
+
+function fieldReport(version: Version, winner: Head | undefined, dictionaries: Dictionaries): ConflictField {
+  const name = dictionaries.names.textOf(version.name)
+  return { name, winner: winner && toDot(winner, dictionaries) }
+}
+
+/** Both rows live and each field is settled on its own: there is one winner only when all fields have the same. */
+function decideFields(
+  options: ReportOptions,
+  left: Head,
+  right: Head,
+  common: readonly (readonly [Version, Version])[],
+  rowFallback: string | undefined,
+): PairOutcome {
+  const { rules, dictionaries } = options
+  let fallback = rowFallback
+  const winners = new Set<Head | undefined>()
+  const fields: ConflictField[] = []
+  const reasons: string[] = []
+  for (const pair of common) {
+    const settled = settleField(pair, rules, dictionaries)
+    fallback ??= settled.fallback
+    const winner = settled.isMade ? undefined : hasSeen(right, settled.version.stamp) ? right : left
+    winners.add(winner)
+    fields.push(fieldReport(pair[0], winner, dictionaries))
+    const name = dictionaries.names.textOf(pair[0].name)
+    const own = rules.fields.get(name)
+    if (own !== undefined) reasons.push(explainField(name, own, winner, dictionaries))
+  }
+  const [winner] = winners.size === 1 ? winners : [undefined]
+  const isPlain = reasons.length < common.length
+  if (isPlain) {
+    const decider = winner ?? rules.policy.pickHead([left, right])
+    reasons.unshift(explainWinner(rules.policy, left, right, decider, dictionaries))
+  }
+  return { winner, fields, fallback, reason: reasons.join(' ') }
+}
+
+/** Readable and unique: replica ids and table names cannot hold the separators, and the row id comes last. */
+export function conflictId(table: string, row: string, left: Dot, right: Dot): string {
   return `${left.replica}:${left.seq}~${right.replica}:${right.seq}@${table}/${row}`
 }
 
+const CONFLICT_ID = /^([0-9a-f-]{36}):(\d{1,16})~([0-9a-f-]{36}):(\d{1,16})@([A-Za-z][A-Za-z0-9_]{0,62})\/([^]+)$/
+
+export interface ConflictAddress {
+  readonly table: string
+  readonly row: string
+  readonly dots: readonly [Dot, Dot]
+}
+
+/** What a conflict's id names; undefined for a text that is no such id. */
+export function parseConflictId(id: string): ConflictAddress | undefined {
+  const parts = CONFLICT_ID.exec(id)
+  if (parts === null) return undefined
+  const [, leftReplica, leftSeq, rightReplica, rightSeq, table, row] = parts as unknown as string[]
+  const dot = (replica: string | undefined, seq: string | undefined): Dot => ({
+    replica: replica as Dot['replica'],
+    seq: Number(seq),
+  })
+  return { table: table ?? '', row: row ?? '', dots: [dot(leftReplica, leftSeq), dot(rightReplica, rightSeq)] }
+}
+
+// ── In plain words ──────────────────────────────────────────────────────────────────────────────────────────────────
+
 function explainWinner(policy: Policy, left: Head, right: Head, winner: Head, dictionaries: Dictionaries): string {
-  const { replica, seq } = toDot(winner, dictionaries)
   const other = winner === left ? right : left
-  const won = `The ${publicOp(winner)} of replica ${replica} (change ${seq}) `
-  const same = winner.timestamp === other.timestamp
+  const won = describe(winner, dictionaries)
+  const isTie = winner.timestamp === other.timestamp
   switch (policy.name) {
     case 'firstWriteWins':
-      return `${won}wins: it was made ${same ? 'at the same time, by the lower replica id' : 'earlier'}.`
+      return `${won} wins: it was made ${isTie ? 'at the same time, by the lower replica id' : 'earlier'}.`
     case 'deleteWins':
-      if (winner.op === 'delete') return `${won}wins: in this table a delete wins against anything concurrent.`
+      if (winner.op === 'delete') return `${won} wins: in this table a delete wins against anything concurrent.`
       break
     case 'updateWins':
-      if (other.op === 'delete') return `${won}wins: in this table a write survives a concurrent delete.`
+      if (other.op === 'delete') return `${won} wins: in this table a write survives a concurrent delete.`
       break
     case 'causal':
-      return `${won}is shown for now, because it was made later; neither side knew of the other, so somebody has to decide.`
+      return `${won} is shown for now, because it was made ${isTie ? 'by the higher replica id' : 'later'}; neither side knew of the other, so somebody has to decide.`
   }
-  return `${won}wins: it was made ${same ? 'at the same time, by the higher replica id' : 'later'}.`
+  return `${won} wins: it was made ${isTie ? 'at the same time, by the higher replica id' : 'later'}.`
+}
+
+function explainDecision(policy: Policy, winner: Head | undefined, dictionaries: Dictionaries): string {
+  if (winner === undefined) return `Policy ${policy.name} made a value of its own from both sides.`
+  return `${describe(winner, dictionaries)} wins: policy ${policy.name} decided so.`
+}
+
+function explainField(
+  name: string,
+  policy: FieldPolicy | Policy,
+  winner: Head | undefined,
+  dictionaries: Dictionaries,
+): string {
+  if (winner === undefined) return `Field ${name} is made of both sides by ${policy.name}.`
+  const { replica, seq } = toDot(winner, dictionaries)
+  return `Field ${name} shows the value of replica ${replica} (change ${seq}) by ${policy.name}.`
+}
+
+function describe(head: Head, dictionaries: Dictionaries): string {
+  const { replica, seq } = toDot(head, dictionaries)
+  return `The ${publicOp(head)} of replica ${replica} (change ${seq})`
 }

@@ -39,6 +39,9 @@ export interface DraftMark {
   readonly deletes: number
 }
 
+/** Told of every row that has several heads after a touch. */
+export type Witness = (draft: Draft, entry: RowEntry, before: RowState, after: RowState) => void
+
 /** A row as a commit changed it. */
 export interface TouchedRow {
   readonly entry: RowEntry
@@ -61,8 +64,11 @@ export class Draft {
   #open: OpenBlock | undefined
   #isMetaTouched = false
 
-  constructor(state: LedgerState) {
+  readonly #witness: Witness | undefined
+
+  constructor(state: LedgerState, witness?: Witness) {
     this.state = state
+    this.#witness = witness
   }
 
   /** True when there is nothing to commit. */
@@ -92,6 +98,7 @@ export class Draft {
     this.#touched.push(entry)
     this.#previous.push(previous)
     entry.origin = origin
+    if (after.heads.length > 1) this.#witness?.(this, entry, previous, after)
     const { meta } = this.state
     meta.rows += aliveCount(after) - aliveCount(previous)
     meta.conflicts += conflictCount(after) - conflictCount(previous)

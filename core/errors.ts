@@ -19,6 +19,8 @@ export const ERROR_CODES = [
   'unknown-table',
   'transaction-conflict',
   'too-many-heads',
+  'conflict-unknown',
+  'conflict-closed',
   // the log and its cursors
   'truncated',
   'foreign-cursor',

@@ -6,6 +6,7 @@
  * Invariant N1: fields are encoded in the order of their names, whatever the order of the object's keys.
  */
 import type { ByteWriter } from './bytes.ts'
+import { encodeCounter, Increment } from './counter.ts'
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
 import type { LedgerState } from './ledger-state.ts'
@@ -84,22 +85,37 @@ export class ShapeCache {
   }
 }
 
+/** Which fields of a table are counters; undefined for none. */
+export type CounterFields = ReadonlySet<string> | undefined
+
 /** Encodes the fields of an object. Throws `bad-value` or `bad-name` with the place of what cannot be stored. */
 export function encodeFields(
   writer: ByteWriter,
   shape: Shape,
   object: Readonly<Record<string, unknown>>,
+  counters: CounterFields,
+  isInsert: boolean,
 ): EncodedFields {
   const offsets: number[] = [writer.length]
   for (const name of shape.names) {
     try {
-      writeValue(writer, object[name])
+      if (counters?.has(name) === true) writer.raw(encodePart(object[name], isInsert))
+      else writeValue(writer, object[name])
     } catch (error) {
       throw atField(name, error)
     }
     offsets.push(writer.length)
   }
   return { shape, bytes: writer.bytes, offsets }
+}
+
+/** A counter field starts from a number and goes on by increments. */
+function encodePart(value: unknown, isInsert: boolean): Uint8Array {
+  if (value instanceof Increment) return encodeCounter(value.by)
+  if (isInsert && typeof value === 'number') return encodeCounter(value)
+  throw new TidemarkError('bad-value', 'the field is a counter, which a value would overwrite for everybody', {
+    remedy: 'Update it with increment(n); only an insert gives a number to start from',
+  })
 }
 
 function atField(name: string, error: unknown): unknown {

@@ -4,11 +4,20 @@
 
 export type { Change } from './change.ts'
 export { type ClockOrder, type Dot, VectorClock } from './clock.ts'
-export { type ChangeOp, CONFLICT_TYPES, type Conflict, type ConflictSide, type ConflictType } from './conflict.ts'
-export type { ReplicaConflicts } from './conflicts.ts'
+export {
+  type ChangeOp,
+  CONFLICT_TYPES,
+  type Conflict,
+  type ConflictField,
+  type ConflictSide,
+  type ConflictType,
+} from './conflict.ts'
+export type { ConflictEvent, Decision, JournalEntry, JournalQuery, ReplicaConflicts } from './conflicts.ts'
+export { type Increment, increment } from './counter.ts'
 export { type Digest, digestRows } from './digest.ts'
 export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
 export { Hub } from './hub.ts'
 export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
@@ -16,12 +25,24 @@ export { Link, type LinkOptions, type Transport } from './link.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 export { FRAME_EVENT, packetParser } from './packet.ts'
 export {
+  type ConcurrentRow,
+  type ConcurrentValue,
   causal,
+  counter,
+  custom,
+  customField,
+  type DecideField,
+  type DecideRow,
   deleteWins,
+  type FieldPolicy,
   firstWriteWins,
   type Granularity,
   lastWriteWins,
+  longestText,
+  max,
+  min,
   type Policy,
+  union,
   updateWins,
 } from './policy.ts'
 export {
@@ -36,7 +57,14 @@ export {
 } from './replica.ts'
 export type { LogQuery, LogStats, ReplicaLog } from './replica-log.ts'
 export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
-export { type RowPatch, type RowShape, type TableDefinition, type TableOptions, table } from './table.ts'
+export {
+  type JournalOptions,
+  type RowPatch,
+  type RowShape,
+  type TableDefinition,
+  type TableOptions,
+  table,
+} from './table.ts'
 export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'

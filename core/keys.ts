@@ -12,6 +12,7 @@
  *   o table(4) id         row with more than one head
  *   v replica(4) seq(6)   void dot → its code
  *   x seq(6)              a change of our own that was refused
+ *   j number(6)           journal record: heads that met
  *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  P: its clock
  *   t name                definition of a table, as far as convergence depends on it
@@ -105,6 +106,19 @@ export function voidRange(replica: number, afterSeq: number, toSeq: number): Key
 
 export function voidKeySeq(key: Uint8Array): number {
   return readFixed(key, 1 + INDEX_WIDTH, POSITION_WIDTH)
+}
+
+export function journalKey(number: number): Uint8Array {
+  return fixedKey('j', [number, POSITION_WIDTH])
+}
+
+export function journalKeyNumber(key: Uint8Array): number {
+  return readFixed(key, 1, POSITION_WIDTH)
+}
+
+/** Journal records from one number up to, not including, another. */
+export function journalRange(from: number, to: number): KeyRange {
+  return { from: journalKey(from), to: journalKey(to) }
 }
 
 export function rejectedKey(seq: number): Uint8Array {

@@ -45,6 +45,9 @@ export interface Meta {
   agreed: number
   /** Changes of our own that were refused and not yet dismissed. */
   rejected: number
+  /** Journal records are numbered [journalStart, journalEnd). */
+  journalStart: number
+  journalEnd: number
   /** 1 when a replica admits for itself (no server), 0 when a server admits, 2 for the server itself. */
   authority: number
 }
@@ -120,6 +123,8 @@ export class LedgerState {
         meta.logBytes,
         meta.agreed,
         meta.rejected,
+        meta.journalStart,
+        meta.journalEnd,
         meta.authority,
       ]),
     }
@@ -196,6 +201,8 @@ export function createMeta(tenant: TenantName, authority: number): Meta {
     logBytes: 0,
     agreed: 0,
     rejected: 0,
+    journalStart: 1,
+    journalEnd: 1,
     authority,
   }
 }
@@ -224,6 +231,8 @@ function decodeMeta(bytes: Uint8Array): Meta {
     logBytes: asCount(record[14]),
     agreed: asCount(record[15]),
     rejected: asCount(record[16]),
-    authority: asCount(record[17]),
+    journalStart: asCount(record[17]),
+    journalEnd: asCount(record[18]),
+    authority: asCount(record[19]),
   }
 }

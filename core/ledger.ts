@@ -13,7 +13,7 @@
  * P4  No decision is made after an await on state read before it, except under P3.
  */
 import { VectorClock } from './clock.ts'
-import { Draft, type TouchedRow } from './draft.ts'
+import { Draft, type TouchedRow, type Witness } from './draft.ts'
 import { InvariantError, TidemarkError } from './errors.ts'
 import { createMeta, LedgerState } from './ledger-state.ts'
 import type { Limits } from './limits.ts'
@@ -69,6 +69,8 @@ export class Ledger {
   readonly limits: Limits
   readonly state: LedgerState
   readonly log: LogReader
+  /** Told of conflicts inside the commit that makes them. */
+  witness: Witness | undefined
   readonly #commitListeners = new Set<() => void>()
   readonly #rowListeners = new Set<(rows: readonly TouchedRow[]) => void>()
   #queue: Waiting[] = []
@@ -211,7 +213,7 @@ export class Ledger {
 
   async #commit(group: readonly Waiting[]): Promise<void> {
     const ready = await this.#prepare(group)
-    const draft = new Draft(this.state)
+    const draft = new Draft(this.state, this.witness)
     const done: { readonly waiting: Waiting; readonly result: unknown }[] = []
     for (const waiting of ready) {
       const mark = draft.mark()

@@ -10,18 +10,22 @@
  */
 import { keepAgreed } from './agreed.ts'
 import type { ChangeEntry } from './block.ts'
+import { decodeCounter, encodeCounter, isCounter } from './counter.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type EncodedFields, toVersions } from './fields.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { quote } from './names.ts'
-import type { SettledRow } from './policy.ts'
 import type { HeadOp, RowState, Stamp, Version } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { SettledRow } from './settle.ts'
 import { nextTimestamp } from './timestamp.ts'
 
-/** `upsert` becomes an insert or an update; `update` a replace where the table has row granularity. */
-export type WriteKind = 'insert' | 'update' | 'upsert' | 'delete'
+/**
+ * `upsert` becomes an insert or an update; `update` a replace where the table has row granularity. `rewrite` and `erase` decide
+ * conflicts: they write or delete the row whether it exists or not.
+ */
+export type WriteKind = 'insert' | 'update' | 'upsert' | 'delete' | 'rewrite' | 'erase'
 
 export interface WriteOp {
   readonly kind: WriteKind
@@ -120,7 +124,8 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
     const timestamp = nextTimestamp(meta.lastTimestamp, this.#options.now())
     const stamp: Stamp = { replica: own, seq: meta.ownSeq + 1, timestamp }
     let versions = kind === 'delete' ? [] : toVersions(op.fields, stamp, draft.state)
-    if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
+    if (kind === 'update') addToParts(versions, row, own)
+    if ((kind === 'replace' && op.kind !== 'rewrite') || (kind === 'update' && rules.validate !== undefined)) {
       const whole = overlay(rules.settle(row).versions, versions, stamp)
       rules.validate?.(op.id, whole)
       if (kind === 'replace') versions = whole
@@ -142,9 +147,22 @@ function kindOver(op: WriteOp, isAlive: boolean, rules: WriteRules): HeadOp {
       remedy: 'It may have been deleted by another replica; insert it to bring it back',
     })
   }
-  if (op.kind === 'delete') return 'delete'
+  if (op.kind === 'delete' || op.kind === 'erase') return 'delete'
   if (!isAlive) return 'insert'
-  return rules.isWholeRow ? 'replace' : 'update'
+  return rules.isWholeRow || op.kind === 'rewrite' ? 'replace' : 'update'
+}
+
+/** An increment is written as the new total of our own part. */
+function addToParts(versions: readonly Version[], row: RowState, own: number): void {
+  for (const version of versions) {
+    if (!isCounter(version)) continue
+    const part = row.versions.find((old) => old.name === version.name && old.stamp.replica === own && isCounter(old))
+    if (part === undefined) continue
+    const total = decodeCounter(part.bytes, part.start) + decodeCounter(version.bytes, version.start)
+    version.bytes = encodeCounter(total)
+    version.start = 0
+    version.end = version.bytes.length
+  }
 }
 
 /** The whole row that a patch makes of what is there, all of it written by the patch's change. */

@@ -9,7 +9,12 @@
  * Y1  A policy is asked only about what is concurrent: happens-before has been decided by clocks already.
  * Y2  Name and version identify a policy; replicas that disagree about them are told before they sync.
  */
-import { type Head, type RowState, sameStamp, type Version } from './row.ts'
+import { compareBytes } from './bytes.ts'
+import type { Dot } from './clock.ts'
+import { TidemarkError } from './errors.ts'
+import { isName, quote } from './names.ts'
+import type { Head, Version } from './row.ts'
+import { compareCodePoints, encodeValue, type Value } from './value.ts'
 
 export type Granularity = 'fields' | 'row'
 
@@ -23,6 +28,8 @@ export interface Policy {
   readonly pickVersion: (versions: readonly Version[]) => Version
   /** True: the value is provisional, and the conflict stays open until somebody resolves it. */
   readonly escalates: boolean
+  /** Decides whole rows instead of picking; falls back to the picks above when it fails. */
+  readonly decide?: DecideRow
 }
 
 const first = <T>(items: readonly T[]): T => items[0] as T
@@ -84,52 +91,129 @@ export function updateWins(): Policy {
   return UPDATE_WINS
 }
 
-/** What a row amounts to. */
-export interface SettledRow {
-  /** The head that decided; undefined for a row that never was. */
-  readonly winner: Head | undefined
-  readonly isAlive: boolean
-  /** One version for each field, sorted by name index; empty when the row does not exist. */
-  readonly versions: readonly Version[]
+// ── Your own ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** One of several concurrent versions of a row, as its writer left it. */
+export interface ConcurrentRow {
+  readonly dot: Dot
+  readonly op: 'insert' | 'update' | 'delete'
+  /** Unix milliseconds, from the writer's hybrid clock. */
+  readonly time: number
+  /** The fields that this side changed and another had not seen. */
+  readonly written: readonly string[]
+  /** The row as this side left it, as far as the others have not overwritten it. Undefined for a delete. */
+  readonly row: Readonly<Record<string, Value>> | undefined
 }
 
-const ABSENT: SettledRow = { winner: undefined, isAlive: false, versions: [] }
+/** Given 2 or more versions in canonical order; answers with the fields of the row, or null for "deleted". */
+export type DecideRow = (versions: readonly ConcurrentRow[]) => Readonly<Record<string, Value>> | null
 
-export function isRowAlive(row: RowState, policy: Policy): boolean {
-  const head = pickHead(row, policy)
-  return head !== undefined && head.op !== 'delete'
+/**
+ * A policy of your own. It must be a pure function of its argument: no time, no randomness, nothing from outside. What it
+ * answers is a view: nothing is written back. `checkPolicy` of tidemark/testing searches for a case that breaks this.
+ */
+export function custom(name: string, version: number, decide: DecideRow): Policy {
+  return { ...LAST_WRITE_WINS, ...parseIdentity(name, version), decide }
 }
 
-function pickHead(row: RowState, policy: Policy): Head | undefined {
-  return row.heads.length > 1 ? policy.pickHead(row.heads) : row.heads[0]
+// ── Policies of one field ───────────────────────────────────────────────────────────────────────────────────────────
+
+export interface ConcurrentValue {
+  readonly dot: Dot
+  readonly time: number
+  readonly value: Value
 }
 
-/** The value of a row: which version each of its fields shows. */
-export function settleRow(row: RowState, policy: Policy, granularity: Granularity): SettledRow {
-  const winner = pickHead(row, policy)
-  if (winner === undefined) return ABSENT
-  if (winner.op === 'delete') return { winner, isAlive: false, versions: [] }
-  if (granularity === 'row') return { winner, isAlive: true, versions: versionsOf(row, winner) }
-  return { winner, isAlive: true, versions: settleVersions(row.versions, policy) }
+/** Given 2 or more concurrent values of one field in canonical order; answers with the value it shows. */
+export type DecideField = (versions: readonly ConcurrentValue[]) => Value
+
+/** How one field with concurrent versions is settled. Only for tables with granularity `fields`. */
+export interface FieldPolicy {
+  readonly name: string
+  readonly version: number
+  readonly decideField: DecideField
+  /** True: the field counts, and takes increments instead of values. */
+  readonly isCounter?: boolean
 }
 
-/** What one head wrote and is still in the registers. */
-export function versionsOf(row: RowState, head: Head): readonly Version[] {
-  return row.versions.filter((version) => sameStamp(version.stamp, head))
+export function customField(name: string, version: number, decideField: DecideField): FieldPolicy {
+  return { ...parseIdentity(name, version), decideField }
 }
 
-function settleVersions(versions: readonly Version[], policy: Policy): readonly Version[] {
-  let isSimple = true
-  for (let at = 1; at < versions.length; at++) {
-    if ((versions[at] as Version).name === (versions[at - 1] as Version).name) isSimple = false
+/** The greatest value: numbers, texts or dates, all of one type. */
+export function max(): FieldPolicy {
+  return { name: 'max', version: 1, decideField: (versions) => extreme(versions, 1) }
+}
+
+/** The smallest value: numbers, texts or dates, all of one type. */
+export function min(): FieldPolicy {
+  return { name: 'min', version: 1, decideField: (versions) => extreme(versions, -1) }
+}
+
+function extreme(versions: readonly ConcurrentValue[], sign: 1 | -1): Value {
+  let best = first(versions).value
+  for (const { value } of versions) {
+    if (typeof value !== typeof best) throw new TypeError('values of different types have no order')
+    if (compareScalars(value, best) * sign > 0) best = value
   }
-  if (isSimple) return versions
-  const settled: Version[] = []
-  for (let at = 0; at < versions.length; ) {
-    let end = at + 1
-    while (end < versions.length && (versions[end] as Version).name === (versions[at] as Version).name) end++
-    settled.push(end - at === 1 ? (versions[at] as Version) : policy.pickVersion(versions.slice(at, end)))
-    at = end
+  return best
+}
+
+function compareScalars(left: Value, right: Value): number {
+  if (typeof left === 'number' && typeof right === 'number') return left - right
+  if (typeof left === 'string' && typeof right === 'string') return compareCodePoints(left, right)
+  if (left instanceof Date && right instanceof Date) return left.getTime() - right.getTime()
+  throw new TypeError('only numbers, texts and dates have an order')
+}
+
+/** The set union of arrays: distinct elements, in canonical order. What is taken out on one side stays if another keeps it. */
+export function union(): FieldPolicy {
+  return { name: 'union', version: 1, decideField: uniteArrays }
+}
+
+function uniteArrays(versions: readonly ConcurrentValue[]): Value {
+  const byBytes = new Map<string, { readonly key: Uint8Array; readonly value: Value }>()
+  for (const { value } of versions) {
+    if (!Array.isArray(value)) throw new TypeError('union needs arrays')
+    for (const item of value as readonly Value[]) {
+      const key = encodeValue(item)
+      byBytes.set(key.join(), { key, value: item })
+    }
   }
-  return settled
+  return [...byBytes.values()].sort((a, b) => compareBytes(a.key, b.key)).map(({ value }) => value)
+}
+
+/** The longest text; of equally long ones the later. */
+export function longestText(): FieldPolicy {
+  return {
+    name: 'longestText',
+    version: 1,
+    decideField: (versions) => {
+      let best = ''
+      for (const { value } of versions) {
+        if (typeof value !== 'string') throw new TypeError('longestText needs texts')
+        if (value.length >= best.length) best = value
+      }
+      return best
+    },
+  }
+}
+
+/**
+ * A number that replicas count up and down: concurrent increments add up. Written with `increment(n)`; inserted with a plain
+ * number to start from. Inserting the row anew starts from zero.
+ */
+export function counter(): FieldPolicy {
+  return { name: 'counter', version: 1, isCounter: true, decideField: (versions) => last(versions).value }
+}
+
+function parseIdentity(name: string, version: number): { readonly name: string; readonly version: number } {
+  if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a policy name`)
+  if (!Number.isSafeInteger(version) || version < 1) {
+    throw new TidemarkError(
+      'bad-option',
+      `the version of policy ${name} must be a whole number from 1, not ${quote(version)}`,
+    )
+  }
+  return { name, version }
 }

@@ -7,11 +7,12 @@
 import { decodeBlock, type VoidCode } from './block.ts'
 import { type Change, toChange } from './change.ts'
 import type { VectorClock } from './clock.ts'
-import { decodeVersions } from './conflict.ts'
 import { ReplicaConflicts } from './conflicts.ts'
 import { type Digest, digestRows } from './digest.ts'
 import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { type Explanation, explainRow } from './explain.ts'
+import type { CounterFields } from './fields.ts'
 import { Hub } from './hub.ts'
 import { type IdRange, keyAfter, kindRange, parseRowId, rowKey, rowKeyId, rowRange } from './keys.ts'
 import { Ledger } from './ledger.ts'
@@ -20,10 +21,10 @@ import { type Limits, parseLimits } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
 import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
-import { isRowAlive, settleRow } from './policy.ts'
 import { ReplicaLog } from './replica-log.ts'
 import { EMPTY_ROW, type RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
+import { decodeVersions, isRowAlive, settleRow } from './settle.ts'
 import type { Store } from './store.ts'
 import {
   parseTables,
@@ -34,7 +35,7 @@ import {
   type TableDefinitions,
   validateRow,
 } from './table.ts'
-import { Transaction, type TransactionTable } from './transaction.ts'
+import { DecidingOps, Transaction, type TransactionTable } from './transaction.ts'
 import type { Value } from './value.ts'
 
 export interface ReplicaOptions<Tables extends TableDefinitions> {
@@ -119,6 +120,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   readonly tables: ReadonlyMap<string, TableDefinition>
   readonly now: () => number
   readonly #rules = new Map<string, WriteRules>()
+  readonly #counters = new Map<string, CounterFields>()
   readonly #handles = new Map<string, Table<RowShape>>()
 
   /** Use `openReplica`. */
@@ -129,9 +131,10 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
     this.now = now
     this.tenant = ledger.state.meta.tenant
     this.log = new ReplicaLog(ledger)
-    this.conflicts = new ReplicaConflicts(ledger, tables)
+    this.conflicts = new ReplicaConflicts(this as unknown as Replica)
     for (const [name, definition] of tables) {
       this.#rules.set(name, toRules(name, definition, ledger))
+      this.#counters.set(name, countersOf(definition))
       this.#handles.set(name, new Table(this as unknown as Replica, name))
     }
   }
@@ -192,6 +195,18 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
     })
   }
 
+  /** Why a row has the value it has, field by field. */
+  async explain<Name extends TableNames<Tables>>(name: Name, id: string): Promise<Explanation> {
+    const definition = this.tables.get(name)
+    if (definition === undefined) throw unknownTable(name, this.tables)
+    return explainRow({ ledger: this.ledger, table: name, id, state: await this.readState(name, id), definition })
+  }
+
+  /** The changes of a row, oldest first, as far back as the log goes. */
+  history<Name extends TableNames<Tables>>(name: Name, id: string): Promise<Change[]> {
+    return this.log.query({ table: name, row: id, limit: Number.MAX_SAFE_INTEGER })
+  }
+
   /** Changes of our own that the server refused, oldest first; their rows show the agreed state. */
   async rejected(): Promise<RejectedChange[]> {
     const { state, store, limits } = this.ledger
@@ -219,12 +234,22 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
     return this.ledger.close()
   }
 
+  /** The counter fields of a table. */
+  countersOf(name: string): CounterFields {
+    return this.#counters.get(name)
+  }
+
   // ── For the table handles ─────────────────────────────────────────────────────────────────────────────────────────
 
   write(ops: readonly WriteOp[], reads: readonly ReadRow[]): Promise<WrittenChange | undefined> {
     return this.ledger.submit(
       new LocalWrite({ ops, reads, now: this.now, rulesOf: (name) => this.#rules.get(name) as WriteRules }),
     )
+  }
+
+  /** Gathers operations that decide a conflict: they reach rows that do not exist as well. */
+  opsOf(name: string): DecidingOps {
+    return new DecidingOps(this as unknown as Replica, name)
   }
 
   async readState(name: string, id: string): Promise<RowState> {
@@ -238,7 +263,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   toRow(name: string, id: string, state: RowState): Record<string, Value> | undefined {
     const definition = this.tables.get(name)
     if (definition === undefined) return undefined
-    const settled = settleRow(state, definition.policy, definition.granularity)
+    const settled = settleRow(state, definition, this.ledger.state)
     if (!settled.isAlive) return undefined
     return Object.assign(Object.create(null), { id }, decodeVersions(settled.versions, this.ledger.state))
   }
@@ -331,12 +356,17 @@ export class Table<Row extends RowShape> {
   }
 }
 
+function countersOf(definition: TableDefinition): CounterFields {
+  const counters = [...definition.fields].filter(([, policy]) => 'isCounter' in policy && policy.isCounter === true)
+  return counters.length === 0 ? undefined : new Set(counters.map(([name]) => name))
+}
+
 function toRules(name: string, definition: TableDefinition, ledger: Ledger): WriteRules {
-  const { policy, granularity, schema } = definition
+  const { granularity, schema } = definition
   return {
     isWholeRow: granularity === 'row',
-    isAlive: (row) => isRowAlive(row, policy),
-    settle: (row) => settleRow(row, policy, granularity),
+    isAlive: (row) => isRowAlive(row, definition, ledger.state),
+    settle: (row) => settleRow(row, definition, ledger.state),
     validate:
       schema === undefined
         ? undefined

@@ -5,14 +5,15 @@
  *   position
  *   n, then n stamps: replica, seq, timestamp (the first 7 bytes fixed, the others as signed differences to the first)
  *   n, then n clock entries that exceed what the stamps cover: replica, seq
- *   n, then n heads: stamp number × 8 + op; an update: n, then n field names
+ *   n, then n heads: stamp number × 8 + op; an update: n, then n field names;
+ *                    when there are several heads, the clock of each: n, then n of replica, seq
  *   n, then n versions: name, stamp number, byte length, value bytes
  * Replicas and names are indexes of the store's dictionaries; a snapshot brings its own, see `mapRow`.
  */
 import { ByteReader, badFrame, copyBytes } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { scanField } from './counter.ts'
 import { type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
-import { scanValue } from './value.ts'
 
 const TIMESTAMP_WIDTH = 7
 
@@ -40,7 +41,7 @@ export function encodeRow(row: RowState): Uint8Array {
 /** More than the row can take. */
 function boundRow(row: RowState): number {
   let bound = 64 + row.clock.length * 8 + row.heads.length * 36
-  for (const head of row.heads) bound += head.fields.length * 8
+  for (const head of row.heads) bound += (head.fields.length + head.clock.length) * 8
   for (const version of row.versions) bound += version.end - version.start + 48
   return bound
 }
@@ -54,9 +55,11 @@ function writeRow(bytes: Uint8Array, start: number, row: RowState): number {
   at = putVarint(bytes, at, row.heads.length)
   for (const head of row.heads) {
     at = putVarint(bytes, at, stampNumber(head) * 8 + opNumber(head.op))
-    if (head.op !== 'update') continue
-    at = putVarint(bytes, at, head.fields.length)
-    for (const name of head.fields) at = putVarint(bytes, at, name)
+    if (head.op === 'update') {
+      at = putVarint(bytes, at, head.fields.length)
+      for (const name of head.fields) at = putVarint(bytes, at, name)
+    }
+    if (row.heads.length > 1) at = putHeadClock(bytes, at, head.clock)
   }
   at = putVarint(bytes, at, row.versions.length)
   for (const version of row.versions) {
@@ -70,6 +73,12 @@ function writeRow(bytes: Uint8Array, start: number, row: RowState): number {
     at += length
     version.end = at
   }
+  return at
+}
+
+function putHeadClock(bytes: Uint8Array, start: number, clock: SparseClock): number {
+  let at = putVarint(bytes, start, clock.length / 2)
+  for (let entry = 0; entry < clock.length; entry++) at = putVarint(bytes, at, clock[entry] as number)
   return at
 }
 
@@ -172,7 +181,7 @@ function readRow(reader: ByteReader, map: IndexMap, checked: boolean): RowState 
     const replica = map.replica(reader.varint())
     clock = clockWith(clock, replica, Math.max(1, reader.varint()))
   }
-  const heads = readHeads(reader, table, map)
+  const heads = readHeads(reader, table, map, clock)
   const versions = readVersions(reader, table, map, checked)
   return { clock, heads, versions, position }
 }
@@ -201,18 +210,29 @@ function stampAt(table: readonly Stamp[], at: number): Stamp {
   return stamp
 }
 
-function readHeads(reader: ByteReader, table: readonly Stamp[], map: IndexMap): Head[] {
+function readHeads(reader: ByteReader, table: readonly Stamp[], map: IndexMap, rowClock: SparseClock): Head[] {
   const heads: Head[] = []
-  for (let left = reader.varint(); left > 0; left--) {
+  const count = reader.varint()
+  for (let left = count; left > 0; left--) {
     const packed = reader.varint()
     const { replica, seq, timestamp } = stampAt(table, Math.floor(packed / 8))
     const op = OPS[packed % 8]
     if (op === undefined || op === 'void') throw badFrame('a head has no operation')
     const fields: number[] = []
     if (op === 'update') for (let more = reader.varint(); more > 0; more--) fields.push(map.name(reader.varint()))
-    heads.push({ replica, seq, timestamp, op: op satisfies HeadOp, fields: fields.sort((a, b) => a - b) })
+    const clock = count > 1 ? readHeadClock(reader, map) : rowClock
+    heads.push({ replica, seq, timestamp, op: op satisfies HeadOp, fields: fields.sort((a, b) => a - b), clock })
   }
   return heads
+}
+
+function readHeadClock(reader: ByteReader, map: IndexMap): SparseClock {
+  let clock = EMPTY_CLOCK
+  for (let left = reader.varint(); left > 0; left--) {
+    const replica = map.replica(reader.varint())
+    clock = clockWith(clock, replica, Math.max(1, reader.varint()))
+  }
+  return clock
 }
 
 function readVersions(reader: ByteReader, table: readonly Stamp[], map: IndexMap, checked: boolean): Version[] {
@@ -226,7 +246,7 @@ function readVersions(reader: ByteReader, table: readonly Stamp[], map: IndexMap
     const end = reader.skip(length)
     if (checked) {
       const value = new ByteReader(reader.bytes, start, end)
-      scanValue(value)
+      scanField(value)
       value.expectEnd()
     }
     const last = versions[versions.length - 1]

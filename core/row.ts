@@ -16,6 +16,7 @@
  */
 import { equalSlices } from './bytes.ts'
 import { clockCovers, clockIncludes, clockMerge, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { isCounter } from './counter.ts'
 import type { Dictionary } from './dictionary.ts'
 
 /** `replace` is an update that carries the whole row: the one register of a table with row granularity. */
@@ -44,6 +45,8 @@ export interface Head extends Stamp {
   readonly op: HeadOp
   /** Indexes of the names of the fields it changed, ascending. */
   readonly fields: readonly number[]
+  /** The change's clock: its context and its own dot. Of a sole head it is the row's clock. */
+  readonly clock: SparseClock
 }
 
 export interface RowState {
@@ -80,15 +83,17 @@ export function writesWholeRow(op: HeadOp): boolean {
 /** The state after `change` arrived at `position` of the log. */
 export function applyChange(row: RowState, change: RowChange, position: number, replicas: Dictionary): RowState {
   if (clockCovers(row.clock, change.replica, change.seq)) return row
+  const clock = clockWith(change.context, change.replica, change.seq)
   const head: Head = {
     replica: change.replica,
     seq: change.seq,
     timestamp: change.timestamp,
     op: change.op,
     fields: fieldNames(change),
+    clock,
   }
   return {
-    clock: clockWith(clockMerge(row.clock, change.context), change.replica, change.seq),
+    clock: clockMerge(clock, row.clock),
     heads: addHead(row.heads, head, change.context, replicas),
     versions: change.op === 'delete' ? row.versions : writeVersions(row, change, replicas),
     position,
@@ -125,7 +130,7 @@ function addHead(heads: readonly Head[], head: Head, context: SparseClock, repli
 
 /** A hot loop: the common change overwrites one version of an unconflicted row, and copies the rest by reference. */
 function writeVersions(row: RowState, change: RowChange, replicas: Dictionary): readonly Version[] {
-  const { context, versions: written } = change
+  const { versions: written } = change
   if (row.versions.length === 0) return written
   const whole = writesWholeRow(change.op)
   const merged: Version[] = []
@@ -134,12 +139,19 @@ function writeVersions(row: RowState, change: RowChange, replicas: Dictionary): 
   for (const old of row.versions) {
     while (next < written.length && (written[next] as Version).name < old.name) merged.push(written[next++] as Version)
     const touched = whole || (next < written.length && (written[next] as Version).name === old.name)
-    if (touched && clockCovers(context, old.stamp.replica, old.stamp.seq)) continue
+    if (touched && takesPlaceOf(change, whole ? undefined : written[next], old)) continue
     merged.push(old)
     if (touched) disordered = true
   }
   while (next < written.length) merged.push(written[next++] as Version)
   return disordered ? merged.sort((a, b) => compareVersions(a, b, replicas)) : merged
+}
+
+/** True when what the change writes takes the place of an old version; `part` is what it writes to that very field. */
+function takesPlaceOf(change: RowChange, part: Version | undefined, old: Version): boolean {
+  if (!clockCovers(change.context, old.stamp.replica, old.stamp.seq)) return false
+  // Of a counter each replica keeps its own part; only a whole row starts it anew.
+  return part === undefined || !isCounter(part) || (isCounter(old) && old.stamp.replica === change.replica)
 }
 
 function compareVersions(left: Version, right: Version, replicas: Dictionary): number {

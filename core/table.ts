@@ -4,9 +4,10 @@
  * Knows: granularity, policy, validator. Must never know: rows, stores.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec'
+import type { Increment } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { parseName, quote } from './names.ts'
-import { type Granularity, lastWriteWins, type Policy } from './policy.ts'
+import { type FieldPolicy, type Granularity, lastWriteWins, type Policy } from './policy.ts'
 
 /** What a row of a table must have: its id. Everything else is a field. */
 export interface RowShape {
@@ -14,21 +15,38 @@ export interface RowShape {
 }
 
 /** The fields that an update may change. */
-export type RowPatch<Row extends RowShape> = { readonly [Field in Exclude<keyof Row, 'id'>]?: Row[Field] }
+export type RowPatch<Row extends RowShape> = {
+  readonly [Field in Exclude<keyof Row, 'id'>]?:
+    | Row[Field]
+    | (Row[Field] extends number | undefined ? Increment : never)
+}
 
 export interface TableOptions<Row extends RowShape = RowShape> {
   /** `fields` (default): edits to different fields of a row both survive. `row`: the whole row of one writer wins. */
   readonly granularity?: Granularity
   /** How concurrent changes are settled; `lastWriteWins()` by default. */
   readonly policy?: Policy
+  /** Fields that are settled in a way of their own: `{ price: max(), tags: union(), views: counter() }`. */
+  readonly fields?: { readonly [Field in Exclude<keyof Row, 'id'>]?: FieldPolicy | Policy }
+  /** What is remembered of conflicts that are settled. */
+  readonly journal?: JournalOptions
   /** Any Standard Schema validator (zod, valibot, arktype …) of a whole row, checked at local writes. Must be synchronous. */
   readonly schema?: StandardSchemaV1<unknown, Row>
+}
+
+export interface JournalOptions {
+  /** False: conflicts of this table leave no entry (losers may be personal data). True by default. */
+  readonly isKept?: boolean
+  /** True: entries and reports of this table come without values. False by default. */
+  readonly isRedacted?: boolean
 }
 
 export interface TableDefinition<Row extends RowShape = RowShape> {
   readonly granularity: Granularity
   readonly policy: Policy
+  readonly fields: ReadonlyMap<string, FieldPolicy | Policy>
   readonly schema: StandardSchemaV1<unknown, Row> | undefined
+  readonly journal: Required<JournalOptions>
   /** Carries the type of a row; never there at run time. */
   readonly row?: Row
 }
@@ -41,12 +59,39 @@ export function table<Row extends RowShape>(options: TableOptions<Row> = {}): Ta
   if (granularity !== 'fields' && granularity !== 'row') {
     throw new TidemarkError('bad-option', `granularity must be 'fields' or 'row', not ${quote(granularity)}`)
   }
-  return { granularity, policy: options.policy ?? lastWriteWins(), schema: options.schema }
+  const fields = parseFields(options.fields ?? {})
+  if (fields.size > 0 && granularity === 'row') {
+    throw new TidemarkError('bad-option', "fields have policies of their own only with granularity 'fields'")
+  }
+  return {
+    granularity,
+    policy: options.policy ?? lastWriteWins(),
+    fields,
+    schema: options.schema,
+    journal: { isKept: true, isRedacted: false, ...options.journal },
+  }
+}
+
+function parseFields(
+  fields: Readonly<Record<string, FieldPolicy | Policy | undefined>>,
+): Map<string, FieldPolicy | Policy> {
+  const parsed = new Map<string, FieldPolicy | Policy>()
+  for (const [name, policy] of Object.entries(fields)) {
+    if (policy === undefined) continue
+    if ('decide' in policy && policy.decide !== undefined) {
+      throw new TidemarkError('bad-option', `policy ${policy.name} decides whole rows, not field ${name}`, {
+        remedy: 'Use customField for a field',
+      })
+    }
+    parsed.set(parseName(name, 'field'), policy)
+  }
+  return parsed
 }
 
 /** A definition as far as convergence depends on it: equal texts, equal values on every replica. */
-export function tableFingerprint(definition: TableDefinition): string {
-  return `${definition.granularity} ${definition.policy.name}@${definition.policy.version}`
+export function tableFingerprint({ granularity, policy, fields }: TableDefinition): string {
+  const own = [...fields].map(([name, each]) => `${name}:${each.name}@${each.version}`).sort()
+  return [granularity, `${policy.name}@${policy.version}`, ...own].join(' ')
 }
 
 export function parseTables(tables: TableDefinitions): ReadonlyMap<string, TableDefinition> {

@@ -6,6 +6,7 @@
  * Z2  Values are encoded at the call: what the app does to its objects afterwards changes nothing.
  */
 import { ByteWriter } from './bytes.ts'
+import { decodeField } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { encodeFields, NO_FIELDS, ShapeCache } from './fields.ts'
 import { parseRowId } from './keys.ts'
@@ -13,7 +14,7 @@ import type { ReadRow, WriteKind, WriteOp } from './local-write.ts'
 import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
 import { type RowOf, type RowPatch, type RowShape, type TableDefinitions, validateRow } from './table.ts'
-import { decodeValue, type Value } from './value.ts'
+import type { Value } from './value.ts'
 
 /** What reads and writes of a transaction go through. Do not keep it beyond the transaction. */
 export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
@@ -64,7 +65,13 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
     const definition = tables.get(table)
     if (definition?.schema !== undefined && kind !== 'update') validateRow(table, definition, object)
     const shape = shapesOf(this.#replica, table).shapeOf(object)
-    const fields = encodeFields(this.#writer, shape, object as Readonly<Record<string, unknown>>)
+    const fields = encodeFields(
+      this.#writer,
+      shape,
+      object as Readonly<Record<string, unknown>>,
+      this.#replica.countersOf(table),
+      kind === 'insert',
+    )
     this.#ops.push({ kind, table, id: parseRowId(id), fields })
   }
 
@@ -85,7 +92,8 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
 function decodeFields({ fields }: WriteOp): Record<string, Value> {
   const values: Record<string, Value> = {}
   for (const [index, name] of fields.shape.names.entries()) {
-    values[name] = decodeValue(fields.bytes, fields.offsets[index] as number, fields.offsets[index + 1] as number)
+    const start = fields.offsets[index] as number
+    values[name] = decodeField({ bytes: fields.bytes, start, end: fields.offsets[index + 1] as number })
   }
   return values
 }
@@ -105,6 +113,37 @@ function shapesOf(replica: object, table: string): ShapeCache {
     byTable.set(table, shapes)
   }
   return shapes
+}
+
+/** Operations on rows whether they exist or not, for those who decide conflicts. */
+export class DecidingOps {
+  readonly ops: WriteOp[] = []
+  readonly #replica: Replica
+  readonly #table: string
+
+  constructor(replica: Replica, table: string) {
+    this.#replica = replica
+    this.#table = table
+  }
+
+  update(id: string, values: Readonly<Record<string, unknown>>): void {
+    this.#add('update', id, values)
+  }
+
+  rewrite(id: string, values: Readonly<Record<string, unknown>>): void {
+    this.#add('rewrite', id, values)
+  }
+
+  erase(id: string): void {
+    this.ops.push({ kind: 'erase', table: this.#table, id, fields: NO_FIELDS })
+  }
+
+  #add(kind: WriteKind, id: string, values: Readonly<Record<string, unknown>>): void {
+    const counters = this.#replica.countersOf(this.#table)
+    const shape = shapesOf(this.#replica, this.#table).shapeOf(values)
+    const fields = encodeFields(new ByteWriter(256), shape, values, counters, kind === 'rewrite')
+    this.ops.push({ kind, table: this.#table, id, fields })
+  }
 }
 
 interface TransactionPort {

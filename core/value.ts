@@ -12,7 +12,7 @@
  * V4  Dates are MessagePack timestamps (extension −1) of whole milliseconds.
  * V5  Nesting is at most `valueDepthMax`; scanning and its memory are bounded by the length of the bytes.
  */
-import { ByteReader, type ByteWriter, badFrame, compareBytes, readText } from './bytes.ts'
+import { ByteReader, ByteWriter, badFrame, compareBytes, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { isPoisonedKey, quote } from './names.ts'
@@ -39,6 +39,13 @@ const SHORT_ASCII = 192
 /** Appends the canonical form of `value`. Throws `bad-value` or `bad-name`, naming the place inside the value. */
 export function writeValue(writer: ByteWriter, value: unknown): void {
   writeNested(writer, value, 0)
+}
+
+/** The canonical form of `value` in an array of its own. */
+export function encodeValue(value: unknown): Uint8Array {
+  const writer = new ByteWriter(64)
+  writeNested(writer, value, 0)
+  return writer.toBytes()
 }
 
 function writeNested(writer: ByteWriter, value: unknown, depth: number): void {

@@ -12,7 +12,6 @@
  * T3  A node that overflows at its end gives the newcomer a node of its own, so that a log fills its leaves.
  */
 
-const FANOUT = 64
 const HINT_BYTES = 6
 const EMPTY = new Uint8Array(0)
 
@@ -33,12 +32,18 @@ interface Node {
   high: Uint8Array | undefined
   skip: number
   readonly keys: Uint8Array[]
+  /** One number per key, and room for one key more than a node may keep. */
   readonly hints: Float64Array
   readonly body: Leaf | Branch
 }
 
 export class ByteTree {
-  #root: Node = createNode(EMPTY, undefined, [], { type: 'leaf', values: [] })
+  #root: Node
+
+  /** `fanout` is how many keys a node may have: an even number, and a small one only to grow a deep tree in a test. */
+  constructor(fanout = 64) {
+    this.#root = createNode(fanout, EMPTY, undefined, [], { type: 'leaf', values: [] })
+  }
 
   get(key: Uint8Array): Uint8Array | undefined {
     let node = this.#root
@@ -51,7 +56,7 @@ export class ByteTree {
     const right = insert(this.#root, key, value)
     if (right === undefined) return
     const children = [this.#root, right]
-    this.#root = createNode(EMPTY, undefined, [EMPTY, right.low], { type: 'branch', children })
+    this.#root = createNode(fanoutOf(right), EMPTY, undefined, [EMPTY, right.low], { type: 'branch', children })
   }
 
   delete(key: Uint8Array): void {
@@ -120,10 +125,20 @@ function compareBytes(left: Uint8Array, right: Uint8Array, from: number): number
 
 // ── Change ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function createNode(low: Uint8Array, high: Uint8Array | undefined, keys: Uint8Array[], body: Leaf | Branch): Node {
-  const node: Node = { low, high, skip: 0, keys, hints: new Float64Array(FANOUT + 1), body }
+function createNode(
+  fanout: number,
+  low: Uint8Array,
+  high: Uint8Array | undefined,
+  keys: Uint8Array[],
+  body: Leaf | Branch,
+): Node {
+  const node: Node = { low, high, skip: 0, keys, hints: new Float64Array(fanout + 1), body }
   bound(node, low, high)
   return node
+}
+
+function fanoutOf(node: Node): number {
+  return node.hints.length - 1
 }
 
 function bound(node: Node, low: Uint8Array, high: Uint8Array | undefined): void {
@@ -164,8 +179,9 @@ function insertKey(node: Node, place: number, key: Uint8Array): Node | undefined
   node.hints.copyWithin(place + 1, place, node.keys.length)
   node.hints[place] = hintOf(key, node.skip)
   node.keys.splice(place, 0, key)
-  if (node.keys.length <= FANOUT) return undefined
-  return split(node, place === FANOUT ? FANOUT : FANOUT >>> 1)
+  const fanout = fanoutOf(node)
+  if (node.keys.length <= fanout) return undefined
+  return split(node, place === fanout ? fanout : fanout >>> 1)
 }
 
 function split(node: Node, place: number): Node {
@@ -175,7 +191,7 @@ function split(node: Node, place: number): Node {
     body.type === 'leaf'
       ? { type: 'leaf', values: body.values.splice(place) }
       : { type: 'branch', children: body.children.splice(place) }
-  const right = createNode(middle, high, keys.splice(place), half)
+  const right = createNode(fanoutOf(node), middle, high, keys.splice(place), half)
   bound(node, low, middle)
   return right
 }

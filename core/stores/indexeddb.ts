@@ -37,7 +37,13 @@ export function openIndexedDbStore(name: string, options: IndexedDbOptions = {})
     if (indexedDB === undefined || IDBKeyRange === undefined) {
       throw new TidemarkError('store-failed', 'there is no IndexedDB here', { remedy: 'Use another store' })
     }
-    const request = indexedDB.open(name, VERSION)
+    let request: IDBOpenDBRequest
+    try {
+      request = indexedDB.open(name, VERSION)
+    } catch (error) {
+      // A page without an origin may not.
+      return reject(failure(`cannot open the store ${name}`, error))
+    }
     request.onupgradeneeded = () => request.result.createObjectStore(ENTRIES)
     request.onerror = () => reject(openFailure(name, request.error))
     request.onsuccess = () => {
@@ -120,7 +126,9 @@ class IndexedDbStore implements Store {
       try {
         transaction = this.#database.transaction(ENTRIES, mode, { durability: 'strict' })
       } catch (error) {
-        return reject(failure('cannot use the store', error))
+        // The browser has closed the connection under us.
+        const isClosed = error instanceof DOMException && error.name === 'InvalidStateError'
+        return reject(isClosed ? closedError() : failure('cannot use the store', error))
       }
       transaction.onabort = () => reject(failure('cannot use the store', transaction.error))
       run(transaction.objectStore(ENTRIES), (answer) => {
@@ -129,7 +137,7 @@ class IndexedDbStore implements Store {
     })
   }
 
-  /** Reads in batches, which is many times faster than a cursor; all in one transaction, so from one state. */
+  /** Reads in batches, with far fewer events than a cursor; all in one transaction, so from one state. */
   #readUp(entries: IDBObjectStore, from: ArrayBuffer, found: Found, answer: Take<StoreEntry[]>): void {
     const to = toBuffer(found.range.to)
     const readBatch = (after: ArrayBuffer | undefined, batchEntries: number): void => {
@@ -199,8 +207,6 @@ function openFailure(name: string, cause: DOMException | null): TidemarkError {
 
 function failure(what: string, cause: unknown): TidemarkError {
   const reason = cause instanceof Error ? cause : new Error('the browser gave it up')
-  // The connection has been closed under us.
-  if (reason.name === 'InvalidStateError') return closedError()
   if (reason.name === 'QuotaExceededError') {
     const remedy = 'Free space on this device, or ask for persistent storage; the commit changed nothing'
     return new TidemarkError('store-full', `${what}: there is no space left`, { remedy, retryable: true, cause })

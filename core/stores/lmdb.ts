@@ -8,7 +8,8 @@
  *     readers see what a crash can still take back, and it was measured to be no faster.
  * L2  The head is the version of one entry. lmdb-js compares it inside the write transaction, on its own thread, so
  *     that S4 holds between processes and no JavaScript runs while the write lock is held.
- * L3  Each read starts from a new snapshot, so that it sees what other handles and processes have committed.
+ * L3  Each read starts from a new snapshot, so that it sees what other handles and processes have committed. Only the
+ *     last commit of a process that was killed, if it got as far as the disk, may wait for the next write to be seen.
  * L4  What is handed out is a plain `Uint8Array` with bytes of its own: LMDB reuses its pages and lmdb-js its buffers,
  *     and `slice` of a Node Buffer would not copy.
  * L5  One wave of commits is under way at a time. Commits that arrive meanwhile make up the next wave and share one
@@ -180,7 +181,8 @@ class LmdbStore implements Store {
       resolve({ type: 'head-moved', head: this.#readHead() })
     } catch (error) {
       const cause = await commitCause(error)
-      const isFull = await isFullDisk(this.#directory, cause)
+      // When a disk takes only a part of a page, LMDB says "input/output error".
+      const isFull = codeOf(cause) === EIO && (await freeBytes(this.#directory)) < FREE_BYTES_MIN
       const reason = isFull ? fullError(cause) : failure('cannot write to the store', cause)
       // After any other failure LMDB may refuse to begin a transaction, and lmdb-js would wait for it for ever.
       if (reason.code !== 'store-full') this.#failure = reason
@@ -326,12 +328,6 @@ async function commitCause(error: unknown): Promise<unknown> {
   } catch (cause) {
     return cause
   }
-}
-
-/** When a disk takes only a part of a page, LMDB says "input/output error". */
-async function isFullDisk(directory: string, cause: unknown): Promise<boolean> {
-  const code = codeOf(cause)
-  return FULL_CODES.includes(code) || (code === EIO && (await freeBytes(directory)) < FREE_BYTES_MIN)
 }
 
 function fullError(cause?: unknown): TidemarkError {

@@ -1,0 +1,154 @@
+/**
+ * What is measured: the workloads, their sizes, and the figures each of them gives.
+ *
+ * Knows: names, units and directions. Must never know: how a subject does the work.
+ * 1. Every figure a subject returns is listed here, with its unit and which way is better.
+ * 2. A subject's work is timed alone: data is drawn and checked outside the clock.
+ */
+import { batches, prioritySum, type Row, rows, type Update, updates } from './data.ts'
+
+export const workloads = {
+  W1: { title: 'insert 100,000 rows, 1,000 per transaction', figures: ['rowsPerSecond', 'peakRssBytes'] },
+  W2: { title: 'update one field, 100,000 times on 10,000 rows', figures: ['updatesPerSecond', 'peakRssBytes'] },
+  W3: {
+    title: '100,000 inserts and 100,000 updates to an empty replica, in one process: encode, decode, apply',
+    figures: ['seconds', 'wireBytes', 'peakRssBytes'],
+  },
+  W3s: {
+    title: '100,000 inserts and 100,000 updates to an empty replica, over loopback sockets',
+    figures: ['seconds', 'wireBytes', 'peakRssBytes'],
+  },
+  W4: {
+    title: 'two replicas update the same 10,000 rows offline, then sync both ways',
+    figures: ['seconds', 'bytesPerChange', 'peakRssBytes'],
+  },
+  W5: {
+    title: 'one writer at 100 changes/s for 10 s, 49 other clients on one server',
+    figures: ['latencyP50Ms', 'latencyP99Ms', 'serverCpuMicros', 'bytesPerDelivery'],
+  },
+  W5b: {
+    title: 'burst: 2,000 changes at once to 49 other clients on one server',
+    figures: ['deliveriesPerSecond', 'serverCpuMicros', 'bytesPerDelivery'],
+  },
+  W6: {
+    title: '100,000 persisted rows: first read after opening, size on disk',
+    figures: ['firstReadMs', 'diskBytesPerRow', 'peakRssBytes'],
+  },
+  W7: {
+    title: 'one live change and one handshake when 2, 100, 1,000, 10,000 replicas have ever written',
+    figures: [
+      'changeBytesAt2',
+      'changeBytesAt100',
+      'changeBytesAt1000',
+      'changeBytesAt10000',
+      'handshakeBytesAt2',
+      'handshakeBytesAt100',
+      'handshakeBytesAt1000',
+      'handshakeBytesAt10000',
+    ],
+  },
+} as const satisfies Record<string, { title: string; figures: readonly FigureName[] }>
+
+export type WorkloadId = keyof typeof workloads
+
+export type FigureKind = {
+  readonly label: string
+  readonly better: 'more' | 'less'
+  readonly unit: 'per second' | 's' | 'ms' | 'µs' | 'bytes' | 'MB'
+}
+
+export const figureKinds = {
+  rowsPerSecond: { label: 'rows/s', better: 'more', unit: 'per second' },
+  updatesPerSecond: { label: 'updates/s', better: 'more', unit: 'per second' },
+  deliveriesPerSecond: { label: 'deliveries/s', better: 'more', unit: 'per second' },
+  seconds: { label: 'time', better: 'less', unit: 's' },
+  wireBytes: { label: 'bytes', better: 'less', unit: 'MB' },
+  bytesPerChange: { label: 'B/change', better: 'less', unit: 'bytes' },
+  peakRssBytes: { label: 'peak RSS', better: 'less', unit: 'MB' },
+  latencyP50Ms: { label: 'p50', better: 'less', unit: 'ms' },
+  latencyP99Ms: { label: 'p99', better: 'less', unit: 'ms' },
+  serverCpuMicros: { label: 'server CPU/delivery', better: 'less', unit: 'µs' },
+  bytesPerDelivery: { label: 'B/delivery', better: 'less', unit: 'bytes' },
+  firstReadMs: { label: 'first read', better: 'less', unit: 'ms' },
+  diskBytesPerRow: { label: 'disk B/row', better: 'less', unit: 'bytes' },
+  changeBytesAt2: { label: 'change at 2', better: 'less', unit: 'bytes' },
+  changeBytesAt100: { label: 'at 100', better: 'less', unit: 'bytes' },
+  changeBytesAt1000: { label: 'at 1,000', better: 'less', unit: 'bytes' },
+  changeBytesAt10000: { label: 'at 10,000', better: 'less', unit: 'bytes' },
+  handshakeBytesAt2: { label: 'handshake at 2', better: 'less', unit: 'bytes' },
+  handshakeBytesAt100: { label: 'at 100', better: 'less', unit: 'bytes' },
+  handshakeBytesAt1000: { label: 'at 1,000', better: 'less', unit: 'bytes' },
+  handshakeBytesAt10000: { label: 'at 10,000', better: 'less', unit: 'bytes' },
+} as const satisfies Record<string, FigureKind>
+
+export type FigureName = keyof typeof figureKinds
+/** What one run of one subject measured. `peakRssBytes` is filled in by the frame when the subject leaves it out. */
+export type Figures = Readonly<Partial<Record<FigureName, number>>>
+
+export type RunContext = {
+  /** An empty directory of this subject and run, removed afterwards; `prepare` and `run` see the same one. */
+  readonly directory: string
+}
+
+/** One way to do one workload. `run` is called once, in a fresh process. */
+export type Subject = {
+  readonly name: string
+  readonly workload: WorkloadId
+  /** At most this many runs, for what takes minutes. */
+  readonly runsMax?: number
+  /** Untimed, in a process of its own before the one that runs; for W6, where the first read must be cold. */
+  readonly prepare?: (context: RunContext) => Promise<void>
+  readonly run: (context: RunContext) => Promise<Figures>
+}
+
+export const rowCount = 100_000
+export const updateCount = 100_000
+export const updatedRowCount = 10_000
+export const batchSize = 1_000
+
+export type Load = {
+  readonly rows: readonly Row[]
+  readonly rowBatches: readonly (readonly Row[])[]
+  readonly updates: readonly Update[]
+  readonly updateBatches: readonly (readonly Update[])[]
+  /** Sum of all priorities when everything is applied. */
+  readonly sum: number
+}
+
+/** W1, W6: rows only. */
+export const insertLoad = (): Load => load(rowCount, 0)
+/** W2: many updates of few rows. */
+export const updateLoad = (): Load => load(updatedRowCount, updateCount)
+/** W3, W3s: as many updates as rows. */
+export const replicaLoad = (): Load => load(rowCount, updateCount)
+/** W4: the rows both replicas start from, and one update of every row for each side. */
+export const offlineLoad = (): Load & { readonly otherUpdates: readonly Update[] } => {
+  const shared = load(updatedRowCount, updatedRowCount)
+  return { ...shared, otherUpdates: updates(updatedRowCount, shared.rows, 3) }
+}
+
+function load(rowsWanted: number, updatesWanted: number): Load {
+  const drawn = rows(rowsWanted)
+  const changes = updates(updatesWanted, drawn)
+  return {
+    rows: drawn,
+    rowBatches: batches(drawn, batchSize),
+    updates: changes,
+    updateBatches: batches(changes, batchSize),
+    sum: prioritySum(drawn, changes),
+  }
+}
+
+/** Seconds that `work` takes, on a heap that has just been collected. */
+export async function secondsOf(work: () => void | Promise<void>): Promise<number> {
+  globalThis.gc?.()
+  const begin = process.hrtime.bigint()
+  const pending = work()
+  if (pending instanceof Promise) await pending
+  return Number(process.hrtime.bigint() - begin) / 1e9
+}
+
+/** A subject that lost something has no figures. */
+export function expectEqual(what: string, actual: number, expected: number): void {
+  if (actual !== expected) throw new Error(`${what}: expected ${expected}, got ${actual}`)
+}
