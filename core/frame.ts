@@ -142,6 +142,33 @@ export interface Marked {
   readonly position: number
 }
 
+/** Asks whether the rows of a table with ids in (after, through] are the same there. */
+export interface Compare {
+  readonly type: 'compare'
+  readonly token: number
+  readonly table: string
+  readonly after: string | undefined
+  readonly through: string | undefined
+  /** 16 hexadecimal digits over the asker's rows. */
+  readonly hash: string
+}
+
+export interface Compared {
+  readonly type: 'compared'
+  readonly token: number
+  readonly isSame: boolean
+  /** The stretch in parts, in order; empty when it is the same or its rows are sent. */
+  readonly parts: readonly RangePart[]
+  /** A `snapshot-rows` frame, when the rows are few. */
+  readonly chunk: Uint8Array | undefined
+}
+
+export interface RangePart {
+  readonly through: string | undefined
+  readonly hash: string
+  readonly rows: number
+}
+
 /** Why the sender ends the session. */
 export interface Refuse {
   readonly type: 'refuse'
@@ -163,6 +190,8 @@ export type Frame =
   | Mark
   | Marked
   | Refuse
+  | Compare
+  | Compared
 
 const TYPES = {
   hello: 1,
@@ -177,6 +206,8 @@ const TYPES = {
   mark: 10,
   marked: 11,
   refuse: 12,
+  compare: 13,
+  compared: 14,
 } as const satisfies Record<Frame['type'], number>
 
 // ── Encoding ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,6 +271,15 @@ function toFields(frame: Frame): Packed[] {
       return [frame.token, frame.position]
     case 'refuse':
       return [frame.code, frame.message, frame.retryable]
+    case 'compare':
+      return [frame.token, frame.table, frame.after ?? null, frame.through ?? null, frame.hash]
+    case 'compared':
+      return [
+        frame.token,
+        frame.isSame,
+        frame.parts.map(({ through, hash, rows }) => [through ?? null, hash, rows]),
+        frame.chunk ?? null,
+      ]
   }
 }
 
@@ -331,6 +371,17 @@ export function decodeFrame(bytes: Uint8Array, limits: Limits): Frame {
       return { type: 'marked', token: asCount(fields[0]), position: asCount(fields[1]) }
     case TYPES.refuse:
       return { type: 'refuse', code: asText(fields[0]), message: asText(fields[1]), retryable: fields[2] === true }
+    case TYPES.compare:
+      return {
+        type: 'compare',
+        token: asCount(fields[0]),
+        table: asText(fields[1]),
+        after: asOptionalText(fields[2]),
+        through: asOptionalText(fields[3]),
+        hash: asText(fields[4]),
+      }
+    case TYPES.compared:
+      return readCompared(fields)
     default:
       throw badFrame('its type is unknown')
   }
@@ -373,13 +424,31 @@ function readWelcome(fields: readonly Packed[]): Welcome {
   }
 }
 
+function asOptionalText(value: Packed | undefined): string | undefined {
+  return value === null ? undefined : asText(value)
+}
+
+function readCompared(fields: readonly Packed[]): Compared {
+  const [token, isSame, parts, chunk] = fields
+  return {
+    type: 'compared',
+    token: asCount(token),
+    isSame: isSame === true,
+    parts: asArray(parts).map((part) => {
+      const [through, hash, rows] = asArray(part)
+      return { through: asOptionalText(through), hash: asText(hash), rows: asCount(rows) }
+    }),
+    chunk: chunk === null ? undefined : asBytes(chunk),
+  }
+}
+
 function readSnapshotRows(fields: readonly Packed[]): SnapshotRows {
   const [table, after, through, replicas, names, rows] = fields
   return {
     type: 'snapshot-rows',
     table: asText(table),
-    after: after === null ? undefined : asText(after),
-    through: through === null ? undefined : asText(through),
+    after: asOptionalText(after),
+    through: asOptionalText(through),
     replicas: asArray(replicas).map((pair) => {
       const [index, id] = asArray(pair)
       return [asCount(index), unpackUuid(id)] as const

@@ -68,3 +68,4 @@ export {
 export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'
+export type { RowDifference, VerifyReport } from './verify.ts'

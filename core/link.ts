@@ -12,7 +12,7 @@ import type { ChangeEntry, VoidCode } from './block.ts'
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import type { Ack, Changes, Hello, Push, SnapshotBegin, Welcome } from './frame.ts'
+import { type Ack, type Changes, type Compare, type Compared, decodeFrame, type Hello, type Push, type SnapshotBegin, type Welcome } from './frame.ts'
 import { checkWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
@@ -28,6 +28,7 @@ import {
   type StreamGoal,
 } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+import { type Ask, answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
 export interface Transport {
@@ -56,6 +57,11 @@ interface Settling {
   readonly reject: (error: unknown) => void
 }
 
+interface Asking {
+  readonly resolve: (answer: Awaited<ReturnType<Ask>>) => void
+  readonly reject: (error: unknown) => void
+}
+
 interface ReceivingSnapshot {
   readonly cursor: LogCursor
   /** What the sender held when the snapshot began. */
@@ -75,6 +81,7 @@ export class Link {
   #snapshot: ReceivingSnapshot | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
+  readonly #asking = new Map<number, Asking>()
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
@@ -157,6 +164,32 @@ export class Link {
     return { ownSeq: ledger.durableSeqOf(ledger.state.own), position: ledger.durablePosition }
   }
 
+  /**
+   * Compares all rows of the given tables with the peer's, and with `repair` joins what differs. Only meaningful when both
+   * are settled: what is under way counts as a difference.
+   */
+  verify(tables: readonly string[], repair = false): Promise<VerifyReport> {
+    return verifyTables(this.#options.hub.ledger, tables, (question) => this.#ask(question), repair)
+  }
+
+  #ask(question: Omit<Compare, 'type' | 'token'>): ReturnType<Ask> {
+    if (this.#session.state !== 'streaming') return Promise.reject(this.#error ?? closedError())
+    return new Promise((resolve, reject) => {
+      const token = this.#nextToken++
+      this.#asking.set(token, { resolve, reject })
+      this.#session.discuss({ type: 'compare', token, ...question })
+      this.#drain()
+    })
+  }
+
+  #takeCompared({ token, isSame, parts, chunk }: Compared): void {
+    const asking = this.#asking.get(token)
+    this.#asking.delete(token)
+    const frame = chunk === undefined ? undefined : decodeFrame(chunk, this.#options.hub.ledger.limits)
+    if (frame !== undefined && frame.type !== 'snapshot-rows') throw new TidemarkError('bad-frame', 'rows were expected')
+    asking?.resolve({ isSame, parts, chunk: frame })
+  }
+
   // ── Effects ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #drain(): void {
@@ -216,7 +249,8 @@ export class Link {
     this.#error = error
     this.#stopListening()
     this.#options.hub.leave(this)
-    for (const { reject } of this.#settling.splice(0)) reject(error ?? closedError())
+    for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
+    this.#asking.clear()
     this.#options.transport.close(error)
   }
 
@@ -294,6 +328,12 @@ export class Link {
         break
       case 'marked':
         this.#takeMarked(first.token, first.position)
+        break
+      case 'compare':
+        this.#session.discuss(await answerCompare(this.#options.hub.ledger, first))
+        break
+      case 'compared':
+        this.#takeCompared(first)
         break
     }
     this.#session.applied(undefined)

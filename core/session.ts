@@ -23,6 +23,8 @@ import { isErrorCode, TidemarkError } from './errors.ts'
 import {
   type Ack,
   type Changes,
+  type Compare,
+  type Compared,
   decodeFrame,
   encodeFrame,
   type Frame,
@@ -60,7 +62,7 @@ export interface Feed {
 }
 
 /** What is carried out in order, one group at a time. */
-export type Incoming = Changes | Push | Ack | SnapshotBegin | SnapshotRows | SnapshotEnd | Mark | Marked
+export type Incoming = Changes | Push | Ack | SnapshotBegin | SnapshotRows | SnapshotEnd | Mark | Marked | Compare | Compared
 
 /** How far a stream has to come before a mark counts: own changes by seq, the log by position. */
 export interface StreamGoal {
@@ -195,6 +197,11 @@ export class Session {
     this.#applyNext()
   }
 
+  /** Asks a question about the rows of a range, or answers one. */
+  discuss(frame: Compare | Compared): void {
+    if (this.#state === 'streaming') this.#send(frame)
+  }
+
   /** Asks the peer to say when it has dealt with all we send up to `goal`, and has sent all it has. */
   askMark(token: number, goal: StreamGoal): void {
     this.#marks.push({ frame: { type: 'mark', token }, goal })
@@ -290,7 +297,7 @@ export class Session {
   }
 
   #mayReceive(type: Incoming['type']): boolean {
-    if (type === 'mark' || type === 'marked') return true
+    if (type === 'mark' || type === 'marked' || type === 'compare' || type === 'compared') return true
     if (this.role === 'server') return type === 'push'
     if (this.role === 'mesh') return type !== 'push' && type !== 'ack'
     return type !== 'push'

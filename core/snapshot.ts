@@ -62,14 +62,19 @@ export async function readSnapshotRows(
   const isWholePage = entries.length === page.length
   const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))
   const name = state.names.textOf(table)
-  return {
-    type: 'snapshot-rows',
-    table: name,
-    after: after?.table === name ? after.id : undefined,
-    through: isWholePage ? rowKeyId(last.key) : undefined,
-    ...usedDictionaries(ledger, rows),
-    rows,
-  }
+  const through = isWholePage ? rowKeyId(last.key) : undefined
+  return chunkOf(ledger, name, after?.table === name ? after.id : undefined, through, rows)
+}
+
+/** Rows with what is needed to read them elsewhere. */
+export function chunkOf(
+  ledger: Ledger,
+  table: string,
+  after: string | undefined,
+  through: string | undefined,
+  rows: readonly SnapshotRow[],
+): SnapshotRows {
+  return { type: 'snapshot-rows', table, after, through, ...usedDictionaries(ledger, rows), rows }
 }
 
 /** The place after a chunk. A table that is done leaves its place at its last row: what follows is the next table. */
@@ -171,24 +176,9 @@ export class ReceiveRows implements Job<void> {
     const { state } = ledger
     if (!isName(this.#chunk.table)) throw badFrame('a table name is not allowed')
     const table = state.internName(this.#chunk.table)
-    const map = this.#indexMap(ledger)
+    const map = indexMapOf(ledger, this.#chunk)
     this.#rows = this.#chunk.rows.map(({ id, row }) => ({ entry: ledger.need(table, id), state: decodeRow(row, map) }))
     this.#gone = await this.#absentRows(ledger, table)
-  }
-
-  #indexMap(ledger: Ledger): IndexMap {
-    const replicas = new Map(this.#chunk.replicas.map(([index, id]) => [index, ledger.state.internReplica(id)]))
-    const names = new Map<number, number>()
-    for (const [index, name] of this.#chunk.names) {
-      if (!isName(name)) throw badFrame('a field name is not allowed')
-      names.set(index, ledger.state.internName(name))
-    }
-    const known = (map: ReadonlyMap<number, number>, index: number): number => {
-      const ours = map.get(index)
-      if (ours === undefined) throw badFrame('a row uses an index that its chunk does not explain')
-      return ours
-    }
-    return { replica: (index) => known(replicas, index), name: (index) => known(names, index) }
   }
 
   /** Rows of ours in the chunk's range that the sender does not have (any more). */
@@ -242,6 +232,22 @@ export class ReceiveRows implements Job<void> {
     }
     return true
   }
+}
+
+/** How the indexes of a chunk read here; learns the replicas and names it brings. */
+export function indexMapOf(ledger: Ledger, chunk: SnapshotRows): IndexMap {
+  const replicas = new Map(chunk.replicas.map(([index, id]) => [index, ledger.state.internReplica(id)]))
+  const names = new Map<number, number>()
+  for (const [index, name] of chunk.names) {
+    if (!isName(name)) throw badFrame('a field name is not allowed')
+    names.set(index, ledger.state.internName(name))
+  }
+  const known = (map: ReadonlyMap<number, number>, index: number): number => {
+    const ours = map.get(index)
+    if (ours === undefined) throw badFrame('a row uses an index that its chunk does not explain')
+    return ours
+  }
+  return { replica: (index) => known(replicas, index), name: (index) => known(names, index) }
 }
 
 /** All rows are there: the clock covers the snapshot's, and reading goes on in the log. */
