@@ -20,7 +20,7 @@
  * Invariant B1: whatever `decodeBlock` lets pass has valid names, ids and canonical values, and stays within the limits.
  */
 import { ByteReader, ByteWriter, badFrame, isUuidText, readUuid, writeUuid } from './bytes.ts'
-import { clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { scanField } from './counter.ts'
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
@@ -92,7 +92,7 @@ export class BlockWriter {
   readonly #others: number[] = []
   readonly #names: number[] = []
   readonly #nameSlots = new Map<number, number>()
-  #baseTimestamp = 0
+  #baseTimestamp: number | undefined
   #lastTimestamp = 0
   #lastAuthor = -1
   #lastSeq = 0
@@ -157,7 +157,7 @@ export class BlockWriter {
       header.byte(text.length)
       header.text(text)
     }
-    header.fixed(this.#baseTimestamp, TIMESTAMP_WIDTH)
+    header.fixed(this.#baseTimestamp ?? 0, TIMESTAMP_WIDTH)
     const block = new Uint8Array(header.length + this.#body.length)
     block.set(header.bytes.subarray(0, header.length))
     block.set(this.#body.bytes.subarray(0, this.#body.length), header.length)
@@ -171,7 +171,7 @@ export class BlockWriter {
   }
 
   #writeTimestamp(timestamp: number): void {
-    if (this.#baseTimestamp === 0) {
+    if (this.#baseTimestamp === undefined) {
       this.#baseTimestamp = timestamp
       this.#lastTimestamp = timestamp
     }
@@ -358,6 +358,7 @@ class EntryDecoder {
     if (nextSeq) {
       if (this.#author < 0) throw badFrame('the first entry has no author')
       this.#seq++
+      if (!Number.isSafeInteger(this.#seq)) throw badFrame('a seq is beyond 2^53')
       return
     }
     const slot = this.#reader.varint()
@@ -396,16 +397,21 @@ class EntryDecoder {
 
   #readContext(): SparseClock {
     const reader = this.#reader
-    let context = EMPTY_CLOCK
-    for (let left = reader.varint(); left > 0; left--) {
+    const count = reader.varint()
+    if (count === 0) return EMPTY_CLOCK
+    if (count > this.#replicas.length) throw badFrame('a context has more entries than the block has replicas')
+    const pairs: [replica: number, seq: number][] = []
+    for (let left = count; left > 0; left--) {
       const replica = this.#replicas[reader.varint()]
       const seq = reader.varint()
       if (replica === undefined || seq < 1) throw badFrame('a context has a wrong entry')
-      const wider = clockWith(context, replica, seq)
-      if (wider.length === context.length) throw badFrame('a context names a replica twice')
-      context = wider
+      pairs.push([replica, seq])
     }
-    return context
+    pairs.sort(([a], [b]) => a - b)
+    for (let at = 1; at < count; at++) {
+      if (pairs[at]?.[0] === pairs[at - 1]?.[0]) throw badFrame('a context names a replica twice')
+    }
+    return pairs.flat()
   }
 
   #readVersions(): Version[] {

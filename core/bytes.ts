@@ -38,17 +38,13 @@ export class ByteWriter {
   /** An unsigned safe integer, 7 bits to a byte, lowest first. */
   varint(value: number): void {
     this.reserve(8)
-    let rest = value
-    while (rest > 0x7f) {
-      this.bytes[this.length++] = (rest & 0x7f) | 0x80
-      rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >>> 7
-    }
-    this.bytes[this.length++] = rest
+    this.length = putVarint(this.bytes, this.length, value)
   }
 
   /** A signed safe integer; small magnitudes stay small. */
   zigzag(value: number): void {
-    this.varint(value < 0 ? -value * 2 - 1 : value * 2)
+    this.reserve(9)
+    this.length = putZigzag(this.bytes, this.length, value)
   }
 
   raw(source: Uint8Array, start = 0, end: number = source.length): void {
@@ -142,8 +138,15 @@ export class ByteReader {
   }
 
   zigzag(): number {
-    const value = this.varint()
-    return value % 2 === 1 ? -(value + 1) / 2 : value / 2
+    const first = this.byte()
+    let magnitude = (first & 0x7e) >>> 1
+    if (first > 0x7f) {
+      const rest = this.varint()
+      if (rest === 0) throw badFrame('a number is longer than it needs to be')
+      magnitude += rest * 64
+    }
+    if (magnitude > Number.MAX_SAFE_INTEGER) throw badFrame('a number is beyond 2^53')
+    return (first & 1) === 1 ? -magnitude - 1 : magnitude
   }
 
   /** The place after the next `count` bytes; moves there. */
@@ -174,6 +177,31 @@ export class ByteReader {
   expectEnd(): void {
     if (this.at !== this.end) throw badFrame('bytes follow its end')
   }
+}
+
+/** Writes a varint where there is room for it; answers with the place after it. */
+export function putVarint(bytes: Uint8Array, start: number, value: number): number {
+  let at = start
+  let rest = value
+  while (rest > 0x7f) {
+    bytes[at++] = (rest & 0x7f) | 0x80
+    rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >>> 7
+  }
+  bytes[at++] = rest
+  return at
+}
+
+/** The sign in the lowest bit, then the magnitude as in a varint: never doubled, so that no safe integer overflows. */
+export function putZigzag(bytes: Uint8Array, start: number, value: number): number {
+  const sign = value < 0 ? 1 : 0
+  const magnitude = value < 0 ? -value - 1 : value
+  const low = (magnitude % 64) * 2 + sign
+  if (magnitude < 64) {
+    bytes[start] = low
+    return start + 1
+  }
+  bytes[start] = low | 0x80
+  return putVarint(bytes, start + 1, Math.floor(magnitude / 64))
 }
 
 export function badFrame(what: string): TidemarkError {

@@ -112,7 +112,7 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
   const { state, dictionaries, rules } = options
   const leftVersions = newsOf(state, left, right)
   const rightVersions = newsOf(state, right, left)
-  const common = contested(leftVersions, rightVersions)
+  const common = contested(byName(leftVersions, dictionaries), rightVersions)
   const isEqual = equalContent(leftVersions, rightVersions)
   const relation = classify(opAgainst(left, right), opAgainst(right, left), common.length, isEqual)
   if (relation.type === 'agreement') return undefined
@@ -141,6 +141,11 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
 function newsOf(state: RowState, head: Head, other: Head): readonly Version[] {
   if (head.op === 'delete') return []
   return state.versions.filter(({ stamp }) => hasSeen(head, stamp) && !hasSeen(other, stamp))
+}
+
+/** In the order of names instead of indexes, so that a report reads the same everywhere (F3). */
+function byName(versions: readonly Version[], { names }: Dictionaries): readonly Version[] {
+  return [...versions].sort((a, b) => (names.textOf(a.name) < names.textOf(b.name) ? -1 : 1))
 }
 
 /** What a side did, as the other sees it: a row that they have no common past of was inserted by both. */
@@ -180,7 +185,7 @@ function toSide(head: Head, op: ChangeOp, versions: readonly Version[], dictiona
     op,
     time: timestampToMs(head.timestamp),
     timestamp: head.timestamp,
-    values: decodeVersions(versions, dictionaries),
+    values: decodeVersions(byName(versions, dictionaries), dictionaries),
   }
 }
 

@@ -73,6 +73,8 @@ export class TidemarkError extends Error {
   readonly code: ErrorCode
   readonly retryable: boolean
   readonly remedy: string | undefined
+  /** The message without the remedy. */
+  readonly what: string
   readonly details: Readonly<Record<string, unknown>>
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
@@ -81,9 +83,20 @@ export class TidemarkError extends Error {
       options.cause === undefined ? undefined : { cause: options.cause },
     )
     this.code = code
+    this.what = message
     this.retryable = options.retryable ?? false
     this.remedy = options.remedy
     this.details = options.details ?? {}
+  }
+
+  /** The same failure with more said about where it happened; `prefix` goes before the message. */
+  at(details: Readonly<Record<string, unknown>>, prefix = ''): TidemarkError {
+    return new TidemarkError(this.code, prefix + this.what, {
+      ...(this.remedy === undefined ? {} : { remedy: this.remedy }),
+      retryable: this.retryable,
+      details: { ...this.details, ...details },
+      cause: this,
+    })
   }
 }
 

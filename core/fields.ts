@@ -120,10 +120,7 @@ function encodePart(value: unknown, isInsert: boolean): Uint8Array {
 
 function atField(name: string, error: unknown): unknown {
   if (!(error instanceof TidemarkError)) return error
-  const path = typeof error.details['path'] === 'string' ? error.details['path'] : ''
-  return new TidemarkError(error.code, `field ${quote(name + path)}: ${error.message}`, {
-    details: { field: name, path },
-  })
+  return error.at({ field: name }, `field ${quote(name + (error.details.path ?? ''))}: `)
 }
 
 /** The versions that a write makes of its fields, sorted by name index. */

@@ -12,7 +12,17 @@ import type { ChangeEntry, VoidCode } from './block.ts'
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import { type Ack, type Changes, type Compare, type Compared, decodeFrame, type Hello, type Push, type SnapshotBegin, type Welcome } from './frame.ts'
+import {
+  type Ack,
+  type Changes,
+  type Compare,
+  type Compared,
+  decodeFrame,
+  type Hello,
+  type Push,
+  type SnapshotBegin,
+  type Welcome,
+} from './frame.ts'
 import { checkWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
@@ -186,7 +196,8 @@ export class Link {
     const asking = this.#asking.get(token)
     this.#asking.delete(token)
     const frame = chunk === undefined ? undefined : decodeFrame(chunk, this.#options.hub.ledger.limits)
-    if (frame !== undefined && frame.type !== 'snapshot-rows') throw new TidemarkError('bad-frame', 'rows were expected')
+    if (frame !== undefined && frame.type !== 'snapshot-rows')
+      throw new TidemarkError('bad-frame', 'rows were expected')
     asking?.resolve({ isSame, parts, chunk: frame })
   }
 

@@ -51,7 +51,9 @@ export function isPoisonedKey(key: string): boolean {
 
 /** Text from outside, made safe for a message or a log line. */
 export function quote(text: unknown): string {
-  const shown =
-    typeof text === 'string' ? JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text) : String(text)
+  let shown = `a value of type ${typeof text}`
+  if (typeof text === 'string') shown = JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)
+  else if (text === null) shown = 'null'
+  else if (typeof text !== 'object' && typeof text !== 'function') shown = String(text)
   return shown.replace(/[\u007f-\u009f\u2028\u2029]/g, '\ufffd')
 }

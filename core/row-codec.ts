@@ -10,7 +10,7 @@
  *   n, then n versions: name, stamp number, byte length, value bytes
  * Replicas and names are indexes of the store's dictionaries; a snapshot brings its own, see `mapRow`.
  */
-import { ByteReader, badFrame, copyBytes } from './bytes.ts'
+import { ByteReader, badFrame, copyBytes, putVarint, putZigzag } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { scanField } from './counter.ts'
 import { type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
@@ -86,17 +86,6 @@ function opNumber(op: HeadOp): number {
   return op === 'insert' ? 0 : op === 'update' ? 1 : OPS.indexOf(op)
 }
 
-function putVarint(bytes: Uint8Array, start: number, value: number): number {
-  let at = start
-  let rest = value
-  while (rest > 0x7f) {
-    bytes[at++] = (rest & 0x7f) | 0x80
-    rest = rest > 0x7fffffff ? Math.floor(rest / 128) : rest >>> 7
-  }
-  bytes[at++] = rest
-  return at
-}
-
 function putStamps(bytes: Uint8Array, start: number): number {
   let at = putVarint(bytes, start, stamps.length)
   let base = 0
@@ -107,7 +96,7 @@ function putStamps(bytes: Uint8Array, start: number): number {
     if (number === 0) {
       base = timestamp
       at = putTimestamp(bytes, at, base)
-    } else at = putVarint(bytes, at, timestamp < base ? (base - timestamp) * 2 - 1 : (timestamp - base) * 2)
+    } else at = putZigzag(bytes, at, timestamp - base)
   }
   return at
 }
@@ -179,11 +168,18 @@ function readRow(reader: ByteReader, map: IndexMap, checked: boolean): RowState 
   for (const stamp of table) clock = clockWith(clock, stamp.replica, stamp.seq)
   for (let left = reader.varint(); left > 0; left--) {
     const replica = map.replica(reader.varint())
-    clock = clockWith(clock, replica, Math.max(1, reader.varint()))
+    clock = clockWith(clock, replica, readSeq(reader))
   }
   const heads = readHeads(reader, table, map, clock)
   const versions = readVersions(reader, table, map, checked)
   return { clock, heads, versions, position }
+}
+
+/** A seq of a clock: 0 would be no entry at all. */
+function readSeq(reader: ByteReader): number {
+  const seq = reader.varint()
+  if (seq < 1) throw badFrame('a clock covers a seq of 0')
+  return seq
 }
 
 function readStamps(reader: ByteReader, map: IndexMap): Stamp[] {
@@ -230,7 +226,7 @@ function readHeadClock(reader: ByteReader, map: IndexMap): SparseClock {
   let clock = EMPTY_CLOCK
   for (let left = reader.varint(); left > 0; left--) {
     const replica = map.replica(reader.varint())
-    clock = clockWith(clock, replica, Math.max(1, reader.varint()))
+    clock = clockWith(clock, replica, readSeq(reader))
   }
   return clock
 }

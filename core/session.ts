@@ -62,7 +62,17 @@ export interface Feed {
 }
 
 /** What is carried out in order, one group at a time. */
-export type Incoming = Changes | Push | Ack | SnapshotBegin | SnapshotRows | SnapshotEnd | Mark | Marked | Compare | Compared
+export type Incoming =
+  | Changes
+  | Push
+  | Ack
+  | SnapshotBegin
+  | SnapshotRows
+  | SnapshotEnd
+  | Mark
+  | Marked
+  | Compare
+  | Compared
 
 /** How far a stream has to come before a mark counts: own changes by seq, the log by position. */
 export interface StreamGoal {

@@ -60,9 +60,10 @@ function writeNested(writer: ByteWriter, value: unknown, depth: number): void {
       return writeObject(writer, value, depth)
     default:
       throw badValue(
+        `${value === undefined ? 'undefined' : `a ${typeof value}`} cannot be stored`,
         value === undefined
-          ? 'undefined cannot be stored; leave the field out, or use null'
-          : `a ${typeof value} cannot be stored`,
+          ? 'Leave the field out, or use null'
+          : 'Use a number, a text or a plain object in its place',
       )
   }
 }
@@ -126,10 +127,12 @@ const floatView: DataView = new DataView(new ArrayBuffer(8))
 
 function writeNumber(writer: ByteWriter, value: number): void {
   if (Number.isInteger(value)) {
-    if (!Number.isSafeInteger(value)) throw badValue(`${value} is beyond 2^53, where integers are no longer exact`)
+    if (!Number.isSafeInteger(value)) {
+      throw badValue(`${value} is beyond 2^53, where integers are no longer exact`, 'Store it as a text')
+    }
     return writeInteger(writer, value)
   }
-  if (!Number.isFinite(value)) throw badValue(`${value} cannot be stored; use null for "no number"`)
+  if (!Number.isFinite(value)) throw badValue(`${value} cannot be stored`, 'Use null for "no number"')
   writer.reserve(9)
   writer.byte(0xcb)
   floatView.setFloat64(0, value)
@@ -207,11 +210,16 @@ function writeMap(writer: ByteWriter, value: Readonly<Record<string, unknown>>, 
   const keys = Object.keys(value).sort(compareCodePoints)
   writeLength(writer, keys.length, 0x80, 15, MAP_WIDE)
   for (const key of keys) {
-    if (isPoisonedKey(key)) throw new TidemarkError('bad-name', `${quote(key)} cannot be a key of a stored object`)
+    if (isPoisonedKey(key))
+      throw new TidemarkError('bad-name', `${quote(key)} cannot be a key of a stored object`, {
+        remedy: 'Rename the key',
+      })
     const start = writer.length
     writeString(writer, key)
     if (writer.length - start > KEY_BYTES_MAX + 3) {
-      throw new TidemarkError('too-large', `a key of an object has more than ${KEY_BYTES_MAX} bytes`)
+      throw new TidemarkError('too-large', `a key of an object has more than ${KEY_BYTES_MAX} bytes`, {
+        remedy: 'Shorten the key, or store it as a value',
+      })
     }
     within(`.${key}`, () => writeNested(writer, value[key], depth + 1))
   }
@@ -219,7 +227,7 @@ function writeMap(writer: ByteWriter, value: Readonly<Record<string, unknown>>, 
 
 function writeDate(writer: ByteWriter, date: Date): void {
   const ms = date.getTime()
-  if (Number.isNaN(ms)) throw badValue('an invalid Date cannot be stored; use null for "no date"')
+  if (Number.isNaN(ms)) throw badValue('an invalid Date cannot be stored', 'Use null for "no date"')
   const seconds = Math.floor(ms / 1000)
   const nanoseconds = (ms - seconds * 1000) * 1_000_000
   if (seconds >= 0 && seconds < 2 ** 34) {
@@ -247,8 +255,7 @@ function within(place: string, write: () => void): void {
     write()
   } catch (error) {
     if (!(error instanceof TidemarkError)) throw error
-    const inner = typeof error.details['path'] === 'string' ? error.details['path'] : ''
-    throw new TidemarkError(error.code, error.message, { details: { ...error.details, path: place + inner } })
+    throw error.at({ path: place + (error.details.path ?? '') })
   }
 }
 

@@ -14,7 +14,7 @@ import { hashRow } from './digest.ts'
 import type { Draft } from './draft.ts'
 import { type Compare, type Compared, encodeFrame, type RangePart, type SnapshotRows } from './frame.ts'
 import { addHashes, type Hash64, hashToText, ZERO_HASH } from './hash.ts'
-import { keyAfter, type KeyRange, rowKey, rowKeyId, rowRange } from './keys.ts'
+import { type KeyRange, keyAfter, rowKey, rowKeyId, rowRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName } from './names.ts'
@@ -149,7 +149,12 @@ export type Ask = (question: Omit<Compare, 'type' | 'token'>) => Promise<{
 }>
 
 /** Compares tables with a peer; with `repair`, joins the peer's rows where they differ. */
-export async function verifyTables(ledger: Ledger, tables: readonly string[], ask: Ask, repair: boolean): Promise<VerifyReport> {
+export async function verifyTables(
+  ledger: Ledger,
+  tables: readonly string[],
+  ask: Ask,
+  repair: boolean,
+): Promise<VerifyReport> {
   const differing: RowDifference[] = []
   let questions = 0
   let rows = 0
@@ -207,7 +212,10 @@ class CompareRows implements Job<RowDifference[]> {
   async prepare(ledger: Ledger): Promise<void> {
     const table = ledger.state.internName(this.#stretch.table)
     const map = indexMapOf(ledger, this.#chunk)
-    this.#theirs = this.#chunk.rows.map(({ id, row }) => ({ entry: ledger.need(table, id), state: decodeRow(row, map) }))
+    this.#theirs = this.#chunk.rows.map(({ id, row }) => ({
+      entry: ledger.need(table, id),
+      state: decodeRow(row, map),
+    }))
     const sent = new Set(this.#chunk.rows.map(({ id }) => id))
     this.#onlyOurs = []
     const keys = keysOf(ledger, this.#stretch)
@@ -221,7 +229,12 @@ class CompareRows implements Job<RowDifference[]> {
     const { table } = this.#stretch
     const writer = new ByteWriter(1024)
     const hashOf = (id: string, row: RowState): string => hashToText(hashRow(writer, table, id, row, ledger.state))
-    const differing: RowDifference[] = this.#onlyOurs.map((id) => ({ table, id, what: 'missing-there', isRepaired: false }))
+    const differing: RowDifference[] = this.#onlyOurs.map((id) => ({
+      table,
+      id,
+      what: 'missing-there',
+      isRepaired: false,
+    }))
     for (const { entry, state } of this.#theirs) {
       if (hashOf(entry.id, entry.state) === hashOf(entry.id, state)) continue
       const what = entry.state.heads.length === 0 ? 'missing-here' : 'differs'
