@@ -13,8 +13,9 @@
 import type { ChangeEntry } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
-import { rowKeyAs } from './keys.ts'
+import { rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
 import type { Ledger } from './ledger.ts'
+import { scanRange } from './ledger-state.ts'
 import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
@@ -35,13 +36,22 @@ export async function readAgreed(ledger: Ledger, row: RowEntry): Promise<AgreedR
   const [bytes] = await ledger.store.getMany([rowKeyAs('a', row.key)])
   const state = bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
   const { own, meta } = ledger.state
+  const refused = await readRefused(ledger)
   const accepted: ChangeEntry[] = []
   for await (const { entry } of ledger.log.rowHistory(row.state.position)) {
     if (entry.op === 'void' || entry.replica !== own) continue
     if (clockCovers(state.clock, own, entry.seq)) break
-    if (entry.seq <= meta.ackedSeq) accepted.unshift(entry)
+    if (entry.seq <= meta.ackedSeq && !refused.has(entry.seq)) accepted.unshift(entry)
   }
   return { state, accepted }
+}
+
+/** The seqs of our own stream that were refused: they stay in the log, but count for nothing. */
+export async function readRefused(ledger: Ledger): Promise<Set<number>> {
+  const seqs = new Set<number>()
+  if (ledger.state.meta.rejected === 0) return seqs
+  for await (const { key } of scanRange(ledger.store, rejectedRange(ledger.state.own))) seqs.add(rejectedKeySeq(key))
+  return seqs
 }
 
 /** Before the first unanswered change of ours is applied to a row: put what is agreed beside it. */

@@ -5,7 +5,7 @@
  * of ours that do not build on it.
  * Invariant A4: after an answer the row is what it would be had the refused changes never been written.
  */
-import { readAgreed } from './agreed.ts'
+import { readAgreed, readRefused } from './agreed.ts'
 import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
@@ -70,7 +70,8 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     const { own, replicas } = ledger.state
     const current = row.state
     const agreed = await readAgreed(ledger, row)
-    const refused = await this.#refusedSeqs(ledger)
+    const refused = await readRefused(ledger)
+    for (const { seq } of this.#refusals) refused.add(seq)
     const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
     for await (const { entry, position } of ledger.log.rowHistory(current.position)) {
       if (entry.op === 'void' || entry.replica !== own) continue
@@ -91,20 +92,13 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     return { agreed: base, state: { ...state, position: current.position } }
   }
 
-  async #refusedSeqs(ledger: Ledger): Promise<Set<number>> {
-    const seqs = new Set(this.#refusals.map(({ seq }) => seq))
-    if (ledger.state.meta.rejected === 0) return seqs
-    for (const { key } of await ledger.store.range({ ...kindRange('x'), limit: PURGED_MAX })) seqs.add(rejectedSeq(key))
-    return seqs
-  }
-
   apply(draft: Draft): readonly ChangeEntry[] {
     const { meta, own } = draft.state
     meta.ackedSeq = Math.max(meta.ackedSeq, this.#throughSeq)
     for (const key of this.#obsolete) draft.delete(key)
     if (this.#obsolete.length > 0 && this.#obsolete.length < PURGED_MAX) meta.agreed = 0
     for (const { entry, code } of this.#refused) {
-      draft.put(rejectedKey(entry.seq), packRecord([code, canonicalEntry(entry, draft.state)]))
+      draft.put(rejectedKey(own, entry.seq), packRecord([code, canonicalEntry(entry, draft.state)]))
       meta.rejected++
     }
     for (const [entry, { agreed, state }] of this.#rebuilt) {
@@ -113,10 +107,4 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     }
     return this.#refused.map(({ entry }) => entry)
   }
-}
-
-function rejectedSeq(key: Uint8Array): number {
-  let seq = 0
-  for (const byte of key.subarray(1)) seq = seq * 256 + byte
-  return seq
 }

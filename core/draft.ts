@@ -122,6 +122,12 @@ export class Draft {
     this.state.seqs[replica] = seq
   }
 
+  /** Gives up dots that turned out to be another store's: only a replica that changes its id does this. */
+  lowerSeq(replica: number, seq: number): void {
+    this.#raisedSeqs.push([replica, this.state.seqOf(replica)])
+    this.state.seqs[replica] = seq
+  }
+
   /** Appends a block that is already encoded. `previous` has the position of each entry's predecessor on its row. */
   appendBlock(block: Uint8Array, entries: readonly Entry[], previous: readonly number[]): void {
     this.flushOpenBlock()

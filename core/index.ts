@@ -19,6 +19,7 @@ export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
 export { Hub } from './hub.ts'
+export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
 export { Link, type LinkOptions, type Transport } from './link.ts'
@@ -48,7 +49,7 @@ export {
 export {
   openReplica,
   type RejectedChange,
-  type Replica,
+  Replica,
   type ReplicaOptions,
   type RowEvent,
   type ScanOptions,

@@ -11,7 +11,7 @@
  *   a table(4) id         agreed state of a row that has changes of our own the server has not answered
  *   o table(4) id         row with more than one head
  *   v replica(4) seq(6)   void dot → its code
- *   x seq(6)              a change of our own that was refused
+ *   x replica(4) seq(6)   a change of our own that was refused
  *   j number(6)           journal record: heads that met
  *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  P: its clock
@@ -121,8 +121,18 @@ export function journalRange(from: number, to: number): KeyRange {
   return { from: journalKey(from), to: journalKey(to) }
 }
 
-export function rejectedKey(seq: number): Uint8Array {
-  return fixedKey('x', [seq, POSITION_WIDTH])
+/** Our own changes are under our own replica index, which may change: see identity.ts. */
+export function rejectedKey(replica: number, seq: number): Uint8Array {
+  return fixedKey('x', [replica, INDEX_WIDTH], [seq, POSITION_WIDTH])
+}
+
+export function rejectedRange(replica: number): KeyRange {
+  const from = fixedKey('x', [replica, INDEX_WIDTH])
+  return { from, to: prefixEnd(from) }
+}
+
+export function rejectedKeySeq(key: Uint8Array): number {
+  return readFixed(key, 1 + INDEX_WIDTH, POSITION_WIDTH)
 }
 
 export function tableKey(name: string): Uint8Array {

@@ -14,6 +14,7 @@ import { TidemarkError } from './errors.ts'
 import { type Explanation, explainRow } from './explain.ts'
 import type { CounterFields } from './fields.ts'
 import { Hub } from './hub.ts'
+import { type Renewal, type RenewalReason, RenewIdentity } from './identity.ts'
 import { type IdRange, keyAfter, kindRange, parseRowId, rowKey, rowKeyId, rowRange } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
@@ -120,6 +121,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   readonly tables: ReadonlyMap<string, TableDefinition>
   readonly now: () => number
   readonly #rules = new Map<string, WriteRules>()
+  readonly #renewalListeners = new Set<(renewal: Renewal) => void>()
   readonly #counters = new Map<string, CounterFields>()
   readonly #handles = new Map<string, Table<RowShape>>()
 
@@ -227,6 +229,22 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   /** A short text over everything the replica holds: equal digests, equal rows. Reads every row. */
   digest(): Promise<Digest> {
     return digestRows(this.ledger)
+  }
+
+  /**
+   * Goes on under a new id, after a peer has found that this store was restored, copied or lost commits. Changes that
+   * no server has accepted are issued again. `connect` calls this by itself.
+   */
+  async renewIdentity(reason: RenewalReason): Promise<Renewal> {
+    const renewal = await this.ledger.submit(new RenewIdentity(reason))
+    for (const listener of this.#renewalListeners) tell(listener, renewal)
+    return renewal
+  }
+
+  /** Calls back when the replica has gone on under a new id. Answers with the way to stop. */
+  onRenewal(listener: (renewal: Renewal) => void): () => void {
+    this.#renewalListeners.add(listener)
+    return () => this.#renewalListeners.delete(listener)
   }
 
   /** Waits for what is under way. Safe to call twice. The store stays open. */

@@ -1,0 +1,177 @@
+/**
+ * Identity: a replica that was restored from a backup, copied, or lost commits goes on under a new id.
+ *
+ * Its own changes that no server has accepted are issued again under the new id, in their order, with what they built on;
+ * everything accepted stays the old id's. The log keeps its positions: the blocks that held those changes are written anew
+ * in place, so that the changes of a row are still found from each other.
+ *
+ * Invariants:
+ * D2  After a renewal the store holds of the old id only what its server had answered; whatever else the old id's stream
+ *     holds elsewhere arrives like any other replica's.
+ * D3  A renewal loses nothing: each unanswered change is there again, once, under the new id.
+ */
+import { readAgreed, readRefused } from './agreed.ts'
+import { BlockWriter, type ChangeEntry, type Entry } from './block.ts'
+import { ByteWriter } from './bytes.ts'
+import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import type { Draft } from './draft.ts'
+import { dotKey, logKey } from './keys.ts'
+import type { Job, Ledger } from './ledger.ts'
+import type { AuthoredBlock } from './log-reader.ts'
+import { encodeLogRecord, previousOfRecord } from './log-record.ts'
+import { createReplicaId, type ReplicaId } from './names.ts'
+import { applyChange, type RowState, type Version } from './row.ts'
+import type { RowEntry } from './row-cache.ts'
+
+export type RenewalReason = 'replica-restored' | 'replica-cloned'
+
+export interface Renewal {
+  readonly reason: RenewalReason
+  readonly before: ReplicaId
+  readonly after: ReplicaId
+  /** Changes that were issued again. */
+  readonly reissued: number
+}
+
+const READ_BYTES = 1 << 20
+
+interface HeldBlock {
+  readonly block: AuthoredBlock
+  readonly entries: readonly Entry[]
+  readonly previous: readonly number[]
+}
+
+interface HeldRow {
+  readonly entry: RowEntry
+  readonly agreed: RowState
+  readonly ours: readonly { readonly entry: ChangeEntry; readonly position: number }[]
+}
+
+export class RenewIdentity implements Job<Renewal> {
+  readonly weight = 1
+  readonly startsGroup = true
+  readonly #reason: RenewalReason
+  #blocks: HeldBlock[] = []
+  #rows: RowEntry[] = []
+  #held: HeldRow[] = []
+
+  constructor(reason: RenewalReason) {
+    this.#reason = reason
+  }
+
+  async prepare(ledger: Ledger): Promise<void> {
+    const { own, meta } = ledger.state
+    this.#blocks = []
+    const rows = new Set<RowEntry>()
+    for (let after = meta.ackedSeq; after < meta.ownSeq; ) {
+      const page = await ledger.log.blocksOf(own, after, meta.ownSeq, READ_BYTES)
+      for (const block of page) {
+        const entries = ledger.log.decode(block).map(({ entry }) => entry)
+        this.#blocks.push({ block, entries, previous: previousOfRecord(block.record, block.from, entries.length) })
+        for (const entry of entries) if (entry.op !== 'void') rows.add(ledger.need(entry.table, entry.id))
+        after = block.lastSeq
+      }
+      if (page.length === 0) break
+    }
+    this.#rows = [...rows]
+  }
+
+  async inspect(ledger: Ledger): Promise<void> {
+    const { own, meta, replicas } = ledger.state
+    const refused = await readRefused(ledger)
+    this.#held = []
+    for (const entry of this.#rows) {
+      const { state, accepted } = await readAgreed(ledger, entry)
+      const agreed = accepted.reduce((row, change) => applyChange(row, change, 0, replicas), state)
+      const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
+      for await (const placed of ledger.log.rowHistory(entry.state.position)) {
+        const { entry: change, position } = placed
+        if (change.op === 'void' || change.replica !== own) continue
+        if (change.seq <= meta.ackedSeq) break
+        if (!refused.has(change.seq)) ours.unshift({ entry: change, position })
+      }
+      this.#held.push({ entry, agreed, ours })
+    }
+  }
+
+  apply(draft: Draft): Renewal {
+    const { state } = draft
+    const { meta } = state
+    const before = meta.replicaId
+    const naming = new Naming(state.own, meta.ackedSeq, state.internReplica(createReplicaId()))
+    meta.replicaId = state.replicas.textOf(naming.fresh) as ReplicaId
+    for (const held of this.#blocks) rewriteBlock(draft, held, naming)
+    for (const { entry, agreed, ours } of this.#held) {
+      const last = entry.state.position
+      const row = ours.reduce(
+        (built, { entry: change, position }) => applyChange(built, naming.change(change), position, state.replicas),
+        agreed,
+      )
+      draft.setAgreed(entry, agreed)
+      draft.setRow(entry, { ...row, position: last }, 'remote')
+    }
+    const reissued = meta.ownSeq - meta.ackedSeq
+    draft.touchMeta()
+    draft.lowerSeq(naming.old, meta.ackedSeq)
+    draft.raiseSeq(naming.fresh, reissued)
+    meta.ownSeq = reissued
+    meta.ackedSeq = 0
+    return { reason: this.#reason, before, after: meta.replicaId, reissued }
+  }
+}
+
+/** Which dots get a new name: those of the old id above what was answered. */
+class Naming {
+  readonly old: number
+  readonly fresh: number
+  readonly #ackedSeq: number
+
+  constructor(old: number, ackedSeq: number, fresh: number) {
+    this.old = old
+    this.fresh = fresh
+    this.#ackedSeq = ackedSeq
+  }
+
+  entry(entry: Entry): Entry {
+    if (entry.replica !== this.old || entry.seq <= this.#ackedSeq) return entry
+    if (entry.op === 'void') return { ...entry, replica: this.fresh, seq: entry.seq - this.#ackedSeq }
+    return this.change(entry)
+  }
+
+  change(entry: ChangeEntry): ChangeEntry {
+    const seq = entry.seq - this.#ackedSeq
+    const stamp = { replica: this.fresh, seq, timestamp: entry.timestamp }
+    const versions: Version[] = entry.versions.map((version) => ({ ...version, stamp }))
+    return { ...entry, replica: this.fresh, seq, context: this.#context(entry), versions }
+  }
+
+  /** What it built on: our unanswered changes under their new name, and below them the last that was answered. */
+  #context({ context }: ChangeEntry): SparseClock {
+    const own = clockGet(context, this.old)
+    if (own <= this.#ackedSeq) return context
+    let renamed = EMPTY_CLOCK
+    for (let at = 0; at < context.length; at += 2) {
+      if (context[at] !== this.old) renamed = clockWith(renamed, context[at] as number, context[at + 1] as number)
+    }
+    renamed = clockWith(renamed, this.fresh, own - this.#ackedSeq)
+    return this.#ackedSeq > 0 ? clockWith(renamed, this.old, this.#ackedSeq) : renamed
+  }
+}
+
+/** The same positions, the same distances, the same changes under their new name. */
+function rewriteBlock(draft: Draft, { block, entries, previous }: HeldBlock, naming: Naming): void {
+  const renamed = entries.map((entry) => naming.entry(entry))
+  const authors = [...new Set(renamed.map((entry) => entry.replica))]
+  const writer = new BlockWriter(draft.state, authors)
+  for (const entry of renamed) writer.add(entry)
+  const record = encodeLogRecord(writer.finish(), previous, block.from)
+  draft.put(logKey(block.from), record)
+  draft.delete(dotKey(naming.old, block.lastSeq))
+  for (const author of authors) {
+    const lastSeq = Math.max(...renamed.filter((entry) => entry.replica === author).map((entry) => entry.seq))
+    const position = new ByteWriter(8)
+    position.varint(block.from)
+    draft.put(dotKey(author, lastSeq), position.toBytes())
+  }
+  draft.state.meta.logBytes += record.length - block.record.length
+}
