@@ -19,7 +19,7 @@
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
-import { DEFAULT_LIMITS } from './limits.ts'
+import { DEFAULT_LIMITS, type Limits } from './limits.ts'
 import { isPoisonedKey, quote } from './names.ts'
 
 const letter = (text: string): number => text.charCodeAt(0)
@@ -167,6 +167,11 @@ export function rowKey(kind: RowKind, table: number, id: string): Uint8Array {
     throw new TidemarkError('too-large', `a row id has ${size} bytes; the limit is ${DEFAULT_LIMITS.idBytesMax}`)
   }
   return writer.toBytes()
+}
+
+/** A character of a text takes three bytes at most. */
+export function idFits(id: string, { idBytesMax }: Limits): boolean {
+  return id.length * 3 <= idBytesMax || new ByteWriter(id.length * 3).text(id) <= idBytesMax
 }
 
 export function parseRowId(id: unknown): string {

@@ -16,7 +16,7 @@ import { VectorClock } from './clock.ts'
 import { Draft, type TouchedRow, type Witness } from './draft.ts'
 import { InvariantError, TidemarkError } from './errors.ts'
 import { createMeta, LedgerState } from './ledger-state.ts'
-import type { Limits } from './limits.ts'
+import { type Limits, STORED_LIMITS } from './limits.ts'
 import { LogReader } from './log-reader.ts'
 import { quote, type TenantName } from './names.ts'
 import { RowEntry } from './row-cache.ts'
@@ -85,7 +85,7 @@ export class Ledger {
     this.store = options.store
     this.limits = options.limits
     this.state = state
-    this.log = new LogReader(options.store, state, options.limits)
+    this.log = new LogReader(options.store, state, STORED_LIMITS)
     this.#takeDurable()
   }
 

@@ -63,6 +63,9 @@ export const DEFAULT_LIMITS: Limits = {
   badFramesMax: 3,
 }
 
+/** What is stored or was admitted elsewhere is read by these: it was within the limits that held there and then. */
+export const STORED_LIMITS: Limits = { ...DEFAULT_LIMITS, changeBytesMax: DEFAULT_LIMITS.transactionBytesMax }
+
 /** The envelope around blocks in a frame: message type, positions, lengths. */
 export const FRAME_OVERHEAD_BYTES = 64
 

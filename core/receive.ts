@@ -24,9 +24,10 @@ import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { voidKey } from './keys.ts'
+import { idFits, voidKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
+import { STORED_LIMITS } from './limits.ts'
 import type { RowEntry } from './row-cache.ts'
 import { msToTimestamp } from './timestamp.ts'
 
@@ -139,6 +140,9 @@ export interface AdmitOptions {
   /** What access and quotas say about a change that is otherwise in order: a code to refuse it with. */
   readonly judge?: (entry: ChangeEntry, draft: Draft) => VoidCode | undefined
 }
+
+/** Flags, stamps and counts of a change: less than a writer reckons with, so that none is refused that it let pass. */
+const CHANGE_OVERHEAD_BYTES = 16
 
 /** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
 const UNKNOWN_REPLICA = 2 ** 32
@@ -285,12 +289,20 @@ export class AdmitChanges implements Job<Admission> {
       const author = entry.context[at] as number
       if (author !== replica && state.seqOf(author) < (entry.context[at + 1] as number)) return 'unknown-context'
     }
+    if (!isWithinLimits(entry, ledger)) return 'too-large'
     if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
     const { heads } = row.state
     const concurrent = heads.filter((head) => clockGet(entry.context, head.replica) < head.seq).length
     if (concurrent >= ledger.limits.headsPerRowMax) return 'too-many-heads'
     return judge?.(entry, draft)
   }
+}
+
+/** About what `LocalWrite` counts: bytes of the change, fields, bytes of the id. */
+function isWithinLimits({ id, context, versions }: ChangeEntry, { limits }: Ledger): boolean {
+  let bytes = CHANGE_OVERHEAD_BYTES + id.length + context.length * 2
+  for (const { start, end } of versions) bytes += end - start
+  return bytes <= limits.changeBytesMax && versions.length <= limits.fieldsPerRowMax && idFits(id, limits)
 }
 
 // ── What both need ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -327,7 +339,8 @@ function covers(state: LedgerState, context: SparseClock): boolean {
 
 /** The entries of a block, and the rows they need. */
 function decode(ledger: Ledger, block: Uint8Array, resolver: BlockResolver): DecodedBlock {
-  const entries = decodeBlock(block, resolver, ledger.limits)
+  // A change above the limits of this replica is refused on its own, not with its block.
+  const entries = decodeBlock(block, resolver, STORED_LIMITS)
   const rows = entries.map((entry) => (entry.op === 'void' ? undefined : ledger.need(entry.table, entry.id)))
   return { block, entries, rows }
 }

@@ -18,7 +18,7 @@ import { type Renewal, type RenewalReason, RenewIdentity } from './identity.ts'
 import { type IdRange, keyAfter, kindRange, parseRowId, rowKey, rowKeyId, rowRange } from './keys.ts'
 import { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
-import { type Limits, parseLimits } from './limits.ts'
+import { type Limits, parseLimits, STORED_LIMITS } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
 import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
@@ -211,7 +211,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
 
   /** Changes of our own that the server refused, oldest first; their rows show the agreed state. */
   async rejected(): Promise<RejectedChange[]> {
-    const { state, store, limits } = this.ledger
+    const { state, store } = this.ledger
     const rejected: RejectedChange[] = []
     for await (const { value } of scanRange(store, kindRange('x'))) {
       const [code, block] = asArray(unpackRecord(value))
@@ -219,7 +219,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
         replica: (id: string): number => state.replicas.find(id),
         name: (name: string): number => state.names.find(name),
       }
-      const [entry] = decodeBlock(asBytes(block), resolver, limits)
+      const [entry] = decodeBlock(asBytes(block), resolver, STORED_LIMITS)
       if (entry === undefined || entry.op === 'void') continue
       rejected.push({ change: toChange(entry, 0, state), code: asText(code) as VoidCode })
     }

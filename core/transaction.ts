@@ -9,7 +9,7 @@ import { ByteWriter } from './bytes.ts'
 import { decodeField } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { encodeFields, NO_FIELDS, ShapeCache } from './fields.ts'
-import { parseRowId } from './keys.ts'
+import { idFits, parseRowId } from './keys.ts'
 import type { ReadRow, WriteKind, WriteOp } from './local-write.ts'
 import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
@@ -58,6 +58,11 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
         remedy: 'Split it: each part is atomic on its own',
       })
     }
+    if (!idFits(parseRowId(id), limits)) {
+      throw new TidemarkError('too-large', `a row id has more than ${limits.idBytesMax} bytes`, {
+        remedy: 'Shorten it, or use a hash of it',
+      })
+    }
     if (object === undefined) {
       this.#ops.push({ kind, table, id: parseRowId(id), fields: NO_FIELDS })
       return
@@ -65,6 +70,13 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
     const definition = tables.get(table)
     if (definition?.schema !== undefined && kind !== 'update') validateRow(table, definition, object)
     const shape = shapesOf(this.#replica, table).shapeOf(object)
+    if (shape.names.length > limits.fieldsPerRowMax) {
+      throw new TidemarkError(
+        'too-large',
+        `a row has ${shape.names.length} fields; the limit is ${limits.fieldsPerRowMax}`,
+        { remedy: 'Put what belongs together into one field as an object' },
+      )
+    }
     const fields = encodeFields(
       this.#writer,
       shape,
