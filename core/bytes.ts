@@ -145,8 +145,9 @@ export class ByteReader {
       if (rest === 0) throw badFrame('a number is longer than it needs to be')
       magnitude += rest * 64
     }
-    if (magnitude > Number.MAX_SAFE_INTEGER) throw badFrame('a number is beyond 2^53')
-    return (first & 1) === 1 ? -magnitude - 1 : magnitude
+    const value = (first & 1) === 1 ? -magnitude - 1 : magnitude
+    if (!Number.isSafeInteger(magnitude) || !Number.isSafeInteger(value)) throw badFrame('a number is beyond 2^53')
+    return value
   }
 
   /** The place after the next `count` bytes; moves there. */

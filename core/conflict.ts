@@ -10,7 +10,7 @@ import type { Dictionaries } from './block.ts'
 import { clockGet, type Dot, type SparseClock, type VectorClock } from './clock.ts'
 import { isCounter } from './counter.ts'
 import type { FieldPolicy, Policy } from './policy.ts'
-import { type Head, type RowState, sameValue, type Version } from './row.ts'
+import { compareStamps, type Head, type RowState, sameValue, type Version } from './row.ts'
 import { decodeVersions, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
@@ -114,7 +114,9 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
   const rightVersions = newsOf(state, right, left)
   const common = contested(byName(leftVersions, dictionaries), rightVersions)
   const isEqual = equalContent(leftVersions, rightVersions)
-  const relation = classify(opAgainst(left, right), opAgainst(right, left), common.length, isEqual)
+  // Of rows that are settled as a whole only one can be shown, whatever fields they have.
+  const overlap = rules.granularity === 'row' ? Math.max(1, common.length) : common.length
+  const relation = classify(opAgainst(left, right), opAgainst(right, left), overlap, isEqual)
   if (relation.type === 'agreement') return undefined
   const sides = [
     toSide(left, opAgainst(left, right), leftVersions, dictionaries),
@@ -266,7 +268,8 @@ function decideFields(
   const fields: ConflictField[] = []
   const reasons: string[] = []
   for (const pair of common) {
-    const settled = settleField(pair, rules, dictionaries)
+    const sorted = [...pair].sort((a, b) => compareStamps(a.stamp, b.stamp, dictionaries.replicas))
+    const settled = settleField(sorted, rules, dictionaries)
     fallback ??= settled.fallback
     const winner = settled.isMade ? undefined : hasSeen(right, settled.version.stamp) ? right : left
     winners.add(winner)
