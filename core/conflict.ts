@@ -9,8 +9,8 @@
 import type { Dictionaries } from './block.ts'
 import { clockGet, type Dot, type SparseClock, type VectorClock } from './clock.ts'
 import { isCounter } from './counter.ts'
-import type { FieldPolicy, Policy } from './policy.ts'
-import { compareStamps, type Head, type RowState, sameValue, type Version } from './row.ts'
+import { type FieldPolicy, lastWriteWins, type Policy } from './policy.ts'
+import { compareStamps, type Head, type RowState, sameStamp, sameValue, type Version } from './row.ts'
 import { decodeVersions, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
@@ -112,7 +112,7 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
   const { state, dictionaries, rules } = options
   const leftVersions = newsOf(state, left, right)
   const rightVersions = newsOf(state, right, left)
-  const common = contested(byName(leftVersions, dictionaries), rightVersions)
+  const common = contestedFields(leftVersions, rightVersions, dictionaries)
   const isEqual = equalContent(leftVersions, rightVersions)
   // Of rows that are settled as a whole only one can be shown, whatever fields they have.
   const overlap = rules.granularity === 'row' ? Math.max(1, common.length) : common.length
@@ -161,14 +161,29 @@ function haveCommonPast(left: SparseClock, right: SparseClock): boolean {
   return false
 }
 
-/** Pairs of versions of one field that are not parts of a counter: those add up. */
-function contested(left: readonly Version[], right: readonly Version[]): (readonly [Version, Version])[] {
-  const pairs: (readonly [Version, Version])[] = []
-  for (const version of left) {
-    const other = right.find(({ name }) => name === version.name)
-    if (other !== undefined && !isCounter(version) && !isCounter(other)) pairs.push([version, other])
+/** A field that both sides wrote, with what they wrote in canonical order. */
+interface ContestedField {
+  readonly name: string
+  readonly versions: readonly Version[]
+}
+
+/** The fields that both sides changed, by name. Parts of a counter do not compete: they add up. */
+function contestedFields(
+  left: readonly Version[],
+  right: readonly Version[],
+  dictionaries: Dictionaries,
+): ContestedField[] {
+  const contested: ContestedField[] = []
+  const values = byName(left, dictionaries).filter((version) => !isCounter(version))
+  const others = right.filter((version) => !isCounter(version))
+  for (const name of new Set(values.map((version) => version.name))) {
+    const theirs = others.filter((version) => version.name === name)
+    if (theirs.length === 0) continue
+    const versions = [...values.filter((version) => version.name === name), ...theirs]
+    versions.sort((a, b) => compareStamps(a.stamp, b.stamp, dictionaries.replicas))
+    contested.push({ name: dictionaries.names.textOf(name), versions })
   }
-  return pairs
+  return contested
 }
 
 function equalContent(left: readonly Version[], right: readonly Version[]): boolean {
@@ -207,28 +222,28 @@ const BOTH_KEPT: PairOutcome = {
   reason: 'Both sides changed different fields of the row, so both edits are kept.',
 }
 
-function decidePair(
-  options: ReportOptions,
-  left: Head,
-  right: Head,
-  common: readonly (readonly [Version, Version])[],
-): PairOutcome {
+function decidePair(options: ReportOptions, left: Head, right: Head, common: readonly ContestedField[]): PairOutcome {
   const { state, rules, dictionaries } = options
+  if (
+    rules.granularity === 'fields' &&
+    rules.policy.decide === undefined &&
+    left.op !== 'delete' &&
+    right.op !== 'delete'
+  ) {
+    return decideFields(options, left, right, common)
+  }
   const pair: RowState = { ...state, heads: [left, right], versions: pairVersions(state, left, right) }
   const settled = settleRow(pair, rules, dictionaries)
   const { fallback } = settled
   if (rules.policy.decide !== undefined && fallback === undefined) {
     const winner = settled.winner ?? soleAuthor(settled.versions, pair)
-    const fields = common.map(([version]) => ({ name: dictionaries.names.textOf(version.name), winner: undefined }))
+    const fields = common.map(({ name }) => ({ name, winner: undefined }))
     return { winner, fields, fallback, reason: explainDecision(rules.policy, winner, dictionaries) }
   }
   const winner = settled.winner as Head
-  const isByField = rules.granularity === 'fields' && left.op !== 'delete' && right.op !== 'delete'
-  if (!isByField) {
-    const fields = common.map(([version]) => fieldReport(version, winner, dictionaries))
-    return { winner, fields, fallback, reason: explainWinner(rules.policy, left, right, winner, dictionaries) }
-  }
-  return decideFields(options, left, right, common, fallback)
+  const fields = common.map(({ name }) => ({ name, winner: toDot(winner, dictionaries) }))
+  const policy = fallback === undefined ? rules.policy : lastWriteWins()
+  return { winner, fields, fallback, reason: explainWinner(policy, left, right, winner, dictionaries) }
 }
 
 /** The versions that either of the two knew. */
@@ -249,42 +264,42 @@ function soleAuthor(shown: readonly Version[], pair: RowState): Head | undefined
   return matching.length === 1 ? matching[0] : undefined
 }
 
-function fieldReport(version: Version, winner: Head | undefined, dictionaries: Dictionaries): ConflictField {
-  const name = dictionaries.names.textOf(version.name)
-  return { name, winner: winner && toDot(winner, dictionaries) }
-}
-
 /** Both rows live and each field is settled on its own: there is one winner only when all fields have the same. */
-function decideFields(
-  options: ReportOptions,
-  left: Head,
-  right: Head,
-  common: readonly (readonly [Version, Version])[],
-  rowFallback: string | undefined,
-): PairOutcome {
+function decideFields(options: ReportOptions, left: Head, right: Head, common: readonly ContestedField[]): PairOutcome {
   const { rules, dictionaries } = options
-  let fallback = rowFallback
   const winners = new Set<Head | undefined>()
   const fields: ConflictField[] = []
   const reasons: string[] = []
-  for (const pair of common) {
-    const sorted = [...pair].sort((a, b) => compareStamps(a.stamp, b.stamp, dictionaries.replicas))
-    const settled = settleField(sorted, rules, dictionaries)
+  let fallback: string | undefined
+  for (const { name, versions } of common) {
+    const settled = settleField(versions, rules, dictionaries)
     fallback ??= settled.fallback
     const winner = settled.isMade ? undefined : hasSeen(right, settled.version.stamp) ? right : left
     winners.add(winner)
-    fields.push(fieldReport(pair[0], winner, dictionaries))
-    const name = dictionaries.names.textOf(pair[0].name)
-    const own = rules.fields.get(name)
-    if (own !== undefined) reasons.push(explainField(name, own, winner, dictionaries))
+    fields.push({ name, winner: winner && toDot(winner, dictionaries) })
+    const policy = settled.fallback === undefined ? (rules.fields.get(name) ?? rules.policy) : lastWriteWins()
+    reasons.push(explainField(name, policy, versions, settled.isMade ? undefined : settled.version, dictionaries))
   }
+  if (fields.length === 0) return ALL_FIELDS_KEPT
   const [winner] = winners.size === 1 ? winners : [undefined]
-  const isPlain = reasons.length < common.length
-  if (isPlain) {
-    const decider = winner ?? rules.policy.pickHead([left, right])
-    reasons.unshift(explainWinner(rules.policy, left, right, decider, dictionaries))
-  }
-  return { winner, fields, fallback, reason: reasons.join(' ') }
+  const isPlain = winner !== undefined && fallback === undefined && fields.every(({ name }) => !rules.fields.has(name))
+  const isWhole = isPlain && common.every(({ versions }) => versions.length === 2 && versions.every(isOf(left, right)))
+  let reason = reasons.join(' ')
+  if (isWhole) reason = explainWinner(rules.policy, left, right, winner, dictionaries)
+  else if (isPlain) reason = explainSide(rules.policy, winner, fields, dictionaries)
+  return { winner, fields, fallback, reason }
+}
+
+/** True for versions that the heads themselves wrote, not changes beneath them. */
+function isOf(left: Head, right: Head): (version: Version) => boolean {
+  return ({ stamp }) => sameStamp(stamp, left) || sameStamp(stamp, right)
+}
+
+const ALL_FIELDS_KEPT: PairOutcome = {
+  winner: undefined,
+  fields: [],
+  fallback: undefined,
+  reason: 'Both sides inserted the row with different fields, so all of them are kept.',
 }
 
 /** Readable and unique: replica ids and table names cannot hold the separators, and the row id comes last. */
@@ -292,7 +307,7 @@ export function conflictId(table: string, row: string, left: Dot, right: Dot): s
   return `${left.replica}:${left.seq}~${right.replica}:${right.seq}@${table}/${row}`
 }
 
-const CONFLICT_ID = /^([0-9a-f-]{36}):(\d{1,16})~([0-9a-f-]{36}):(\d{1,16})@([A-Za-z][A-Za-z0-9_]{0,62})\/([^]+)$/
+const CONFLICT_ID = /^([0-9a-f-]{36}):(\d{1,16})~([0-9a-f-]{36}):(\d{1,16})@([A-Za-z][A-Za-z0-9_]{0,62})\/([\s\S]+)$/
 
 export interface ConflictAddress {
   readonly table: string
@@ -333,20 +348,41 @@ function explainWinner(policy: Policy, left: Head, right: Head, winner: Head, di
   return `${won} wins: it was made ${isTie ? 'at the same time, by the higher replica id' : 'later'}.`
 }
 
+/** A side may owe its win to changes beneath its head, so nothing is said here of when the head was made. */
+function explainSide(
+  policy: Policy,
+  winner: Head,
+  fields: readonly ConflictField[],
+  dictionaries: Dictionaries,
+): string {
+  const names = fields.map(({ name }) => name).join(', ')
+  const won = describe(winner, dictionaries)
+  if (policy.escalates)
+    return `${won} is shown for now in ${names}; neither side knew of the other, so somebody has to decide.`
+  return `${won} wins: ${policy.name} prefers what that side wrote to ${names}.`
+}
+
 function explainDecision(policy: Policy, winner: Head | undefined, dictionaries: Dictionaries): string {
   if (winner === undefined) return `Policy ${policy.name} made a value of its own from both sides.`
   return `${describe(winner, dictionaries)} wins: policy ${policy.name} decided so.`
 }
 
+/** Why a field shows what it shows; `shown` is undefined when the policy made a value of both. */
 function explainField(
   name: string,
   policy: FieldPolicy | Policy,
-  winner: Head | undefined,
+  versions: readonly Version[],
+  shown: Version | undefined,
   dictionaries: Dictionaries,
 ): string {
-  if (winner === undefined) return `Field ${name} is made of both sides by ${policy.name}.`
-  const { replica, seq } = toDot(winner, dictionaries)
-  return `Field ${name} shows the value of replica ${replica} (change ${seq}) by ${policy.name}.`
+  if (shown === undefined) return `Field ${name} is made of both sides by ${policy.name}.`
+  const { replica, seq } = toDot(shown.stamp, dictionaries)
+  const value = `Field ${name} shows the value of replica ${replica} (change ${seq})`
+  if ('decideField' in policy) return `${value}: ${policy.name} chose it.`
+  const isFirst = policy.name === 'firstWriteWins'
+  const isTie = versions.some((other) => other !== shown && other.stamp.timestamp === shown.stamp.timestamp)
+  if (isTie) return `${value}: it was made at the same time, by the ${isFirst ? 'lower' : 'higher'} replica id.`
+  return `${value}: it was made ${isFirst ? 'earlier' : 'later'}.`
 }
 
 function describe(head: Head, dictionaries: Dictionaries): string {
