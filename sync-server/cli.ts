@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+/**
+ * The command line: `tidemark <command>`. Each command is a file of its own in commands/.
+ */
+import { readFileSync } from 'node:fs'
+import { Command } from 'commander'
+import { serveCommand } from './commands/serve.ts'
+
+/** Next to the sources and, one level deeper, next to what is built from them. */
+function readVersion(): string {
+  for (const path of ['../package.json', '../../package.json']) {
+    try {
+      const manifest: unknown = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
+      const { name, version } = manifest as { readonly name?: unknown; readonly version?: unknown }
+      if (name === 'tidemark' && typeof version === 'string') return version
+    } catch {
+      // Not here.
+    }
+  }
+  return 'unknown'
+}
+
+await new Command('tidemark')
+  .description('A multi-replica sync engine: replicas that work offline, and the server they sync through.')
+  .version(readVersion(), '-v, --version')
+  .showHelpAfterError('(add --help for what there is)')
+  .addCommand(serveCommand())
+  .parseAsync()

@@ -1,0 +1,271 @@
+/**
+ * The sync server: listens, admits, and hands each connection to its tenant.
+ *
+ * Invariants:
+ * Z1  A connection is admitted and its tenant is open before it is told so: the first frame finds everything ready.
+ * Z2  `close` lets commits end, tells every client to come back later, and leaves no socket, timer or store open.
+ * Z3  A development server is reachable from this machine only, whatever name it was told to listen on.
+ */
+import { createServer, type Server as HttpServer } from 'node:http'
+import type { AddressInfo, Socket as TcpSocket } from 'node:net'
+import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
+import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
+import { type Admitted, admit, isFromThisMachine } from './admission.ts'
+import { Connection } from './connection.ts'
+import { answerHealth, type Unready } from './health.ts'
+import { errorFields } from './log.ts'
+import { isLoopbackHost, isLoopbackUrl } from './loopback.ts'
+import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
+import { type OpenTenant, type OpenTenantInfo, shuttingDown, Tenants } from './tenants.ts'
+
+export interface SyncServer {
+  /** What clients connect to. */
+  readonly url: string
+  readonly host: string
+  readonly port: number
+  /** The tenants that are open now. */
+  readonly tenants: readonly OpenTenantInfo[]
+  /** Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice. */
+  close(): Promise<void>
+}
+
+interface SocketData {
+  admitted: Admitted
+  tenant: OpenTenant
+}
+
+type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
+
+const CHECK_MS = 500
+const HEADERS_MS = 10_000
+/** A Socket.IO packet and its WebSocket frame, or the form fields of a poll. */
+const ENVELOPE_BYTES = 1_024
+
+/** Opens a sync server. Throws `bad-option`, and `unavailable` when it cannot listen. */
+export async function createSyncServer(options: ServerOptions): Promise<SyncServer> {
+  const server = new ListeningServer(parseServerOptions(options))
+  await server.listen()
+  return server
+}
+
+class ListeningServer implements SyncServer {
+  readonly #settings: ServerSettings
+  readonly #http: HttpServer
+  readonly #io: SocketServer<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
+  readonly #tenants: Tenants
+  /** A connection stays here until its transport is closed. */
+  readonly #connections = new Set<Connection>()
+  readonly #tcpSockets = new Set<TcpSocket>()
+  #timer: ReturnType<typeof setInterval> | undefined
+  #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
+  #closing: Promise<void> | undefined
+
+  constructor(settings: ServerSettings) {
+    const { openStore, limits, logger, idleMs } = settings
+    this.#settings = settings
+    this.#tenants = new Tenants({ openStore, limits, logger, idleMs, monotonicMs })
+    this.#http = createServer(answerHealth(() => this.#readUnready()))
+    this.#http.headersTimeout = HEADERS_MS
+    this.#http.on('connection', (tcpSocket) => {
+      this.#tcpSockets.add(tcpSocket)
+      tcpSocket.once('close', () => this.#tcpSockets.delete(tcpSocket))
+    })
+    this.#io = new SocketServer(this.#http, socketOptions(settings))
+    this.#io.use((socket, next) => {
+      this.#admit(socket).then(
+        () => next(),
+        (error: unknown) => next(this.#toRefusal(error, socket)),
+      )
+    })
+    this.#io.on('connection', (socket) => this.#welcome(socket))
+  }
+
+  get host(): string {
+    return this.#address.address
+  }
+
+  get port(): number {
+    return this.#address.port
+  }
+
+  get url(): string {
+    const { host } = this.#settings
+    const isAny = host === '0.0.0.0' || host === '::'
+    return `http://${isAny ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${this.port}`
+  }
+
+  get tenants(): readonly OpenTenantInfo[] {
+    return this.#tenants.list()
+  }
+
+  async listen(): Promise<void> {
+    const { host, port, isDev, logger } = this.#settings
+    await new Promise<void>((resolve, reject) => {
+      this.#http.once('error', (error) => reject(listenFailure(host, port, error)))
+      this.#http.listen(port, host, resolve)
+    })
+    this.#http.on('error', (error) => logger.error(errorFields(error), 'http server failed'))
+    this.#address = this.#http.address() as AddressInfo
+    if (isDev && !isLoopbackHost(this.host)) {
+      await this.close()
+      throw new TidemarkError('bad-option', `${quote(host)} is ${this.host} here, which others can reach`, {
+        remedy: 'Let a development server listen on 127.0.0.1',
+      })
+    }
+    this.#timer = setInterval(() => this.#check(), CHECK_MS)
+    logger.info({ url: this.url, host: this.host, port: this.port, dev: isDev }, 'listening')
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#drain()
+    return this.#closing
+  }
+
+  // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #admit(socket: Socket): Promise<void> {
+    if (this.#closing !== undefined) throw shuttingDown()
+    const { auth, address, headers } = socket.handshake
+    const admitted = await admit(this.#settings.authenticate, { auth, address, headers })
+    socket.data.admitted = admitted
+    socket.data.tenant = await this.#tenants.open(admitted.tenant)
+  }
+
+  #welcome(socket: Socket): void {
+    const { admitted, tenant } = socket.data as SocketData
+    if (this.#closing !== undefined || !this.#tenants.enter(tenant)) {
+      socket.disconnect(true)
+      return
+    }
+    const { limits, hasCompression, now } = this.#settings
+    const logger = this.#settings.logger.child({ socket: socket.id, tenant: tenant.name, ...subjectOf(admitted) })
+    logger.info({ address: socket.handshake.address, transport: socket.conn.transport.name }, 'connected')
+    const connection = new Connection({
+      socket,
+      tenant,
+      limits,
+      logger,
+      hasCompression,
+      now,
+      monotonicMs,
+      onEnd: (error) => {
+        logger.info(error === undefined ? {} : errorFields(error), 'session ended')
+        this.#tenants.leave(tenant)
+        if (error !== undefined && this.#tenants.blame(tenant, error)) this.#sendAway(tenant)
+      },
+      onGone: () => this.#connections.delete(connection),
+    })
+    this.#connections.add(connection)
+  }
+
+  /** Everybody of a tenant whose store failed: they find it opened anew when they come back. */
+  #sendAway(tenant: OpenTenant): void {
+    const error = new TidemarkError('unavailable', 'the store of the tenant failed', { retryable: true })
+    for (const connection of this.#connections) if (connection.tenant === tenant) connection.fail(error)
+  }
+
+  #toRefusal(error: unknown, socket: Socket): Error {
+    const { logger } = this.#settings
+    const refusal = isTidemarkError(error)
+      ? error
+      : new TidemarkError('unavailable', 'the server failed', { retryable: true, cause: error })
+    logger.info({ address: socket.handshake.address, ...errorFields(refusal) }, 'connection refused')
+    if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
+    const { code, message, retryable } = refusal
+    return Object.assign(new Error(message), { data: { code, retryable } })
+  }
+
+  #check(): void {
+    for (const connection of this.#connections) connection.check()
+    this.#tenants.sweep()
+  }
+
+  #readUnready(): Unready {
+    if (this.#closing !== undefined) return 'draining'
+    return this.#tenants.isHealthy ? undefined : 'store-failed'
+  }
+
+  // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #drain(): Promise<void> {
+    const { logger, drainMs } = this.#settings
+    logger.info({ connections: this.#connections.size }, 'draining')
+    const stopped = new Promise<void>((resolve) => this.#http.close(() => resolve()))
+    const deadline = setTimeout(() => this.#cutOff(), drainMs)
+    for (const connection of this.#connections) connection.fail(shuttingDown())
+    await this.#tenants.close()
+    // What is left never became a connection of ours.
+    this.#io.disconnectSockets(true)
+    this.#http.closeIdleConnections()
+    await stopped
+    clearTimeout(deadline)
+    clearInterval(this.#timer)
+    await this.#io.close()
+    logger.info('closed')
+  }
+
+  #cutOff(): void {
+    for (const tcpSocket of this.#tcpSockets) tcpSocket.destroy()
+  }
+}
+
+function socketOptions(settings: ServerSettings): NonNullable<ConstructorParameters<typeof SocketServer>[1]> {
+  const { limits, hasCompression, pingIntervalMs, pingTimeoutMs, isDev, origins } = settings
+  return {
+    parser: packetParser,
+    transports: ['websocket', 'polling'],
+    allowEIO3: false,
+    serveClient: false,
+    cleanupEmptyChildNamespaces: true,
+    // A transport that never asks to be admitted.
+    connectTimeout: limits.helloMs,
+    pingInterval: pingIntervalMs,
+    pingTimeout: pingTimeoutMs,
+    // A poll carries a frame as Base64.
+    maxHttpBufferSize: Math.ceil((limits.frameBytesMax * 4) / 3) + ENVELOPE_BYTES,
+    // Windows that outlive a message cost up to 300 KiB for each connection.
+    perMessageDeflate: hasCompression && {
+      threshold: 1_024,
+      serverNoContextTakeover: true,
+      clientNoContextTakeover: true,
+    },
+    httpCompression: false,
+    ...(isDev
+      ? {
+          allowRequest: (request, decide) => decide(null, isFromThisMachine(request)),
+          cors: { origin: (origin, decide) => decide(null, origin !== undefined && isLoopbackUrl(origin)) },
+        }
+      : {}),
+    ...(origins === undefined || isDev
+      ? {}
+      : {
+          allowRequest: ({ headers }, decide) =>
+            decide(null, headers.origin === undefined || origins.includes(headers.origin)),
+          cors: { origin: [...origins] },
+        }),
+  }
+}
+
+function subjectOf({ subject }: Admitted): { readonly subject?: string } {
+  return subject === undefined ? {} : { subject: quote(subject) }
+}
+
+function listenFailure(host: string, port: number, error: Error): TidemarkError {
+  const { code } = error as NodeJS.ErrnoException
+  const remedies: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'Another program listens there: stop it, or choose another port',
+    EACCES: 'Ports below 1024 need privileges: choose a higher one',
+    EADDRNOTAVAIL: 'No network interface of this machine has that address',
+    ENOTFOUND: 'The name is unknown here: give an address',
+  }
+  const remedy = remedies[code ?? '']
+  return new TidemarkError('unavailable', `cannot listen on ${quote(host)}, port ${port}: ${error.message}`, {
+    ...(remedy === undefined ? {} : { remedy }),
+    details: { code, host, port },
+    cause: error,
+  })
+}
+
+function monotonicMs(): number {
+  return performance.now()
+}
