@@ -1,0 +1,117 @@
+/**
+ * The merge by set logic: every change carries the explicit set of changes of its row that its writer had seen.
+ *
+ * Knows: sets of dots, and what design and documents say a row is. Must never know: clocks, contexts, joins, or anything
+ * of the code that it judges. Everything is computed anew from the set of known changes, in no particular order.
+ */
+
+export type OracleOp = 'insert' | 'update' | 'delete' | 'replace'
+
+export interface OracleChange {
+  /** Replica and seq as one text: the element of the sets. */
+  readonly dot: string
+  readonly replica: string
+  readonly seq: number
+  readonly timestamp: number
+  readonly op: OracleOp
+  /** What it writes; nothing for a delete. Values are small numbers; with a `#` before it, a counter's part. */
+  readonly fields: Readonly<Record<string, string>>
+  /** The changes of this row that its writer knew, all of them. */
+  readonly seen: ReadonlySet<string>
+}
+
+/** All that is known of one row. */
+export type Known = readonly OracleChange[]
+
+export const ORACLE_POLICIES = ['lastWriteWins', 'causal', 'firstWriteWins', 'deleteWins', 'updateWins'] as const
+export type OraclePolicy = (typeof ORACLE_POLICIES)[number]
+
+/** Timestamp, then replica id, then seq. */
+export function inCanonicalOrder(changes: Known): OracleChange[] {
+  return [...changes].sort((a, b) => {
+    if (a.timestamp !== b.timestamp) return a.timestamp - b.timestamp
+    if (a.replica !== b.replica) return a.replica < b.replica ? -1 : 1
+    return a.seq - b.seq
+  })
+}
+
+/** The changes that nobody who wrote had seen. */
+export function headsOf(known: Known): OracleChange[] {
+  return inCanonicalOrder(known.filter((change) => !known.some((other) => other.seen.has(change.dot))))
+}
+
+/** The changes whose value of a field nobody who overwrote it had seen. */
+export function visibleOf(known: Known, field: string): OracleChange[] {
+  const writers = known.filter((change) => Object.hasOwn(change.fields, field))
+  const isOverwritten = (change: OracleChange): boolean =>
+    known.some((other) => other.seen.has(change.dot) && overwrites(other, change, field))
+  return inCanonicalOrder(writers.filter((change) => !isOverwritten(change)))
+}
+
+/** A whole row overwrites everything, a value the field; a counter's part only that of its own replica. */
+export function overwrites(later: OracleChange, earlier: OracleChange, field: string): boolean {
+  if (writesAll(later.op)) return true
+  if (!Object.hasOwn(later.fields, field)) return false
+  return !isPart(later, field) || (isPart(earlier, field) && earlier.replica === later.replica)
+}
+
+/** True when a change wrote a counter's part to a field. */
+export function isPart({ fields }: OracleChange, field: string): boolean {
+  return fields[field]?.startsWith('#') === true
+}
+
+export function numberOf({ fields }: OracleChange, field: string): number {
+  return Number((fields[field] as string).replace('#', ''))
+}
+
+function writesAll(op: OracleOp): boolean {
+  return op === 'insert' || op === 'replace'
+}
+
+export function fieldsOf(known: Known): string[] {
+  return [...new Set(known.flatMap((change) => Object.keys(change.fields)))].sort()
+}
+
+/** The head that decides over the row. */
+export function winnerOf(known: Known, policy: OraclePolicy): OracleChange | undefined {
+  return pickOf(headsOf(known), policy)
+}
+
+/** Which of several concurrent changes, in canonical order, decides over the row. */
+export function pickOf(heads: readonly OracleChange[], policy: OraclePolicy): OracleChange | undefined {
+  const deletes = heads.filter((head) => head.op === 'delete')
+  const writes = heads.filter((head) => head.op !== 'delete')
+  switch (policy) {
+    case 'lastWriteWins':
+    case 'causal':
+      return heads.at(-1)
+    case 'firstWriteWins':
+      return heads[0]
+    case 'deleteWins':
+      return deletes[0] ?? heads.at(-1)
+    case 'updateWins':
+      return writes.at(-1) ?? heads.at(-1)
+  }
+}
+
+/** The value of the row; undefined when it does not exist. */
+export function shownBy(
+  known: Known,
+  policy: OraclePolicy,
+  granularity: 'fields' | 'row',
+): Readonly<Record<string, number>> | undefined {
+  const winner = winnerOf(known, policy)
+  if (winner === undefined || winner.op === 'delete') return undefined
+  if (granularity === 'row') {
+    return Object.fromEntries(Object.keys(winner.fields).map((field) => [field, numberOf(winner, field)]))
+  }
+  const value: Record<string, number> = {}
+  for (const field of fieldsOf(known)) {
+    const visible = visibleOf(known, field)
+    const shown = policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
+    const isCounter = visible.some((change) => isPart(change, field))
+    if (isCounter) value[field] = visible.reduce((sum, change) => sum + numberOf(change, field), 0)
+    else if (shown !== undefined) value[field] = numberOf(shown, field)
+  }
+  return value
+}
