@@ -90,6 +90,7 @@ export class BlockWriter {
   readonly #dictionaries: Dictionaries
   readonly #authors: number[] = []
   readonly #others: number[] = []
+  readonly #replicaSlots = new Map<number, number>()
   readonly #names: number[] = []
   readonly #nameSlots = new Map<number, number>()
   #baseTimestamp: number | undefined
@@ -102,6 +103,7 @@ export class BlockWriter {
   constructor(dictionaries: Dictionaries, authors: readonly number[]) {
     this.#dictionaries = dictionaries
     this.#authors.push(...authors)
+    for (const [slot, author] of authors.entries()) this.#replicaSlots.set(author, slot)
   }
 
   /** Bytes so far, without the header. */
@@ -196,11 +198,11 @@ export class BlockWriter {
   }
 
   #replicaSlot(replica: number): number {
-    const author = this.#authors.indexOf(replica)
-    if (author >= 0) return author
-    const other = this.#others.indexOf(replica)
-    if (other >= 0) return this.#authors.length + other
-    return this.#authors.length + this.#others.push(replica) - 1
+    const known = this.#replicaSlots.get(replica)
+    if (known !== undefined) return known
+    const slot = this.#authors.length + this.#others.push(replica) - 1
+    this.#replicaSlots.set(replica, slot)
+    return slot
   }
 
   #nameSlot(name: number): number {
@@ -290,9 +292,21 @@ export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: 
   const entries: Entry[] = []
   for (let left = header.count; left > 0; left--) entries.push(decoder.next())
   reader.expectEnd()
-  const last = entries[entries.length - 1] as Entry
-  if (last.op !== 'void' && last.more) throw badFrame('a block ends inside a transaction')
+  expectWholeTransactions(entries, limits)
   return entries
+}
+
+/** A transaction is one writer's, has no holes, and ends inside its block. */
+function expectWholeTransactions(entries: readonly Entry[], limits: Limits): void {
+  let open = 0
+  let author = -1
+  for (const entry of entries) {
+    if (open > 0 && (entry.op === 'void' || entry.replica !== author)) throw badFrame('a transaction is torn')
+    author = entry.replica
+    open = entry.op !== 'void' && entry.more ? open + 1 : 0
+    if (open >= limits.transactionChangesMax) throw badFrame('a transaction has too many changes')
+  }
+  if (open > 0) throw badFrame('a block ends inside a transaction')
 }
 
 class EntryDecoder {

@@ -142,8 +142,18 @@ export function clockWith(clock: SparseClock, replica: number, seq: number): Spa
 export function clockMerge(left: SparseClock, right: SparseClock): SparseClock {
   if (clockIncludes(left, right)) return left
   if (clockIncludes(right, left)) return right
-  let merged = left
-  for (let at = 0; at < right.length; at += 2) merged = clockWith(merged, right[at] as number, right[at + 1] as number)
+  const merged: number[] = []
+  let at = 0
+  let theirs = 0
+  while (at < left.length || theirs < right.length) {
+    const mine = left[at] ?? Number.POSITIVE_INFINITY
+    const other = right[theirs] ?? Number.POSITIVE_INFINITY
+    const seq = mine <= other ? (left[at + 1] as number) : 0
+    const otherSeq = other <= mine ? (right[theirs + 1] as number) : 0
+    merged.push(Math.min(mine, other), Math.max(seq, otherSeq))
+    if (mine <= other) at += 2
+    if (other <= mine) theirs += 2
+  }
   return merged
 }
 

@@ -22,7 +22,7 @@ import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type DotRef, decodeRecord, witnessHeads } from './journal.ts'
 import { journalKeyNumber, journalRange, keyIndex, kindRange, rowKey, rowKeyAs, rowKeyId } from './keys.ts'
-import type { Ledger } from './ledger.ts'
+import { type Ledger, tell } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
@@ -140,7 +140,7 @@ export class ReplicaConflicts {
   /** Calls back when a conflict opens or closes, whoever caused it. Answers with the way to stop. */
   subscribe(listener: (event: ConflictEvent) => void): () => void {
     return this.#ledger.onRows((rows) => {
-      for (const row of rows) for (const event of this.#eventsOf(row)) listener(event)
+      for (const row of rows) for (const event of this.#eventsOf(row)) tell(() => listener(event))
     })
   }
 

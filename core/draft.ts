@@ -63,6 +63,8 @@ export class Draft {
   readonly #raisedSeqs: [replica: number, before: number][] = []
   #open: OpenBlock | undefined
   #isMetaTouched = false
+  #savedReplicas = 0
+  #savedNames = 0
 
   readonly #witness: Witness | undefined
 
@@ -244,11 +246,19 @@ export class Draft {
       this.#indexConflict(entry)
     }
     for (const replica of this.raisedReplicas()) this.#putEntry(state.replicaEntry(replica))
+    this.#savedReplicas = state.replicas.size
+    this.#savedNames = state.names.size
     for (let index = state.savedReplicas; index < state.replicas.size; index++)
       this.#putEntry(state.replicaEntry(index))
     for (let index = state.savedNames; index < state.names.size; index++) this.#putEntry(state.nameEntry(index))
     this.#putEntry(state.metaEntry())
     return { expectedHead: state.head, puts: this.#puts, deletes: this.#deletes }
+  }
+
+  /** After the commit is durable, and only then: what its dictionaries spelled out need not be spelled again (D1). */
+  markSaved(): void {
+    this.state.savedReplicas = this.#savedReplicas
+    this.state.savedNames = this.#savedNames
   }
 
   #putEntry(entry: StoreEntry): void {
@@ -266,9 +276,6 @@ export class Draft {
 
   /** After the commit is durable. Answers with what it did to each row, if somebody wants to know. */
   settle(isWatched: boolean): TouchedRow[] {
-    const { state } = this
-    state.savedReplicas = state.replicas.size
-    state.savedNames = state.names.size
     const rows: TouchedRow[] = []
     for (const entry of this.#dirty) {
       const before = entry.before as RowState

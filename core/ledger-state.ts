@@ -10,6 +10,7 @@ import { type KeyRange, keyIndex, kindRange, META_KEY, nameKey, replicaKey } fro
 import type { Limits } from './limits.ts'
 import { createReplicaId, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import type { RowState } from './row.ts'
 import { RowCache } from './row-cache.ts'
 import type { Store, StoreEntry } from './store.ts'
 
@@ -90,6 +91,20 @@ export class LedgerState {
       })
     }
     return this.names.intern(name)
+  }
+
+  /** True for names that are in the store: others may come to mean something else there (D1). */
+  isNameSaved(name: number): boolean {
+    return name >= 0 && name < this.savedNames
+  }
+
+  /** False when a row uses names or replicas that another process has added since. */
+  knowsAll(row: RowState): boolean {
+    for (const { name, stamp } of row.versions) {
+      if (name >= this.savedNames || stamp.replica >= this.savedReplicas) return false
+    }
+    for (let at = 0; at < row.clock.length; at += 2) if ((row.clock[at] as number) >= this.savedReplicas) return false
+    return true
   }
 
   internReplica(id: ReplicaId): number {

@@ -14,11 +14,13 @@
  */
 import { VectorClock } from './clock.ts'
 import { Draft, type TouchedRow, type Witness } from './draft.ts'
-import { InvariantError, TidemarkError } from './errors.ts'
+import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+import { rowKey } from './keys.ts'
 import { createMeta, LedgerState } from './ledger-state.ts'
 import { type Limits, STORED_LIMITS } from './limits.ts'
 import { LogReader } from './log-reader.ts'
 import { quote, type TenantName } from './names.ts'
+import { EMPTY_ROW, type RowState } from './row.ts'
 import { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
 import type { Store } from './store.ts'
@@ -153,6 +155,29 @@ export class Ledger {
     })
   }
 
+  /** A row as it is durable now; decoded with dictionaries that know all its names, also those of other processes. */
+  async readRow(tableName: string, id: string): Promise<RowState> {
+    const read = async (): Promise<Uint8Array | undefined> => {
+      const table = this.state.names.find(tableName)
+      if (table < 0) return undefined
+      const [bytes] = await this.store.getMany([rowKey('r', table, id)])
+      return bytes
+    }
+    if (!this.state.isNameSaved(this.state.names.find(tableName))) await this.catchUp()
+    const bytes = await read()
+    if (bytes === undefined) return EMPTY_ROW
+    const row = decodeRow(bytes)
+    if (this.state.knowsAll(row)) return row
+    await this.catchUp()
+    const again = await read()
+    return again === undefined ? EMPTY_ROW : decodeRow(again)
+  }
+
+  /** Resolves when everything in memory is at least as new as the store was at the call. */
+  catchUp(): Promise<void> {
+    return this.submit(CATCH_UP)
+  }
+
   /** Calls back after each commit, in their order. Answers with the way to stop. */
   onCommit(listener: () => void): () => void {
     this.#commitListeners.add(listener)
@@ -211,33 +236,42 @@ export class Ledger {
     return this.#queue.splice(0, count)
   }
 
+  /** Nobody is answered, well or badly, before it is certain that what the jobs saw was the newest state (P3). */
   async #commit(group: readonly Waiting[]): Promise<void> {
-    const ready = await this.#prepare(group)
+    const answers: Answer[] = []
+    const ready = await this.#prepare(group, answers)
     const draft = new Draft(this.state, this.witness)
-    const done: { readonly waiting: Waiting; readonly result: unknown }[] = []
     for (const waiting of ready) {
       const mark = draft.mark()
       try {
-        done.push({ waiting, result: waiting.job.apply(draft, this) })
+        const result = waiting.job.apply(draft, this)
+        answers.push(() => waiting.resolve(result))
       } catch (error) {
+        if (!isTidemarkError(error)) throw error
         draft.rollBack(mark)
-        waiting.reject(error)
+        answers.push(() => waiting.reject(error))
       }
     }
-    if (!draft.isEmpty) {
+    if (draft.isEmpty) await this.#expectHead()
+    else {
       const outcome = await this.store.commit(draft.toCommit())
-      if (outcome.type === 'head-moved') throw new HeadMoved(done.map(({ waiting }) => waiting))
+      if (outcome.type === 'head-moved') throw new HeadMoved('another writer came first')
       this.state.head = outcome.head
+      draft.markSaved()
     }
     const rows = draft.settle(this.#rowListeners.size > 0)
     this.#durablePosition = this.state.meta.nextPosition
     for (const replica of draft.raisedReplicas()) this.#durableSeqs[replica] = this.state.seqOf(replica)
-    for (const { waiting, result } of done) waiting.resolve(result)
+    for (const answer of answers) answer()
     this.#notify(rows)
   }
 
+  async #expectHead(): Promise<void> {
+    if ((await this.store.head()) !== this.state.head) throw new HeadMoved('another process has written')
+  }
+
   /** Lets the jobs say what they need, and loads the rows that are not in memory with one read. */
-  async #prepare(group: readonly Waiting[]): Promise<Waiting[]> {
+  async #prepare(group: readonly Waiting[], answers: Answer[]): Promise<Waiting[]> {
     const ready: Waiting[] = []
     for (const waiting of group) {
       try {
@@ -245,7 +279,8 @@ export class Ledger {
         if (asking instanceof Promise) await asking
         ready.push(waiting)
       } catch (error) {
-        waiting.reject(error)
+        if (!isTidemarkError(error)) throw error
+        answers.push(() => waiting.reject(error))
       }
     }
     if (this.#missing.length > 0) await this.#loadRows(this.#missing.splice(0))
@@ -265,40 +300,58 @@ export class Ledger {
     }
   }
 
-  /** After a failed commit nothing in memory can be trusted: back to what the store holds. */
+  /**
+   * After a failed commit nothing in memory can be trusted: back to what the store holds. When the reason is that another
+   * process wrote first (also where stale dictionaries made nonsense of newer rows), the jobs run again.
+   */
   async #recover(group: readonly Waiting[], error: unknown): Promise<void> {
-    const again = error instanceof HeadMoved ? error.jobs : []
+    let isStale = error instanceof HeadMoved
     try {
+      isStale ||= (await this.store.head()) !== this.state.head
+      this.#missing.length = 0
       await this.state.load(this.store)
       this.#takeDurable()
     } catch (failure) {
-      for (const waiting of group) waiting.reject(failure)
+      for (const waiting of group) waiting.reject(isStale ? failure : error)
       return
     }
-    const spent: Waiting[] = []
     const retried: Waiting[] = []
-    for (const waiting of again) (++waiting.attempts < ATTEMPTS_MAX ? retried : spent).push(waiting)
-    this.#missing.length = 0
+    for (const waiting of group) {
+      if (!isStale) waiting.reject(error)
+      else if (++waiting.attempts < ATTEMPTS_MAX) retried.push(waiting)
+      else
+        waiting.reject(
+          new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true }),
+        )
+    }
     this.#queue.unshift(...retried)
-    const busy = new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true })
-    for (const waiting of spent) waiting.reject(busy)
-    if (!(error instanceof HeadMoved)) for (const waiting of group) waiting.reject(error)
     this.#notify([])
   }
 
   #notify(rows: readonly TouchedRow[]): void {
-    for (const listener of this.#rowListeners) listener(rows)
-    for (const listener of this.#commitListeners) listener()
+    for (const listener of this.#rowListeners) tell(() => listener(rows))
+    for (const listener of this.#commitListeners) tell(listener)
   }
 }
 
-class HeadMoved extends InvariantError {
-  readonly jobs: readonly Waiting[]
-  constructor(jobs: readonly Waiting[]) {
-    super('head moved')
-    this.jobs = jobs
+/** Tells one waiting caller how its job ended. */
+type Answer = () => void
+
+class HeadMoved extends InvariantError {}
+
+/** A listener's error is its owner's: it surfaces as uncaught, and disturbs neither the pipeline nor other listeners. */
+export function tell(listener: () => void): void {
+  try {
+    listener()
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
   }
 }
+
+/** Does nothing; what it waits for is that memory has caught up with the store. */
+const CATCH_UP: Job<void> = { weight: 0, prepare: () => {}, apply: () => {} }
 
 /** The first commit of a new ledger: its identity becomes durable before anything uses it. */
 const FOUND: Job<void> = {

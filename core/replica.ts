@@ -15,15 +15,15 @@ import { type Explanation, explainRow } from './explain.ts'
 import type { CounterFields } from './fields.ts'
 import { Hub } from './hub.ts'
 import { type Renewal, type RenewalReason, RenewIdentity } from './identity.ts'
-import { type IdRange, keyAfter, kindRange, parseRowId, rowKey, rowKeyId, rowRange } from './keys.ts'
-import { Ledger } from './ledger.ts'
+import { type IdRange, keyAfter, kindRange, parseRowId, rowKeyId, rowRange } from './keys.ts'
+import { Ledger, tell } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { type Limits, parseLimits, STORED_LIMITS } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
 import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
 import { ReplicaLog } from './replica-log.ts'
-import { EMPTY_ROW, type RowState } from './row.ts'
+import type { RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 import { decodeVersions, isRowAlive, settleRow } from './settle.ts'
 import type { Store } from './store.ts'
@@ -192,7 +192,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
       for (const touched of rows) {
         if (filter.id !== undefined && filter.id !== touched.entry.id) continue
         const event = this.#toEvent(touched, filter.table)
-        if (event !== undefined) tell(listener, event as EventOf<Tables, Name>)
+        if (event !== undefined) tell(() => listener(event as EventOf<Tables, Name>))
       }
     })
   }
@@ -237,7 +237,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
    */
   async renewIdentity(reason: RenewalReason): Promise<Renewal> {
     const renewal = await this.ledger.submit(new RenewIdentity(reason))
-    for (const listener of this.#renewalListeners) tell(listener, renewal)
+    for (const listener of this.#renewalListeners) tell(() => listener(renewal))
     return renewal
   }
 
@@ -271,10 +271,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   }
 
   async readState(name: string, id: string): Promise<RowState> {
-    const index = this.ledger.state.names.find(name)
-    if (index < 0) return EMPTY_ROW
-    const [bytes] = await this.ledger.store.getMany([rowKey('r', index, parseRowId(id))])
-    return bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
+    return this.ledger.readRow(name, parseRowId(id))
   }
 
   /** The row as the table's policy settles it. */
@@ -322,6 +319,7 @@ export class Table<Row extends RowShape> {
   /** Rows in the order of their ids, read in pages: rows that change meanwhile may be seen before or after. */
   async *scan(options: ScanOptions = {}): AsyncGenerator<Row> {
     const { ledger } = this.#replica
+    await ledger.catchUp()
     const table = ledger.state.names.find(this.name)
     let left = options.limit ?? Number.POSITIVE_INFINITY
     if (table < 0 || left <= 0) return
@@ -389,17 +387,6 @@ function toRules(name: string, definition: TableDefinition, ledger: Ledger): Wri
       schema === undefined
         ? undefined
         : (id, versions) => validateRow(name, definition, { id, ...decodeVersions(versions, ledger.state) }),
-  }
-}
-
-/** A listener's error is the app's: it surfaces as uncaught, and disturbs neither the pipeline nor other listeners. */
-function tell<Event>(listener: (event: Event) => void, event: Event): void {
-  try {
-    listener(event)
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error
-    })
   }
 }
 

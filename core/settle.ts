@@ -116,7 +116,11 @@ export function settleField(
 ): SettledField {
   const newest = versions[versions.length - 1] as Version
   if (versions.some(isCounter)) {
-    return { version: withValue(newest, sumCounters(versions)), isMade: true, fallback: undefined }
+    // Plain values come from before the field was a counter: one of them is where it started.
+    const plain = versions.filter((version) => !isCounter(version))
+    const start = plain.length === 0 ? [] : [rules.policy.pickVersion(plain)]
+    const parts = [...versions.filter(isCounter), ...start]
+    return { version: withValue(newest, sumCounters(parts)), isMade: true, fallback: undefined }
   }
   const name = dictionaries.names.textOf(newest.name)
   const policy = rules.fields.get(name) ?? rules.policy

@@ -306,6 +306,7 @@ describe('the conflicts of a row', () => {
                 dots: report.sides.map(({ dot }) => dot),
               })
               expectTrueSentences(report)
+              expectTrueFieldSentences(report, known, sides as OracleChange[])
             }
           }
         }),
@@ -328,6 +329,23 @@ describe('the conflicts of a row', () => {
     }
   })
 })
+
+const FIELD_SENTENCE = /Field (\w+) shows the value of replica (\S+) \(change (\d+)\): it was made ([^.]+)\./g
+
+/** What a reason says of one field is so for what both sides wrote to it. */
+function expectTrueFieldSentences({ reason }: Conflict, known: Known, [left, right]: readonly OracleChange[]): void {
+  if (left === undefined || right === undefined) throw new Error('a conflict has two sides')
+  for (const [sentence, field, replica, seq, when] of reason.matchAll(FIELD_SENTENCE)) {
+    const news = [...newsOf(known, left, right), ...newsOf(known, right, left)]
+    const rivals = news.filter((part) => part.field === field && !isPart(part.change, part.field))
+    const written = rivals.map((part) => part.change)
+    const shown = written.find(({ dot }) => dot === `${replica}:${seq}`) as OracleChange
+    const orders = written.filter((each) => each !== shown).map((each) => Math.sign(shown.timestamp - each.timestamp))
+    if (when === 'later') expect(new Set(orders), sentence).toEqual(new Set([1]))
+    else if (when === 'earlier') expect(new Set(orders), sentence).toEqual(new Set([-1]))
+    else expect(orders, sentence).toContain(0)
+  }
+}
 
 /** Reasons are sentences, and what they say about winners, time and replica ids is so. */
 function expectTrueSentences({ reason, winner, sides, type }: Conflict): void {

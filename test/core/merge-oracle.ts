@@ -73,7 +73,7 @@ export function fieldsOf(known: Known): string[] {
 }
 
 /** The head that decides over the row. */
-export function winnerOf(known: Known, policy: OraclePolicy): OracleChange | undefined {
+function winnerOf(known: Known, policy: OraclePolicy): OracleChange | undefined {
   return pickOf(headsOf(known), policy)
 }
 
