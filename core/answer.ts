@@ -60,8 +60,10 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
       this.#obsolete = page.map(({ key }) => key)
       return
     }
-    for (const { row } of this.#refused) {
-      if (!this.#rebuilt.has(row)) this.#rebuilt.set(row, await this.#rebuild(ledger, row))
+    for (const { row, entry } of this.#refused) {
+      // What built on an earlier refusal is gone from the row already.
+      if (this.#rebuilt.has(row) || !clockCovers(row.state.clock, ledger.state.own, entry.seq)) continue
+      this.#rebuilt.set(row, await this.#rebuild(ledger, row))
     }
   }
 

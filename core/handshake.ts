@@ -87,6 +87,8 @@ async function fingerprintOf(ledger: Ledger, replica: number, seq: number): Prom
 
 /** Compares what the peer has of our stream with what we have. Throws when this store was restored or copied. */
 export async function checkWelcome(ledger: Ledger, welcome: Welcome): Promise<void> {
+  // What another process of this store wrote and pushed is not lost, only news.
+  if (welcome.yourSeq > ledger.durableSeqOf(ledger.state.own)) await ledger.catchUp()
   const { own } = ledger.state
   if (welcome.yourSeq > ledger.durableSeqOf(own)) {
     throw new TidemarkError(
@@ -138,12 +140,6 @@ export async function meet(
   const place = await placeOf(ledger, hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, tables))
   const yourSeq = ledger.durableSeqOf(replica)
-  if (hello.ownSeq < yourSeq && role === 'server') {
-    throw new TidemarkError(
-      'replica-restored',
-      `the server has ${yourSeq} changes of this replica, its store only ${hello.ownSeq}`,
-    )
-  }
   const fingerprint = await fingerprintOf(ledger, replica, yourSeq)
   if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
   const welcome: Welcome = {

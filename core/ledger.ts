@@ -307,7 +307,8 @@ export class Ledger {
   async #recover(group: readonly Waiting[], error: unknown): Promise<void> {
     let isStale = error instanceof HeadMoved
     try {
-      isStale ||= (await this.store.head()) !== this.state.head
+      // A commit that failed may have been kept all the same: whoever asked has to hear of it, and nothing runs twice.
+      isStale ||= !isTidemarkError(error) && (await this.store.head()) !== this.state.head
       this.#missing.length = 0
       await this.state.load(this.store)
       this.#takeDurable()

@@ -17,6 +17,7 @@ import {
   canonicalEntry,
   decodeBlock,
   type Entry,
+  VOID_CODES,
   type VoidCode,
   type VoidEntry,
 } from './block.ts'
@@ -26,7 +27,7 @@ import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { idFits, voidKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
-import type { LedgerState } from './ledger-state.ts'
+import { type LedgerState, scanRange } from './ledger-state.ts'
 import { STORED_LIMITS } from './limits.ts'
 import type { RowEntry } from './row-cache.ts'
 import { msToTimestamp } from './timestamp.ts'
@@ -152,6 +153,8 @@ export class AdmitChanges implements Job<Admission> {
   readonly #options: AdmitOptions
   #decoded: DecodedBlock[] = []
   #voids = new Set<number>()
+  /** Dots that were pushed before and are void: their writer may not have heard of it. */
+  #heldRefusals: Refusal[] = []
 
   constructor(options: AdmitOptions) {
     this.#options = options
@@ -178,6 +181,7 @@ export class AdmitChanges implements Job<Admission> {
     const entries = this.#decoded.flatMap((decoded) => decoded.entries)
     await this.#expectSame(ledger, entries)
     await this.#readVoids(ledger, entries)
+    this.#heldRefusals = await this.#readHeldRefusals(ledger, entries)
   }
 
   /** A dot that is held already must come with the content it had. */
@@ -208,8 +212,20 @@ export class AdmitChanges implements Job<Admission> {
     for (const [index, value] of found.entries()) if (value !== undefined) this.#voids.add(asked[index] as number)
   }
 
-  apply(draft: Draft, ledger: Ledger): Admission {
+  async #readHeldRefusals(ledger: Ledger, entries: readonly Entry[]): Promise<Refusal[]> {
+    const { replica } = this.#options
+    const [first] = entries
+    const held = ledger.state.seqOf(replica)
+    if (first === undefined || first.seq > held || (ledger.state.voidCounts[replica] ?? 0) === 0) return []
     const refusals: Refusal[] = []
+    for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first.seq - 1, held))) {
+      refusals.push({ seq: voidKeySeq(key), code: VOID_CODES[value[0] ?? 0] as VoidCode })
+    }
+    return refusals
+  }
+
+  apply(draft: Draft, ledger: Ledger): Admission {
+    const refusals: Refusal[] = [...this.#heldRefusals]
     const appends: (() => void)[] = []
     const { replica } = this.#options
     let position = draft.state.meta.nextPosition
