@@ -43,7 +43,11 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
   async prepare(ledger: Ledger): Promise<void> {
     const { own } = ledger.state
     this.#refused = []
+    // A welcome and an answer may both tell of the same refusal.
+    const known = await readRefused(ledger)
     for (const { seq, code } of this.#refusals) {
+      if (known.has(seq)) continue
+      known.add(seq)
       const found = await ledger.log.entryOf(own, seq)
       invariant(found !== undefined && found.entry.op !== 'void', 'the server refuses only what we wrote')
       this.#refused.push({ entry: found.entry, code, row: ledger.need(found.entry.table, found.entry.id) })

@@ -83,6 +83,7 @@ export class ReplicaConflicts {
 
   /** Conflicts of rows that still have several heads, in the order of tables and ids. */
   async *open(filter: { readonly table?: string } = {}): AsyncGenerator<Conflict> {
+    await this.#ledger.catchUp()
     const { store, state } = this.#ledger
     for await (const { key } of scanRange(store, kindRange('o'))) {
       const table = state.names.textOf(keyIndex(key))
@@ -96,6 +97,7 @@ export class ReplicaConflicts {
 
   /** Conflicts in the order in which this replica learned of them, settled ones included. */
   async journal(query: JournalQuery = {}): Promise<JournalEntry[]> {
+    await this.#ledger.catchUp()
     const { store, state } = this.#ledger
     const { journalStart, journalEnd } = state.meta
     const from = Math.max(journalStart, (query.since ?? 0) + 1)

@@ -39,6 +39,7 @@ export type Tables = ReadonlyMap<string, TableDefinition>
 // ── The initiator ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 export async function introduce(ledger: Ledger, role: SessionRole, tables: Tables, withClock: boolean): Promise<Hello> {
+  await ledger.catchUp()
   const { meta, own } = ledger.state
   const ownSeq = ledger.durableSeqOf(own)
   return {
@@ -88,7 +89,7 @@ async function fingerprintOf(ledger: Ledger, replica: number, seq: number): Prom
 /** Compares what the peer has of our stream with what we have. Throws when this store was restored or copied. */
 export async function checkWelcome(ledger: Ledger, welcome: Welcome): Promise<void> {
   // What another process of this store wrote and pushed is not lost, only news.
-  if (welcome.yourSeq > ledger.durableSeqOf(ledger.state.own)) await ledger.catchUp()
+  await ledger.catchUp()
   const { own } = ledger.state
   if (welcome.yourSeq > ledger.durableSeqOf(own)) {
     throw new TidemarkError(
@@ -131,6 +132,7 @@ export async function meet(
   hello: Hello,
   nowMs: number,
 ): Promise<Meeting> {
+  await ledger.catchUp()
   const { state } = ledger
   const version = negotiate(hello)
   if (hello.tenant !== state.meta.tenant || hello.isMesh !== (role === 'mesh')) {

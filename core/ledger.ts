@@ -79,6 +79,8 @@ export class Ledger {
   /** Rows that were asked for and are not loaded yet. */
   readonly #missing: RowEntry[] = []
   #running: Promise<void> | undefined
+  /** True while memory may hold what no commit has made durable: nothing runs before it is read anew. */
+  #isDoubtful = false
   #durablePosition = 1
   #durableSeqs: number[] = []
   #isClosed = false
@@ -238,6 +240,7 @@ export class Ledger {
 
   /** Nobody is answered, well or badly, before it is certain that what the jobs saw was the newest state (P3). */
   async #commit(group: readonly Waiting[]): Promise<void> {
+    if (this.#isDoubtful) await this.#reload()
     const answers: Answer[] = []
     const ready = await this.#prepare(group, answers)
     const draft = new Draft(this.state, this.witness)
@@ -306,12 +309,11 @@ export class Ledger {
    */
   async #recover(group: readonly Waiting[], error: unknown): Promise<void> {
     let isStale = error instanceof HeadMoved
+    this.#isDoubtful = true
     try {
       // A commit that failed may have been kept all the same: whoever asked has to hear of it, and nothing runs twice.
       isStale ||= !isTidemarkError(error) && (await this.store.head()) !== this.state.head
-      this.#missing.length = 0
-      await this.state.load(this.store)
-      this.#takeDurable()
+      await this.#reload()
     } catch (failure) {
       for (const waiting of group) waiting.reject(isStale ? failure : error)
       return
@@ -327,6 +329,13 @@ export class Ledger {
     }
     this.#queue.unshift(...retried)
     this.#notify([])
+  }
+
+  async #reload(): Promise<void> {
+    this.#missing.length = 0
+    await this.state.load(this.store)
+    this.#takeDurable()
+    this.#isDoubtful = false
   }
 
   #notify(rows: readonly TouchedRow[]): void {

@@ -419,6 +419,7 @@ function toTidemarkError(error: unknown): TidemarkError {
   const what = error instanceof Error ? error.message : String(error)
   const isBug = error instanceof InvariantError
   return new TidemarkError('unavailable', `the session failed${isBug ? ' on a broken invariant' : ''}: ${what}`, {
+    retryable: true,
     cause: error,
   })
 }

@@ -69,6 +69,7 @@ export class ReplicaLog {
 
   /** Every change that `clock` does not cover, in the order of this log, as they stand when reading begins. */
   async *since(clock: VectorClock): AsyncGenerator<Change> {
+    await this.#ledger.catchUp()
     const { state } = this.#ledger
     const end = this.#ledger.durablePosition
     let from = end
@@ -87,6 +88,7 @@ export class ReplicaLog {
 
   /** Changes of a table or a row after a position, oldest first. */
   async query(query: LogQuery = {}): Promise<Change[]> {
+    await this.#ledger.catchUp()
     const { state } = this.#ledger
     const limit = query.limit ?? 100
     const after = query.after ?? state.meta.floor - 1
