@@ -37,7 +37,7 @@ import {
   type SessionState,
   type StreamGoal,
 } from './session.ts'
-import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+import { AbandonSnapshot, BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
 import { type Ask, answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -88,6 +88,8 @@ export class Link {
   /** The peer's log, and how far we have read it. */
   #cursor: LogCursor | undefined
   #peerEnd = 0
+  /** The epoch of our own log that the peer reads. */
+  #epoch = 0
   #snapshot: ReceivingSnapshot | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
@@ -252,7 +254,15 @@ export class Link {
   }
 
   #onCommit(): void {
-    this.#session.logGrew()
+    const { hub, role } = this.#options
+    if (role !== 'client' && hub.ledger.state.meta.epoch !== this.#epoch && this.#session.state === 'streaming') {
+      this.#session.fail(
+        new TidemarkError('truncated', 'the log goes on after a snapshot that the reader may not have', {
+          retryable: true,
+          remedy: 'Start the session again',
+        }),
+      )
+    } else this.#session.logGrew()
     this.#drain()
   }
 
@@ -260,6 +270,7 @@ export class Link {
     this.#error = error
     this.#stopListening()
     this.#options.hub.leave(this)
+    if (this.#snapshot !== undefined && this.#options.role === 'mesh') this.#abandonSnapshot()
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
     this.#options.transport.close(error)
@@ -274,6 +285,7 @@ export class Link {
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables } = this.#options
+    this.#epoch = hub.ledger.state.meta.epoch
     const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs)
     this.#peer = hello.replica
     this.#replica = replica
@@ -285,6 +297,7 @@ export class Link {
     const { hub, role, now } = this.#options
     const { ledger } = hub
     await checkWelcome(ledger, welcome)
+    this.#epoch = ledger.state.meta.epoch
     this.#peer = welcome.replica
     this.#serverOffsetMs = welcome.time - now()
     this.#peerEnd = welcome.position
@@ -378,7 +391,7 @@ export class Link {
     }
     this.#peerEnd = Math.max(this.#peerEnd, cursor.position)
     // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
-    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, role === 'client' ? cursor : undefined))
+    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))
     this.#cursor = cursor
   }
 
@@ -391,15 +404,25 @@ export class Link {
 
   async #endSnapshot(): Promise<void> {
     const { cursor, clock } = this.#expectSnapshot()
-    const { hub, role } = this.#options
-    await hub.ledger.submit(new EndSnapshot(cursor, clock, role === 'client'))
+    await this.#options.hub.ledger.submit(new EndSnapshot(this.#kept(cursor), clock))
     this.#snapshot = undefined
     this.#cursor = cursor
   }
 
+  /** Only a server's log is worth a cursor: peers without a server go by clocks. */
+  #kept(cursor: LogCursor): LogCursor | undefined {
+    return this.#options.role === 'client' ? cursor : undefined
+  }
+
+  /** Not waited for: a store that fails here keeps a note that the next opening removes. */
+  #abandonSnapshot(): void {
+    this.#options.hub.ledger.submit(new AbandonSnapshot()).catch(() => {})
+  }
+
   #expectSnapshot(): ReceivingSnapshot {
     if (this.#snapshot !== undefined) return this.#snapshot
-    throw new TidemarkError('bad-frame', 'rows of a snapshot came before its beginning')
+    // Another session of this replica may have come to the end of the snapshot that this one was to resume.
+    throw new TidemarkError('gap', 'rows of a snapshot came before its beginning', { retryable: true })
   }
 
   #takeMarked(token: number, position: number): void {

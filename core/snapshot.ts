@@ -9,6 +9,8 @@
  * Q2  The receiver's clock covers the snapshot's only once all rows are there; its cursor is set in the same commit.
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
+ * Q4  A log that goes on after a snapshot was received does not hold what the snapshot brought: it is a new epoch, and
+ *     whoever reads it begins again with a clock.
  */
 
 import { hasUnanswered } from './agreed.ts'
@@ -253,29 +255,44 @@ export function indexMapOf(ledger: Ledger, chunk: SnapshotRows): IndexMap {
 /** All rows are there: the clock covers the snapshot's, and reading goes on in the log. */
 export class EndSnapshot implements Job<void> {
   readonly weight = 1
-  readonly #cursor: LogCursor
+  readonly #cursor: LogCursor | undefined
   readonly #clock: VectorClock
-  readonly #isServer: boolean
 
-  /** `isServer`: the cursor is worth keeping; peers without a server go by clocks instead. */
-  constructor(cursor: LogCursor, clock: VectorClock, isServer: boolean) {
+  constructor(cursor: LogCursor | undefined, clock: VectorClock) {
     this.#cursor = cursor
     this.#clock = clock
-    this.#isServer = isServer
   }
 
   prepare(): void {}
 
   apply(draft: Draft): void {
     const { state } = draft
+    let isNews = false
     for (const [replica, seq] of this.#clock.entries()) {
       const index = state.internReplica(replica)
+      if (seq > state.seqOf(index)) isNews = true
       if (index === state.own && seq > state.meta.ownSeq) {
         throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
       }
       draft.raiseSeq(index, seq)
     }
     draft.delete(SNAPSHOT_KEY)
-    if (this.#isServer) draft.saveCursor(this.#cursor)
+    if (isNews) state.meta.epoch++
+    if (this.#cursor !== undefined) draft.saveCursor(this.#cursor)
+  }
+}
+
+/** Peers without a server go by clocks: a snapshot that broke off is not resumed, and the next begins anew. */
+export class AbandonSnapshot implements Job<void> {
+  readonly weight = 1
+  #isOpen = false
+
+  async prepare(ledger: Ledger): Promise<void> {
+    const [bytes] = await ledger.store.getMany([SNAPSHOT_KEY])
+    this.#isOpen = bytes !== undefined
+  }
+
+  apply(draft: Draft): void {
+    if (this.#isOpen) draft.delete(SNAPSHOT_KEY)
   }
 }

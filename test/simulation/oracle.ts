@@ -1,0 +1,247 @@
+/**
+ * The oracle: follows every disk, every frame and every answer of a simulation, and says when a promise is broken.
+ *
+ * Knows: all tenants, all disks, what each of them should hold. Must never know: how the engine decides anything.
+ */
+import type { TidemarkError } from '../../core/errors.ts'
+import { isTidemarkError } from '../../core/errors.ts'
+import { BrokenPromise } from './broken-promise.ts'
+import { dotOf, History, type Recorded, type RowHistory, type TableRules } from './history.ts'
+import type { Side } from './network.ts'
+import { name, type View } from './view.ts'
+
+/** Type numbers of frames that count against the credit of their reader: changes, push and the parts of a snapshot. */
+const STREAM_FRAMES: ReadonlySet<number> = new Set([3, 4, 7, 8, 9])
+const CREDIT_FRAME = 6
+
+/** How a session may end between honest replicas, beside the end of its connection: by faults, or by one another. */
+const FAULT_CODES: ReadonlySet<string> = new Set([
+  'store-full',
+  'store-failed',
+  'store-busy',
+  'replica-fenced',
+  'closed',
+  'timeout',
+])
+/** What a replica hears whose store was restored or copied. */
+const IDENTITY_CODES: ReadonlySet<string> = new Set([
+  'replica-restored',
+  'replica-cloned',
+  'dot-conflict',
+  'replica-fenced',
+])
+
+/** Bytes of a sender that its reader has not dealt with, as far as the sender knows; now, and before its last frame. */
+interface Window {
+  outstanding: number
+  before: number
+}
+
+export class Oracle {
+  readonly histories: ReadonlyMap<string, History>
+  readonly views = new Set<View>()
+  readonly #creditBytes: number
+  readonly #windows = new WeakMap<Side, Window>()
+  /** Frames handed to the network so far. */
+  frames = 0
+  /** Refusals that the judge of a server has spoken. */
+  readonly judged = new Set<string>()
+
+  constructor(tenants: readonly string[], tables: ReadonlyMap<string, TableRules>, creditBytes: number) {
+    this.histories = new Map(tenants.map((tenant) => [tenant, new History(tenant, tables)]))
+    this.#creditBytes = creditBytes
+  }
+
+  historyOf(tenant: string): History {
+    const history = this.histories.get(tenant)
+    if (history === undefined) throw new RangeError(`there is no tenant ${tenant}`)
+    return history
+  }
+
+  // ── Disks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A commit of this view has become durable. */
+  afterFlush(view: View, written: readonly Recorded[]): void {
+    for (const change of written) this.#checkApart(view, change)
+    for (const other of this.views) {
+      if (other !== view && other.history === view.history) this.#compare(view, other)
+    }
+  }
+
+  #checkApart(view: View, change: Recorded): void {
+    for (const value of change.values.values()) {
+      if (value.startsWith(`${view.history.tenant}.`)) continue
+      throw new BrokenPromise('apart', `${view.name} of tenant ${view.history.tenant} holds "${value}"`)
+    }
+  }
+
+  #compare(left: View, right: View): void {
+    if (left.clockSum !== right.clockSum || left.stateSum === right.stateSum) return
+    if (!isSettled(left) || !isSettled(right) || left.clockText !== right.clockText) return
+    for (const row of left.history.rows.values()) {
+      const [here, there] = [left.textOf(row), right.textOf(row)]
+      if (here === there) continue
+      const what = `${left.name} and ${right.name} both stand at ${left.clockText}; row ${row.name} is ${here || 'absent'} and ${there || 'absent'}`
+      throw new BrokenPromise('equal-state', what)
+    }
+  }
+
+  // ── What the app is told ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A write's promise resolved: its change must be on the disk. */
+  acknowledged(view: View, seq: number, written: (change: Recorded) => boolean): void {
+    const change = view.local.get(seq)
+    if (change !== undefined && written(change)) return
+    throw new BrokenPromise(
+      'durable',
+      `${view.name} acknowledged seq ${seq}, which is ${change === undefined ? 'not on its disk' : name(change)}`,
+    )
+  }
+
+  /** A row was read through the app's door while the view did not move. */
+  checkRead(view: View, row: RowHistory, actual: ReadonlyMap<string, string> | undefined): void {
+    const set = view.knownOf(row)
+    const expected = textOf(row.shown(set))
+    if (textOf(actual) === expected) return
+    const held = row.list(set).map(name).join(', ') || 'nothing'
+    throw new BrokenPromise(
+      'session',
+      `${view.name} shows ${row.name} as ${textOf(actual)} and holds ${held}: ${expected}`,
+    )
+  }
+
+  // ── Sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A link closed. `views`: those of both sides. */
+  sessionEnded(error: TidemarkError | undefined, views: readonly View[], side: string): void {
+    if (error === undefined || FAULT_CODES.has(error.code)) return
+    const isBug = error.cause !== undefined || error.message.includes('broken invariant')
+    if (error.code === 'unavailable' && error.retryable && !isBug) return
+    // A snapshot came between: the log was continued by it, or another session ended it first.
+    if ((error.code === 'truncated' || error.code === 'gap') && error.retryable) return
+    if (views.some(({ isTainted }) => isTainted) && IDENTITY_CODES.has(error.code)) return
+    const cause = error.cause instanceof Error ? `, because of ${error.cause.stack ?? error.cause.message}` : ''
+    throw new BrokenPromise('honest', `${side}: ${error.code}, ${error.message}${cause}`)
+  }
+
+  onSend(sender: Side, frame: Uint8Array): void {
+    this.frames++
+    if (!STREAM_FRAMES.has(frame[1] ?? 0)) return
+    const window = this.#windowOf(sender)
+    // A snapshot begins with two frames at once.
+    if (window.before >= this.#creditBytes) {
+      throw new BrokenPromise(
+        'bounded',
+        `${sender.machine} sent ${frame.length} bytes with ${window.outstanding} under way`,
+      )
+    }
+    window.before = window.outstanding
+    window.outstanding += frame.length
+  }
+
+  onDeliver(receiver: Side, frame: Uint8Array): void {
+    if (frame[1] !== CREDIT_FRAME) return
+    const window = this.#windowOf(receiver)
+    window.outstanding = Math.max(0, window.outstanding - readCount(frame, 2))
+    window.before = Math.min(window.before, window.outstanding)
+  }
+
+  #windowOf(side: Side): Window {
+    let window = this.#windows.get(side)
+    if (window === undefined) {
+      window = { outstanding: 0, before: 0 }
+      this.#windows.set(side, window)
+    }
+    return window
+  }
+
+  // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Why these views have not converged; undefined when they have. */
+  whyApart(views: readonly View[]): string | undefined {
+    const [first] = views
+    if (first === undefined) return undefined
+    for (const view of views) {
+      if (view.unanswered > 0) return `${view.name} has ${view.unanswered} changes that nobody has answered`
+      if (view.isRestoring) return `${view.name} is still restoring a snapshot`
+      if (view.clockText !== first.clockText)
+        return `${first.name} stands at [${first.clockText}], ${view.name} at [${view.clockText}]`
+    }
+    return undefined
+  }
+
+  /** After convergence: everything acknowledged is somewhere, or void with a reason. */
+  checkKept(view: View): void {
+    const { history } = view
+    for (const change of view.local.values()) {
+      if (history.isAccepted(change) || view.rejected.has(change.seq)) continue
+      throw new BrokenPromise(
+        view.isTainted ? 'harmless' : 'kept',
+        `${name(change)}, written on ${view.name}, is nowhere`,
+      )
+    }
+    for (const seq of view.rejected) this.#checkReason(view, seq)
+    const missing = view.missingChange()
+    if (missing !== undefined)
+      throw new BrokenPromise('kept', `${view.name} lacks ${name(missing)}, which its clock covers`)
+  }
+
+  #checkReason(view: View, seq: number): void {
+    const change = view.local.get(seq)
+    const code = view.history.voids.get(dotOf(view.own, seq))
+    if (change === undefined || code === undefined)
+      throw new BrokenPromise('kept', `${view.name} lists seq ${seq} as rejected`)
+    const mates = [...view.local.values()].filter(({ transaction }) => transaction === change.transaction)
+    const isRight = mates.some((mate) => this.#isReason(view, mate, code))
+    if (!isRight)
+      throw new BrokenPromise('kept', `${name(change)} of ${view.name} was refused with ${code} for no reason`)
+  }
+
+  #isReason(view: View, change: Recorded, code: string): boolean {
+    switch (code) {
+      case 'clock-skew':
+        return true
+      case 'void-context':
+        return change.row.changes.some(
+          (other) =>
+            (change.seen & other.bit) !== 0n &&
+            other.replica === change.replica &&
+            view.history.voids.has(dotOf(other.replica, other.seq)),
+        )
+      default:
+        return this.judged.has(`${view.history.tenant} ${change.replica}:${change.seq} ${code}`)
+    }
+  }
+}
+
+/** True when equal clocks must mean equal state: nothing of it waits for an answer or for the rest of a snapshot. */
+function isSettled(view: View): boolean {
+  return view.unanswered === 0 && !view.isRestoring && !view.isTainted
+}
+
+function textOf(values: ReadonlyMap<string, string> | undefined): string {
+  if (values === undefined) return 'absent'
+  return [...values]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([field, value]) => `${field}=${value}`)
+    .join(' ')
+}
+
+/** A MessagePack whole number. */
+function readCount(bytes: Uint8Array, at: number): number {
+  const first = bytes[at] ?? 0
+  if (first < 0x80) return first
+  const width = first === 0xcc ? 1 : first === 0xcd ? 2 : 4
+  let value = 0
+  for (let index = at + 1; index <= at + width; index++) value = value * 256 + (bytes[index] ?? 0)
+  return value
+}
+
+/** What a rejected promise of the engine was rejected with: anything but a typed error is a bug. */
+export function expectTyped(error: unknown, where: string): TidemarkError {
+  if (isTidemarkError(error)) return error
+  throw new BrokenPromise(
+    'sound',
+    `${where}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
+  )
+}
