@@ -88,7 +88,9 @@ export class Draft {
 
   /** Applies a change at its position of the log, which `append` has to be given in the same order. */
   apply(entry: RowEntry, change: ChangeEntry, position: number, origin: Origin): void {
-    this.setRow(entry, applyChange(entry.state, change, position, this.state.replicas), origin)
+    const after = applyChange(entry.state, change, position, this.state.replicas)
+    // A snapshot may have brought the change before the log does: the row still has to find it there (W3).
+    this.setRow(entry, after === entry.state ? { ...after, position } : after, origin)
   }
 
   setRow(entry: RowEntry, after: RowState, origin: Origin): void {

@@ -106,7 +106,10 @@ export class ReceiveChanges implements Job<void> {
       return 0
     }
     if (!covers(state, entry.context)) {
-      throw new TidemarkError('unknown-context', 'a change builds on changes that did not arrive before it')
+      throw new TidemarkError('unknown-context', 'a change builds on changes that did not arrive before it', {
+        retryable: true,
+        remedy: 'Start the session again',
+      })
     }
     const before = row.state.position
     if (entry.replica === state.own && entry.seq > state.meta.ownSeq) {
@@ -341,6 +344,7 @@ function freshOf(state: LedgerState, transaction: readonly Entry[]): readonly En
 
 function gap(held: number, seq: number): TidemarkError {
   return new TidemarkError('gap', `seq ${seq} arrived, but ${held + 1} is the next of its replica`, {
+    retryable: true,
     remedy: 'Continue from the seq after the one that is held',
     details: { held },
   })

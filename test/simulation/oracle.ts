@@ -28,6 +28,7 @@ const IDENTITY_CODES: ReadonlySet<string> = new Set([
   'replica-restored',
   'replica-cloned',
   'dot-conflict',
+  'unknown-context',
   'replica-fenced',
 ])
 
