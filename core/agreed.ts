@@ -12,6 +12,7 @@
  */
 import type { ChangeEntry } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
+import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
 import { rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
 import type { Ledger } from './ledger.ts'
@@ -25,25 +26,33 @@ export function hasUnanswered(entry: RowEntry, own: number, ackedSeq: number): b
   return clockGet(entry.state.clock, own) > ackedSeq
 }
 
-/** An agreed state read for a job, and the accepted changes of ours that it still lacks (A3). */
+/** An agreed state read for a job, and our own changes of the row that it lacks, oldest first. */
 export interface AgreedRow {
   readonly state: RowState
-  readonly accepted: readonly ChangeEntry[]
+  readonly ours: readonly ChangeEntry[]
 }
 
-/** Reads the agreed state of a row, brought up to what the server has accepted. */
 export async function readAgreed(ledger: Ledger, row: RowEntry): Promise<AgreedRow> {
   const [bytes] = await ledger.store.getMany([rowKeyAs('a', row.key)])
   const state = bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
-  const { own, meta } = ledger.state
+  const { own } = ledger.state
   const refused = await readRefused(ledger)
-  const accepted: ChangeEntry[] = []
+  const ours: ChangeEntry[] = []
   for await (const { entry } of ledger.log.rowHistory(row.state.position)) {
     if (entry.op === 'void' || entry.replica !== own) continue
     if (clockCovers(state.clock, own, entry.seq)) break
-    if (entry.seq <= meta.ackedSeq && !refused.has(entry.seq)) accepted.unshift(entry)
+    if (!refused.has(entry.seq)) ours.unshift(entry)
   }
-  return { state, accepted }
+  return { state, ours }
+}
+
+/** The agreed state with our own changes up to a seq, which the server is known to have accepted (A3). */
+export function withAccepted(agreed: AgreedRow, throughSeq: number, replicas: Dictionary): AgreedRow {
+  let { state } = agreed
+  const accepted = agreed.ours.filter(({ seq }) => seq <= throughSeq)
+  if (accepted.length === 0) return agreed
+  for (const entry of accepted) state = applyChange(state, entry, 0, replicas)
+  return { state, ours: agreed.ours.slice(accepted.length) }
 }
 
 /** The seqs of our own stream that were refused: they stay in the log, but count for nothing. */
@@ -61,12 +70,14 @@ export function keepAgreed(draft: Draft, entry: RowEntry): void {
   draft.setAgreed(entry, entry.state)
 }
 
-/** Applies a change from the server to the agreed state as well. */
+/**
+ * Applies a change from the server to the agreed state as well. What it builds on was accepted, even where we have not
+ * heard of that (any more).
+ */
 export function applyToAgreed(draft: Draft, entry: RowEntry, agreed: AgreedRow, change: ChangeEntry): AgreedRow {
-  const { replicas } = draft.state
-  let state = agreed.state
-  for (const own of agreed.accepted) state = applyChange(state, own, 0, replicas)
-  state = applyChange(state, change, 0, replicas)
+  const { replicas, own, meta } = draft.state
+  const known = withAccepted(agreed, Math.max(meta.ackedSeq, clockGet(change.context, own)), replicas)
+  const state = applyChange(known.state, change, 0, replicas)
   draft.setAgreed(entry, state)
-  return { state, accepted: [] }
+  return { state, ours: known.ours }
 }

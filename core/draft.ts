@@ -12,7 +12,7 @@
  * W3  The row remembers the position of its last change, and each change the position of the one before it on its row.
  */
 import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
-import { ByteWriter } from './bytes.ts'
+import { ByteWriter, concatBytes } from './bytes.ts'
 import { CURSOR_KEY, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
 import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
@@ -193,9 +193,10 @@ export class Draft {
     meta.changes += entries.length - voids
   }
 
-  /** Remembers a refused dot, so that what builds on it can be refused with one look-up. */
-  addVoid(entry: VoidEntry): void {
-    this.put(voidKey(entry.replica, entry.seq), new Uint8Array([VOID_CODES.indexOf(entry.code)]))
+  /** Remembers a refused dot, so that what builds on it can be refused with one look-up; and what its content was. */
+  addVoid(entry: VoidEntry, fingerprint: Uint8Array): void {
+    const code = new Uint8Array([VOID_CODES.indexOf(entry.code)])
+    this.put(voidKey(entry.replica, entry.seq), concatBytes(code, fingerprint))
     this.state.voidCounts[entry.replica] = (this.state.voidCounts[entry.replica] ?? 0) + 1
     this.#raisedSeqs.push([entry.replica, this.state.seqOf(entry.replica)])
   }

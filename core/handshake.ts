@@ -5,11 +5,12 @@
  * U1  A cursor of another log or epoch is `foreign-cursor`, never position 0.
  * U2  A peer that knows more of us than we do, or other content, is told apart from one that knows less.
  */
-import { canonicalEntry, VOID_CODES, type VoidCode } from './block.ts'
+import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import {
   type ClockEntry,
   type Hello,
@@ -19,8 +20,7 @@ import {
   type Resume,
   type Welcome,
 } from './frame.ts'
-import { hashBytes } from './hash.ts'
-import { CURSOR_KEY, tableKey, voidKeySeq, voidRange } from './keys.ts'
+import { CURSOR_KEY, tableKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
@@ -50,7 +50,7 @@ export async function introduce(ledger: Ledger, role: SessionRole, tables: Table
     isMesh: role === 'mesh',
     ownSeq,
     ackedSeq: Math.min(meta.ackedSeq, ownSeq),
-    fingerprint: await fingerprintOf(ledger, own, ownSeq),
+    fingerprint: await readFingerprint(ledger, own, ownSeq),
     resume: await resumeOf(ledger, role, withClock),
     tables: [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
   }
@@ -73,17 +73,13 @@ async function readCursor(ledger: Ledger): Promise<LogCursor | undefined> {
   return { logId: asText(logId), epoch: asCount(epoch), position: asCount(position) }
 }
 
-/** 8 bytes over the content of one change; empty when the log does not hold it. */
-async function fingerprintOf(ledger: Ledger, replica: number, seq: number): Promise<Uint8Array> {
-  const nothing = new Uint8Array(0)
-  if (seq === 0) return nothing
-  const found = await ledger.log.entryOf(replica, seq)
-  if (found === undefined || found.entry.op === 'void') return nothing
-  const { high, low } = hashBytes(canonicalEntry(found.entry, ledger.state))
-  const bytes = new Uint8Array(8)
-  new DataView(bytes.buffer).setUint32(0, high)
-  new DataView(bytes.buffer).setUint32(4, low)
-  return bytes
+/** Of one change of a replica, refused or not; empty when this store does not hold it. */
+async function readFingerprint(ledger: Ledger, replica: number, seq: number): Promise<Uint8Array> {
+  const found = seq === 0 ? undefined : await ledger.log.entryOf(replica, seq)
+  if (found === undefined) return new Uint8Array(0)
+  if (found.entry.op !== 'void') return fingerprintOf(found.entry, ledger.state)
+  const [record] = await ledger.store.getMany([voidKey(replica, seq)])
+  return record?.subarray(1) ?? new Uint8Array(0)
 }
 
 /** Compares what the peer has of our stream with what we have. Throws when this store was restored or copied. */
@@ -100,7 +96,7 @@ export async function checkWelcome(ledger: Ledger, welcome: Welcome): Promise<vo
       },
     )
   }
-  const ours = await fingerprintOf(ledger, own, welcome.yourSeq)
+  const ours = await readFingerprint(ledger, own, welcome.yourSeq)
   if (!sameFingerprint(ours, welcome.fingerprint)) throw cloned()
 }
 
@@ -142,7 +138,7 @@ export async function meet(
   const place = await placeOf(ledger, hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, tables))
   const yourSeq = ledger.durableSeqOf(replica)
-  const fingerprint = await fingerprintOf(ledger, replica, yourSeq)
+  const fingerprint = await readFingerprint(ledger, replica, yourSeq)
   if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
   const welcome: Welcome = {
     type: 'welcome',

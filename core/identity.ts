@@ -10,7 +10,7 @@
  *     holds elsewhere arrives like any other replica's.
  * D3  A renewal loses nothing: each unanswered change is there again, once, under the new id.
  */
-import { readAgreed, readRefused } from './agreed.ts'
+import { readAgreed, readRefused, withAccepted } from './agreed.ts'
 import { BlockWriter, type ChangeEntry, type Entry } from './block.ts'
 import { ByteWriter } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
@@ -81,8 +81,7 @@ export class RenewIdentity implements Job<Renewal> {
     const refused = await readRefused(ledger)
     this.#held = []
     for (const entry of this.#rows) {
-      const { state, accepted } = await readAgreed(ledger, entry)
-      const agreed = accepted.reduce((row, change) => applyChange(row, change, 0, replicas), state)
+      const { state: agreed } = withAccepted(await readAgreed(ledger, entry), meta.ackedSeq, replicas)
       const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
       for await (const placed of ledger.log.rowHistory(entry.state.position)) {
         const { entry: change, position } = placed

@@ -25,6 +25,7 @@ import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import { idFits, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
@@ -150,6 +151,12 @@ const CHANGE_OVERHEAD_BYTES = 16
 
 /** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
 const UNKNOWN_REPLICA = 2 ** 32
+const NO_FINGERPRINT = new Uint8Array(0)
+
+/** Such a change has no form of its own here: its context cannot be spelled out. */
+function namesUnknown({ context }: ChangeEntry): boolean {
+  return context.length > 0 && (context[context.length - 2] as number) >= UNKNOWN_REPLICA
+}
 
 export class AdmitChanges implements Job<Admission> {
   readonly weight: number
@@ -193,15 +200,27 @@ export class AdmitChanges implements Job<Admission> {
     for (const entry of entries) {
       if (entry.seq > ledger.state.seqOf(replica)) break
       const held = await ledger.log.entryOf(replica, entry.seq)
-      if (held === undefined || held.entry.op === 'void') continue
-      const ours = canonicalEntry(held.entry, ledger.state)
-      const theirs = canonicalEntry(entry, ledger.state)
-      if (!equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)) {
+      if (held === undefined || entry.op === 'void') continue
+      if (!(await this.#isSame(ledger, held.entry, entry))) {
         throw new TidemarkError('dot-conflict', `seq ${entry.seq} of this replica is already held with other content`, {
           remedy: 'The replica was copied or restored: it needs a new id',
         })
       }
     }
+  }
+
+  /** Of a refused change only the fingerprint is held. */
+  async #isSame(ledger: Ledger, held: Entry, pushed: ChangeEntry): Promise<boolean> {
+    if (namesUnknown(pushed)) return false
+    if (held.op === 'void') {
+      const [record] = await ledger.store.getMany([voidKey(held.replica, held.seq)])
+      const ours = record?.subarray(1) ?? NO_FINGERPRINT
+      const theirs = fingerprintOf(pushed, ledger.state)
+      return ours.length === 0 || equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
+    }
+    const ours = canonicalEntry(held, ledger.state)
+    const theirs = canonicalEntry(pushed, ledger.state)
+    return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
   }
 
   async #readVoids(ledger: Ledger, entries: readonly Entry[]): Promise<void> {
@@ -268,14 +287,14 @@ export class AdmitChanges implements Job<Admission> {
   #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {
     const refused: VoidEntry = { op: 'void', replica: entry.replica, seq: entry.seq, code }
     draft.raiseSeq(entry.replica, entry.seq)
-    draft.addVoid(refused)
+    draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : fingerprintOf(entry, draft.state))
     this.#voids.add(entry.seq)
     return refused
   }
 
   #admit(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
     draft.raiseSeq(entry.replica, entry.seq)
-    if (entry.op === 'void') draft.addVoid(entry)
+    if (entry.op === 'void') draft.addVoid(entry, NO_FINGERPRINT)
     if (entry.op === 'void' || row === undefined) return 0
     const before = row.state.position
     draft.apply(row, entry, position, 'remote')
