@@ -13,12 +13,13 @@
  */
 import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
 import { ByteWriter, concatBytes } from './bytes.ts'
+import type { Usage } from './gate.ts'
 import { CURSOR_KEY, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
 import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
 import { packRecord } from './packing.ts'
-import { applyChange, type RowState } from './row.ts'
+import { applyChange, type RowState, sizeOfRow } from './row.ts'
 import type { Origin, RowEntry } from './row-cache.ts'
 import { encodeRow } from './row-codec.ts'
 import type { StoreCommit, StoreEntry } from './store.ts'
@@ -79,6 +80,13 @@ export class Draft {
     return isUnchanged && this.#puts.length === 0 && this.#deletes.length === 0 && !this.#open && !this.#isMetaTouched
   }
 
+  /** What is stored, with what this commit has added so far. */
+  get usage(): Usage {
+    const { meta, replicas } = this.state
+    const openBytes = this.#open?.writer.bodyBytes ?? 0
+    return { rows: meta.rows, storedBytes: meta.rowBytes + meta.logBytes + openBytes, replicas: replicas.size - 1 }
+  }
+
   /** Says that a counter of the meta record changed, and nothing else. */
   touchMeta(): void {
     this.#isMetaTouched = true
@@ -106,6 +114,7 @@ export class Draft {
     const { meta } = this.state
     meta.rows += aliveCount(after) - aliveCount(previous)
     meta.conflicts += conflictCount(after) - conflictCount(previous)
+    meta.rowBytes += sizeOfRow(after) - sizeOfRow(previous)
     entry.state = after
     const last = after.heads[after.heads.length - 1]
     if (last !== undefined && last.timestamp > meta.lastTimestamp) meta.lastTimestamp = last.timestamp

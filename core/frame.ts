@@ -9,6 +9,7 @@
  * H2  The order of fields and the type numbers are the protocol: tests hold golden bytes of each.
  */
 import { ByteReader, ByteWriter, badFrame, readText, readUuid, writeUuid } from './bytes.ts'
+import type { Shortage } from './gate.ts'
 import type { Limits } from './limits.ts'
 import type { ReplicaId } from './names.ts'
 import { asArray, asBytes, asCount, asText, type Packed, packRecord, unpackRecord } from './packing.ts'
@@ -94,6 +95,8 @@ export interface Ack {
   readonly type: 'ack'
   readonly throughSeq: number
   readonly refusals: readonly RefusalRecord[]
+  /** There is no room for what follows: it was not looked at, and is to come again after that time. */
+  readonly pause: Shortage | undefined
 }
 
 /** The reader has dealt with that many bytes: so many more may be under way. */
@@ -249,7 +252,9 @@ function toFields(frame: Frame): Packed[] {
     case 'push':
       return [packParts(frame.blocks)]
     case 'ack':
-      return [frame.throughSeq, frame.refusals]
+      return frame.pause === undefined
+        ? [frame.throughSeq, frame.refusals]
+        : [frame.throughSeq, frame.refusals, packPause(frame.pause)]
     case 'credit':
       return [frame.bytes]
     case 'snapshot-begin':
@@ -356,7 +361,12 @@ export function decodeFrame(bytes: Uint8Array, limits: Limits): Frame {
     case TYPES.push:
       return { type: 'push', blocks: readParts(asBytes(fields[0])) }
     case TYPES.ack:
-      return { type: 'ack', throughSeq: asCount(fields[0]), refusals: readRefusals(fields[1]) }
+      return {
+        type: 'ack',
+        throughSeq: asCount(fields[0]),
+        refusals: readRefusals(fields[1]),
+        pause: fields[2] === undefined ? undefined : readPause(fields[2]),
+      }
     case TYPES.credit:
       return { type: 'credit', bytes: asCount(fields[0]) }
     case TYPES['snapshot-begin']:
@@ -514,6 +524,20 @@ function readRows(bytes: Uint8Array): SnapshotRow[] {
     rows.push({ id, row: reader.raw(reader.varint()) })
   }
   return rows
+}
+
+function packPause({ resource, limit, used, retryAfterMs }: Shortage): Packed {
+  return [resource, limit, used, retryAfterMs]
+}
+
+function readPause(value: Packed): Shortage {
+  const [resource, limit, used, retryAfterMs] = asArray(value)
+  return {
+    resource: asText(resource),
+    limit: asCount(limit),
+    used: asCount(used),
+    retryAfterMs: asCount(retryAfterMs),
+  }
 }
 
 function readRefusals(value: Packed | undefined): RefusalRecord[] {

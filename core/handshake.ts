@@ -20,6 +20,7 @@ import {
   type Resume,
   type Welcome,
 } from './frame.ts'
+import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
 import { CURSOR_KEY, tableKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { isName, quote } from './names.ts'
@@ -127,6 +128,7 @@ export async function meet(
   tables: Tables,
   hello: Hello,
   nowMs: number,
+  gate: Gate,
 ): Promise<Meeting> {
   await ledger.catchUp()
   const { state } = ledger
@@ -136,7 +138,7 @@ export async function meet(
   }
   if (hello.replica === state.meta.replicaId) throw cloned()
   const place = await placeOf(ledger, hello.resume)
-  const { replica } = await ledger.submit(new MeetReplica(hello, tables))
+  const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
   const yourSeq = ledger.durableSeqOf(replica)
   const fingerprint = await readFingerprint(ledger, replica, yourSeq)
   if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
@@ -220,9 +222,11 @@ class MeetReplica implements Job<{ readonly replica: number }> {
   readonly weight = 1
   readonly #hello: Hello
   readonly #tables: Tables
+  readonly #gate: Gate
   #fresh: (readonly [string, string])[] = []
 
-  constructor(hello: Hello, tables: Tables) {
+  constructor(hello: Hello, tables: Tables, gate: Gate) {
+    this.#gate = gate
     this.#hello = hello
     this.#tables = tables
   }
@@ -247,6 +251,8 @@ class MeetReplica implements Job<{ readonly replica: number }> {
   apply(draft: Draft): { readonly replica: number } {
     const { state } = draft
     const isKnown = state.replicas.find(this.#hello.replica) >= 0
+    const shortage = isKnown ? undefined : this.#gate.weigh?.(draft.usage, NEW_REPLICA)
+    if (shortage !== undefined) throw quotaExceeded(shortage)
     for (const [name, fingerprint] of this.#fresh) draft.put(tableKey(name), packRecord(fingerprint))
     if (!isKnown) draft.touchMeta()
     return { replica: state.internReplica(this.#hello.replica) }

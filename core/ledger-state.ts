@@ -42,6 +42,8 @@ export interface Meta {
   rows: number
   conflicts: number
   logBytes: number
+  /** `sizeOfRow` of all rows. */
+  rowBytes: number
   /** At least as many as there are agreed states; 0 only when there are none. */
   agreed: number
   /** Changes of our own that were refused and not yet dismissed. */
@@ -141,6 +143,7 @@ export class LedgerState {
         meta.journalStart,
         meta.journalEnd,
         meta.authority,
+        meta.rowBytes,
       ]),
     }
   }
@@ -214,6 +217,7 @@ export function createMeta(tenant: TenantName, authority: number): Meta {
     rows: 0,
     conflicts: 0,
     logBytes: 0,
+    rowBytes: 0,
     agreed: 0,
     rejected: 0,
     journalStart: 1,
@@ -249,5 +253,6 @@ function decodeMeta(bytes: Uint8Array): Meta {
     journalStart: asCount(record[17]),
     journalEnd: asCount(record[18]),
     authority: asCount(record[19]),
+    rowBytes: asCount(record[20]),
   }
 }

@@ -84,6 +84,8 @@ export class Ledger {
   #durablePosition = 1
   #durableSeqs: number[] = []
   #isClosed = false
+  /** What the store holds, once it was founded: a store with another log, or none, is not read on. */
+  #logId: string | undefined
 
   private constructor(options: LedgerOptions, state: LedgerState) {
     this.store = options.store
@@ -113,6 +115,7 @@ export class Ledger {
     }
     const ledger = new Ledger(options, state)
     if (state.head === 0) await ledger.submit(FOUND)
+    ledger.#logId = state.meta.logId
     return ledger
   }
 
@@ -333,7 +336,12 @@ export class Ledger {
 
   async #reload(): Promise<void> {
     this.#missing.length = 0
-    await this.state.load(this.store)
+    const isThere = await this.state.load(this.store)
+    if (this.#logId !== undefined && (!isThere || this.state.meta.logId !== this.#logId)) {
+      throw new TidemarkError('store-foreign', 'the store was emptied or replaced while it was open', {
+        remedy: 'Close it, and see what happened to it',
+      })
+    }
     this.#takeDurable()
     this.#isDoubtful = false
   }

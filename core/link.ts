@@ -8,9 +8,9 @@
  * N3  Every failure ends in `close` with a typed error. A bug ends the session, not the process.
  */
 import { TakeAnswer } from './answer.ts'
-import type { ChangeEntry, VoidCode } from './block.ts'
+import type { VoidCode } from './block.ts'
 import { VectorClock } from './clock.ts'
-import type { Draft, LogCursor } from './draft.ts'
+import type { LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 import {
   type Ack,
@@ -23,6 +23,7 @@ import {
   type SnapshotBegin,
   type Welcome,
 } from './frame.ts'
+import { type Gate, OPEN_GATE, quotaExceeded, type Shortage } from './gate.ts'
 import { checkWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
@@ -55,8 +56,8 @@ export interface LinkOptions {
   readonly tables: Tables
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
-  /** What access and quotas say about a change that is otherwise in order. */
-  readonly judge?: (entry: ChangeEntry, draft: Draft) => VoidCode | undefined
+  /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
+  readonly gate?: Gate
   /** Told after anything that a status shows has changed. */
   readonly onChange?: () => void
 }
@@ -97,10 +98,16 @@ export class Link {
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
+  readonly #gate: Gate
+  /** A server's: the writer was told to stop, and has not begun anew yet. */
+  #isPaused = false
+  /** A writer's: why the server takes nothing more for now. */
+  #pause: Shortage | undefined
 
   constructor(options: LinkOptions) {
     const { hub, role, isInitiator } = options
     this.#options = options
+    this.#gate = options.gate ?? OPEN_GATE
     this.#session = new Session(role, isInitiator, hub.ledger.limits)
     this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
   }
@@ -126,6 +133,18 @@ export class Link {
   /** The peer's wall time minus ours, as of its welcome, in milliseconds. */
   get serverOffsetMs(): number {
     return this.#serverOffsetMs
+  }
+
+  /** Why the server takes no more of our changes for now; `resume` tries again. Downloads go on. */
+  get pause(): Shortage | undefined {
+    return this.#pause
+  }
+
+  /** Sends again what the server had no room for: after `pause.retryAfterMs`, or when something changed. */
+  resume(): void {
+    this.#pause = undefined
+    this.#session.release()
+    this.#drain()
   }
 
   /** Why the link closed. */
@@ -158,10 +177,11 @@ export class Link {
 
   /**
    * Resolves when both directions are drained: the peer has dealt with every own change, and everything it had when it
-   * heard of this has arrived and is durable here. Rejects when the link closes first.
+   * heard of this has arrived and is durable here. Rejects when the link closes first, and while the server takes no more.
    */
   settled(): Promise<void> {
     if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
+    if (this.#pause !== undefined) return Promise.reject(quotaExceeded(this.#pause))
     return new Promise((resolve, reject) => {
       const token = this.#nextToken++
       this.#settling.push({ token, resolve, reject })
@@ -245,6 +265,7 @@ export class Link {
 
   #read(place: FeedPlace): void {
     try {
+      this.#expectReader()
       const feed = this.#options.hub.feeds.read(place, this.#peer as ReplicaId)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
@@ -286,11 +307,11 @@ export class Link {
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables } = this.#options
     this.#epoch = hub.ledger.state.meta.epoch
-    const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs)
+    const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs, this.#gate)
     this.#peer = hello.replica
     this.#replica = replica
     hub.enter(this)
-    this.#session.accept(welcome, place)
+    this.#session.accept(welcome, this.#gate.mayRead() ? place : undefined)
   }
 
   async #takeWelcome(welcome: Welcome): Promise<void> {
@@ -331,11 +352,9 @@ export class Link {
       case 'changes':
         await this.#receiveChanges(messages as readonly Changes[])
         break
-      case 'ack': {
-        const refusals = first.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
-        await this.#options.hub.ledger.submit(new TakeAnswer(first.throughSeq, refusals))
+      case 'ack':
+        await this.#takeAck(first)
         break
-      }
       case 'snapshot-begin':
         await this.#beginSnapshot(first)
         break
@@ -354,6 +373,7 @@ export class Link {
         this.#takeMarked(first.token, first.position)
         break
       case 'compare':
+        this.#expectReader()
         this.#session.discuss(await answerCompare(this.#options.hub.ledger, first))
         break
       case 'compared':
@@ -364,16 +384,33 @@ export class Link {
   }
 
   async #admit(pushes: readonly Push[]): Promise<Ack> {
-    const { hub, now, judge } = this.#options
-    const { throughSeq, refusals } = await hub.ledger.submit(
+    const { hub, now } = this.#options
+    if (!this.#gate.mayWrite()) throw new TidemarkError('forbidden', 'this session may not write')
+    const { throughSeq, refusals, shortage, isEarly } = await hub.ledger.submit(
       new AdmitChanges({
         blocks: pushes.flatMap(({ blocks }) => blocks),
         replica: this.#replica,
         nowMs: now(),
-        ...(judge === undefined ? {} : { judge }),
+        gate: this.#gate,
+        isPaused: this.#isPaused,
       }),
     )
-    return { type: 'ack', throughSeq, refusals: refusals.map(({ seq, code }) => [seq, code] as const) }
+    if (!isEarly) this.#isPaused = shortage !== undefined
+    const records = refusals.map(({ seq, code }) => [seq, code] as const)
+    return { type: 'ack', throughSeq, refusals: records, pause: shortage }
+  }
+
+  async #takeAck({ throughSeq, refusals, pause }: Ack): Promise<void> {
+    const answers = refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
+    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, answers))
+    if (pause === undefined) return
+    this.#pause = pause
+    this.#session.hold({ type: 'own', afterSeq: throughSeq })
+    for (const { reject } of this.#settling.splice(0)) reject(quotaExceeded(pause))
+  }
+
+  #expectReader(): void {
+    if (!this.#gate.mayRead()) throw new TidemarkError('forbidden', 'this session may not read')
   }
 
   async #receiveChanges(messages: readonly Changes[]): Promise<void> {

@@ -6,11 +6,12 @@
  */
 import { type BlockResolver, blockCount, decodeBlock, type Entry } from './block.ts'
 import { ByteReader } from './bytes.ts'
-import { InvariantError, TidemarkError } from './errors.ts'
+import { TidemarkError } from './errors.ts'
 import { dotKeySeq, dotRange, logKey, logKeyPosition, logRange } from './keys.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { Limits } from './limits.ts'
 import { blockOfRecord, previousOfRecord } from './log-record.ts'
+import { quote } from './names.ts'
 import type { Store, StoreEntry } from './store.ts'
 
 /** One block and its place: entries at positions [from, to). */
@@ -150,7 +151,12 @@ export class LogReader {
   }
 
   #known(index: number, text: string): number {
-    if (index < 0) throw new InvariantError(`the log names ${text}, which the store's dictionary lacks`)
+    if (index < 0) {
+      throw new TidemarkError('store-busy', `the log names ${quote(text)}, which is not known here yet`, {
+        retryable: true,
+        remedy: 'Another process has just written to this store; try again',
+      })
+    }
     return index
   }
 

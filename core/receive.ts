@@ -9,6 +9,7 @@
  * E4  Admission happens once, at the first server. A refused dot becomes void; what builds on it is refused with it;
  *     what follows it is not. A transaction is admitted or refused whole.
  * E5  Receiving merges clocks. It never advances our own counter.
+ * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched.
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed } from './agreed.ts'
 import {
@@ -26,6 +27,7 @@ import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { fingerprintOf } from './fingerprint.ts'
+import { type Gate, growthOf, ProposedChange, type Shortage, voidGrowth } from './gate.ts'
 import { idFits, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
@@ -135,6 +137,10 @@ export interface Admission {
   /** Every seq of the writer up to here has its answer. */
   readonly throughSeq: number
   readonly refusals: readonly Refusal[]
+  /** Why nothing after `throughSeq` was looked at. */
+  readonly shortage: Shortage | undefined
+  /** True when all of it was sent before its writer knew of a pause: it will come again. */
+  readonly isEarly: boolean
 }
 
 export interface AdmitOptions {
@@ -142,8 +148,9 @@ export interface AdmitOptions {
   /** The session's replica, by index: nobody else's changes are taken. */
   readonly replica: number
   readonly nowMs: number
-  /** What access and quotas say about a change that is otherwise in order: a code to refuse it with. */
-  readonly judge?: (entry: ChangeEntry, draft: Draft) => VoidCode | undefined
+  readonly gate: Gate
+  /** True while the writer is paused: a push that goes on beyond the pause was under way, and is no gap. */
+  readonly isPaused: boolean
 }
 
 /** Flags, stamps and counts of a change: less than a writer reckons with, so that none is refused that it let pass. */
@@ -163,6 +170,7 @@ export class AdmitChanges implements Job<Admission> {
   readonly #options: AdmitOptions
   #decoded: DecodedBlock[] = []
   #voids = new Set<number>()
+  #unappendedBytes = 0
   /** Dots that were pushed before and are void: their writer may not have heard of it. */
   #heldRefusals: Refusal[] = []
 
@@ -247,11 +255,17 @@ export class AdmitChanges implements Job<Admission> {
   }
 
   apply(draft: Draft, ledger: Ledger): Admission {
+    this.#unappendedBytes = 0
     const refusals: Refusal[] = [...this.#heldRefusals]
     const appends: (() => void)[] = []
     const { replica } = this.#options
     let position = draft.state.meta.nextPosition
+    let shortage: Shortage | undefined
+    let isEarly = this.#options.isPaused
     for (const { block, entries, rows } of this.#decoded) {
+      isEarly &&= (entries[0]?.seq ?? 0) > draft.state.seqOf(replica) + 1
+      if (isEarly) continue
+      if (shortage !== undefined) break
       const kept: Entry[] = []
       const previous: number[] = []
       let isWhole = true
@@ -264,6 +278,11 @@ export class AdmitChanges implements Job<Admission> {
         if (fresh.length === 0) continue
         const freshRows = rows.slice(start + transaction.length - fresh.length, at)
         const code = this.#judge(draft, ledger, fresh, freshRows)
+        shortage = this.#weigh(draft, fresh, freshRows, code)
+        if (shortage !== undefined) {
+          isWhole = false
+          break
+        }
         for (const [index, entry] of fresh.entries()) {
           if (code !== undefined && entry.op !== 'void') {
             isWhole = false
@@ -281,7 +300,25 @@ export class AdmitChanges implements Job<Admission> {
       else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
     }
     for (const append of appends) append()
-    return { throughSeq: draft.state.seqOf(replica), refusals }
+    return { throughSeq: draft.state.seqOf(replica), refusals, shortage, isEarly }
+  }
+
+  /** Whether there is room for a transaction, or for the voids that are left of it. Counts what waits to be appended. */
+  #weigh(
+    draft: Draft,
+    transaction: readonly Entry[],
+    rows: readonly (RowEntry | undefined)[],
+    code: VoidCode | undefined,
+  ): Shortage | undefined {
+    const { weigh } = this.#options.gate
+    if (weigh === undefined) return undefined
+    const growth = code === undefined ? growthOf(transaction, rows) : voidGrowth(transaction)
+    const { usage } = draft
+    const storedBytes = usage.storedBytes + this.#unappendedBytes
+    const shortage = weigh({ ...usage, storedBytes }, growth)
+    // The rows are counted at once; of what was reckoned for the log, half is right.
+    if (shortage === undefined) this.#unappendedBytes += Math.ceil(growth.storedBytes / 2)
+    return shortage
   }
 
   #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {
@@ -318,7 +355,7 @@ export class AdmitChanges implements Job<Admission> {
   }
 
   #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry): VoidCode | undefined {
-    const { replica, nowMs, judge } = this.#options
+    const { replica, nowMs, gate } = this.#options
     const { state } = draft
     const built = clockGet(entry.context, replica)
     if (built >= entry.seq) return 'unknown-context'
@@ -332,7 +369,7 @@ export class AdmitChanges implements Job<Admission> {
     const { heads } = row.state
     const concurrent = heads.filter((head) => clockGet(entry.context, head.replica) < head.seq).length
     if (concurrent >= ledger.limits.headsPerRowMax) return 'too-many-heads'
-    return judge?.(entry, draft)
+    return gate.judge?.(new ProposedChange(entry, row.state, state))
   }
 }
 

@@ -122,6 +122,10 @@ export class Session {
   #owedCredit = 0
   #badFrames = 0
   #grewWhileReading = false
+  /** The peer takes no more for now. */
+  #isHeld = false
+  /** What is being read was asked for before the stream went back. */
+  #isReadStale = false
   /** Marks to send, or to answer, once our stream has come far enough. */
   #marks: { readonly frame: Mark | Marked; readonly goal: StreamGoal }[] = []
 
@@ -174,6 +178,10 @@ export class Session {
   feed(feed: Feed): void {
     if (this.#state !== 'streaming') return
     this.#isReading = false
+    if (this.#isReadStale) {
+      this.#isReadStale = false
+      return this.#pump()
+    }
     this.#place = feed.next
     this.#isAtEnd = feed.isEnd && !this.#grewWhileReading
     this.#grewWhileReading = false
@@ -189,6 +197,21 @@ export class Session {
   logGrew(): void {
     if (this.#state !== 'streaming') return
     if (this.#isReading) this.#grewWhileReading = true
+    this.#isAtEnd = false
+    this.#pump()
+  }
+
+  /** Our stream goes back to `place` and waits there for `release`. */
+  hold(place: FeedPlace): void {
+    if (this.#state !== 'streaming') return
+    this.#place = place
+    this.#isHeld = true
+    this.#isReadStale = this.#isReading
+  }
+
+  release(): void {
+    if (!this.#isHeld) return
+    this.#isHeld = false
     this.#isAtEnd = false
     this.#pump()
   }
@@ -325,7 +348,7 @@ export class Session {
   }
 
   #pump(): void {
-    if (this.#isReading || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
+    if (this.#isReading || this.#isHeld || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
     this.#isReading = true
     this.#effects.push({ type: 'read', place: this.#place })
   }

@@ -8,13 +8,17 @@ import { isTidemarkError } from '../../core/errors.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { dotOf, History, type Recorded, type RowHistory, type TableRules } from './history.ts'
 import type { Side } from './network.ts'
+import type { PlanOptions } from './plan.ts'
 import { name, type View } from './view.ts'
 
 /** Type numbers of frames that count against the credit of their reader: changes, push and the parts of a snapshot. */
 const STREAM_FRAMES: ReadonlySet<number> = new Set([3, 4, 7, 8, 9])
 const CREDIT_FRAME = 6
 
-/** How a session may end between honest replicas, beside the end of its connection: by faults, or by one another. */
+/**
+ * How a session may end between honest replicas, beside the end of its connection: by faults, by one another, or because
+ * the log goes on after a snapshot.
+ */
 const FAULT_CODES: ReadonlySet<string> = new Set([
   'store-full',
   'store-failed',
@@ -22,6 +26,7 @@ const FAULT_CODES: ReadonlySet<string> = new Set([
   'replica-fenced',
   'closed',
   'timeout',
+  'truncated',
 ])
 /** What a replica hears whose store was restored or copied. */
 const IDENTITY_CODES: ReadonlySet<string> = new Set([
@@ -42,15 +47,18 @@ export class Oracle {
   readonly histories: ReadonlyMap<string, History>
   readonly views = new Set<View>()
   readonly #creditBytes: number
+  readonly #hasMeshSnapshots: boolean
   readonly #windows = new WeakMap<Side, Window>()
   /** Frames handed to the network so far. */
   frames = 0
   /** Refusals that the judge of a server has spoken. */
   readonly judged = new Set<string>()
 
-  constructor(tenants: readonly string[], tables: ReadonlyMap<string, TableRules>, creditBytes: number) {
-    this.histories = new Map(tenants.map((tenant) => [tenant, new History(tenant, tables)]))
-    this.#creditBytes = creditBytes
+  constructor(options: PlanOptions) {
+    const tables = new Map<string, TableRules>(options.tables.map((each) => [each.name, each]))
+    this.histories = new Map(options.tenants.map((tenant) => [tenant, new History(tenant, tables)]))
+    this.#creditBytes = options.creditBytes
+    this.#hasMeshSnapshots = options.topology === 'mesh' && options.hasSnapshots
   }
 
   historyOf(tenant: string): History {
@@ -116,6 +124,8 @@ export class Oracle {
   /** A link closed. `views`: those of both sides. */
   sessionEnded(error: TidemarkError | undefined, views: readonly View[], side: string): void {
     if (error === undefined || FAULT_CODES.has(error.code)) return
+    // Without a server, what a snapshot brings is in no log: sessions find out about it by what they lack, and begin again.
+    if (this.#hasMeshSnapshots && error.retryable && (error.code === 'unknown-context' || error.code === 'gap')) return
     const isBug = error.cause !== undefined || error.message.includes('broken invariant')
     if (error.code === 'unavailable' && error.retryable && !isBug) return
     // A snapshot came between: the log was continued by it, or another session ended it first.
@@ -164,7 +174,7 @@ export class Oracle {
     if (first === undefined) return undefined
     for (const view of views) {
       if (view.unanswered > 0) return `${view.name} has ${view.unanswered} changes that nobody has answered`
-      if (view.isRestoring) return `${view.name} is still restoring a snapshot`
+      if (view.isRestoring && view.isAhead) return `${view.name} is still restoring a snapshot`
       if (view.clockText !== first.clockText)
         return `${first.name} stands at [${first.clockText}], ${view.name} at [${view.clockText}]`
     }

@@ -1,0 +1,64 @@
+/**
+ * The door of tenant: everything that sync-server, or a server of one's own, may use.
+ */
+
+export {
+  type Authorize,
+  createJudge,
+  expectScope,
+  hasScope,
+  type JudgeOptions,
+  mayRead,
+  mayReadLog,
+  mayWrite,
+  type Principal,
+  SCOPES,
+  type Scope,
+} from './access.ts'
+export type { ExportOptions, ExportRecord } from './export.ts'
+export { EXPIRY_GRACE_MS, EXPIRY_WARNING_MS, type GuardAnswer, type GuardState, SessionGuard } from './guard.ts'
+export { type Registration, TenantManager, type TenantManagerOptions } from './manager.ts'
+export type { Lease, OpenTenant } from './open-tenant.ts'
+export {
+  DEFAULT_PLANS,
+  expectFeature,
+  FEATURES,
+  hasFeature,
+  type Plan,
+  Plans,
+  type PlansOptions,
+  parsePlan,
+  QUOTA_CEILINGS,
+  QUOTA_NAMES,
+  type QuotaName,
+  type Quotas,
+} from './plan.ts'
+export {
+  ratesOf,
+  type Seat,
+  type SeatAnswer,
+  Seats,
+  type UsageEvent,
+  UsageWatch,
+  usageOf,
+  weighGrowth,
+} from './quota.ts'
+export { addressKey, Buckets, type Charge, type Rate, type RateAnswer, rateLimited, takeTokens } from './rate.ts'
+export type { ListOptions, MovePhase, TenantMove, TenantRecord, TenantState } from './registry.ts'
+export { type Revocation, Revocations } from './revocation.ts'
+export { SharedStores } from './shared-stores.ts'
+export { ISOLATION_MODES, type IsolationMode, type StoreFactory } from './store-factory.ts'
+export {
+  authenticateToken,
+  PUBLIC_ALGORITHMS,
+  parseTokenRules,
+  SECRET_ALGORITHMS,
+  type TokenAlgorithm,
+  type TokenRules,
+  type TokenRulesInput,
+  tokenToPrincipal,
+  type VerifiedToken,
+  type VerifyToken,
+} from './token.ts'
+export { DEFAULT_TRAFFIC, type Sender, Traffic, type TrafficRules } from './traffic.ts'
+export { openVisit, type Visit, type VisitOptions } from './visit.ts'

@@ -1,0 +1,288 @@
+/**
+ * Moving a tenant to another kind of place while it is in use: snapshot, stream, cut, verify, and the way back.
+ *
+ *   copying  The target is made equal to the source, in key order and again until little differs. Sessions go on.
+ *   cutting  Sessions are ended, a fence stops every other writer, the last differences are copied, and both sides are
+ *            compared, byte by byte and by their digests. Then one commit of the registry says where the tenant lives.
+ *   kept     The tenant is in use in its new place. The old one stays until `finish`; `rollBack` cuts back to it, with
+ *            what was written since.
+ *
+ * Each step may be run again after a crash: where it stands is in the registry, and copying only writes what differs.
+ * The log keeps its id and its positions, so no cursor of any replica is lost.
+ *
+ * Knows: stores as ordered bytes, records of tenants. Must never know: what an entry means.
+ *
+ * Invariants:
+ * TW1  The registry names a new place only after both were found equal with every writer stopped.
+ * TW2  Nothing is removed before the tenant lives elsewhere, or before its move was given up.
+ */
+import {
+  digestRows,
+  Ledger,
+  type Limits,
+  type Store,
+  type StoreCommit,
+  type StoreEntry,
+  type TenantName,
+  TidemarkError,
+} from '../core/index.ts'
+import { commitAnyhow, lowerFence, RESERVED_END, raiseFence, sealStore } from './fence.ts'
+import type { TenantMove, TenantRecord, TenantRegistry } from './registry.ts'
+import type { IsolationMode, StoreFactory } from './store-factory.ts'
+
+export interface MoveOptions {
+  readonly registry: TenantRegistry
+  readonly factoryOf: (mode: IsolationMode) => StoreFactory
+  /** Ends the tenant's sessions in this process and closes it. */
+  readonly evict: (name: TenantName) => Promise<void>
+  readonly limits: Limits
+}
+
+type Moving = TenantRecord & { readonly move: TenantMove }
+
+const PAGE_ENTRIES = 4_096
+const PAGE_BYTES = 1 << 20
+/** Behind every key of core. */
+const END = new Uint8Array([255])
+/** Passes over a tenant that is in use; what still differs then is copied while nobody writes. */
+const PASSES_MAX = 4
+/** So few differences are copied faster than looked for. */
+const FEW = 1_000
+const PROGRESS_PAGES = 16
+
+/** Moves a tenant, or goes on with a move that was interrupted. */
+export async function moveTenant(options: MoveOptions, name: TenantName, to: IsolationMode): Promise<TenantRecord> {
+  const begun = await options.registry.update(name, (record) => beginMove(expectRecord(name, record), to))
+  const record = expectMoving(name, begun)
+  if (record.move.phase === 'kept') return record
+  if (record.move.phase === 'copying') await copyInUse(options, record)
+  const cutting = await beginCut(options, name)
+  try {
+    return await cutOver(options, cutting)
+  } catch (error) {
+    // Nobody can use the tenant while it is being cut: better where it was than nowhere.
+    await rollBackMove(options, name).catch((failure: unknown) => {
+      throw stuck(name, [error, failure])
+    })
+    throw error
+  }
+}
+
+/** Removes the old place. */
+export async function finishMove(options: MoveOptions, name: TenantName): Promise<void> {
+  const record = expectMoving(name, await options.registry.get(name))
+  if (record.move.phase !== 'kept') throw wrongPhase(name, record.move)
+  await options.factoryOf(record.move.from).remove(name)
+  await clearMove(options, name)
+}
+
+/** Gives a move up: before the cut the target goes, after it the tenant moves back. */
+export async function rollBackMove(options: MoveOptions, name: TenantName): Promise<void> {
+  const record = expectMoving(name, await options.registry.get(name))
+  const { from, to, phase } = record.move
+  if (phase === 'kept') {
+    const back: TenantMove = { from: to, to: from, phase: 'cutting', copiedTo: '' }
+    const begun = await options.registry.update(name, (current) => ({ ...expectRecord(name, current), move: back }))
+    await cutOver(options, expectMoving(name, begun))
+    return finishMove(options, name)
+  }
+  const source = await options.factoryOf(from).open(name)
+  await lowerFence(source).finally(() => source.close())
+  await options.factoryOf(to).remove(name)
+  await clearMove(options, name)
+}
+
+// ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function beginMove(record: TenantRecord, to: IsolationMode): TenantRecord {
+  const { name, move, mode, state } = record
+  if (move !== undefined && move.to === to) return record
+  if (move !== undefined) throw wrongPhase(name, move)
+  if (state !== 'active' && state !== 'suspended') throw refused(name, `it is ${state}`)
+  if (mode === to) throw refused(name, `it is ${to} already`)
+  return { ...record, move: { from: mode, to, phase: 'copying', copiedTo: '' } }
+}
+
+async function copyInUse(options: MoveOptions, { name, move }: Moving): Promise<void> {
+  // What an earlier move has left there is none of this one.
+  if (move.copiedTo === '') await options.factoryOf(move.to).remove(name)
+  await withBoth(options, name, move, async (source, target) => {
+    let pages = 0
+    const saveProgress = async (from: Uint8Array): Promise<void> => {
+      if (++pages % PROGRESS_PAGES !== 0) return
+      await options.registry.update(name, (record) => {
+        const current = expectMoving(name, record)
+        return { ...current, move: { ...current.move, copiedTo: toHex(from) } }
+      })
+    }
+    await copyDifferences(source, target, move.copiedTo === '' ? RESERVED_END : fromHex(move.copiedTo), saveProgress)
+    for (let pass = 1; pass < PASSES_MAX; pass++) if ((await copyDifferences(source, target)) < FEW) return
+  })
+}
+
+/** From here to the end nobody writes. */
+async function cutOver(options: MoveOptions, { name, move }: Moving): Promise<TenantRecord> {
+  await options.evict(name)
+  await withBoth(options, name, move, async (source, target) => {
+    await raiseFence(source)
+    await copyDifferences(source, target)
+    await verifyCopy(source, target, name, options.limits)
+    await sealStore(target)
+  })
+  const moved = await options.registry.update(name, (record) => {
+    const current = expectMoving(name, record)
+    return { ...current, mode: move.to, move: { ...current.move, phase: 'kept', copiedTo: '' } }
+  })
+  return expectRecord(name, moved)
+}
+
+async function withBoth(
+  { factoryOf }: MoveOptions,
+  name: TenantName,
+  { from, to }: TenantMove,
+  work: (source: Store, target: Store) => Promise<void>,
+): Promise<void> {
+  const source = await factoryOf(from).open(name)
+  try {
+    const target = await factoryOf(to).open(name)
+    await work(source, target).finally(() => target.close())
+  } finally {
+    await source.close()
+  }
+}
+
+async function verifyCopy(source: Store, target: Store, tenant: TenantName, limits: Limits): Promise<void> {
+  const differing = await copyDifferences(source, target)
+  const [left, right] = [await summarize(source, tenant, limits), await summarize(target, tenant, limits)]
+  if (differing === 0 && left === right) return
+  throw new TidemarkError('store-failed', `the copy of tenant ${tenant} is not equal to what it was made from`, {
+    remedy: 'Roll the move back, and check both disks',
+    details: { differing, left, right },
+  })
+}
+
+async function summarize(store: Store, tenant: TenantName, limits: Limits): Promise<string> {
+  const ledger = await Ledger.open({ tenant, store, limits, authority: 2 })
+  const { logId, epoch, nextPosition } = ledger.state.meta
+  const { rows, hash } = await digestRows(ledger)
+  await ledger.close()
+  return `${logId} ${epoch} ${nextPosition} ${rows} ${hash}`
+}
+
+// ── Stores as bytes ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Makes the target hold what the source does, from a key on. Answers with how many entries were not equal. */
+export async function copyDifferences(
+  source: Store,
+  target: Store,
+  start: Uint8Array = RESERVED_END,
+  onPage?: (next: Uint8Array) => Promise<void>,
+): Promise<number> {
+  let from = start
+  let count = 0
+  for (;;) {
+    const page = await source.range({ from, to: END, limit: PAGE_ENTRIES, bytesMax: PAGE_BYTES })
+    const last = page[page.length - 1]
+    const to = last === undefined ? END : new Uint8Array([...last.key, 0])
+    const { puts, deletes } = differenceOf(page, await readWhole(target, from, to))
+    if (puts.length + deletes.length > 0) await commitAnyhow(target, { puts, deletes })
+    count += puts.length + deletes.length
+    if (last === undefined) return count
+    from = to
+    await onPage?.(from)
+  }
+}
+
+async function readWhole(store: Store, start: Uint8Array, to: Uint8Array): Promise<readonly StoreEntry[]> {
+  const entries: StoreEntry[] = []
+  for (let from = start; ; ) {
+    const page = await store.range({ from, to, limit: PAGE_ENTRIES, bytesMax: PAGE_BYTES })
+    const last = page[page.length - 1]
+    if (last === undefined) return entries
+    entries.push(...page)
+    from = new Uint8Array([...last.key, 0])
+  }
+}
+
+/** Both are sorted by key. */
+function differenceOf(
+  wanted: readonly StoreEntry[],
+  held: readonly StoreEntry[],
+): Pick<StoreCommit, 'puts' | 'deletes'> {
+  const puts: StoreEntry[] = []
+  const deletes: Uint8Array[] = []
+  let next = 0
+  for (const entry of wanted) {
+    let other = held[next]
+    while (other !== undefined && compareBytes(other.key, entry.key) < 0) {
+      deletes.push(other.key)
+      other = held[++next]
+    }
+    const isSame = other !== undefined && compareBytes(other.key, entry.key) === 0
+    if (isSame) next++
+    if (!isSame || compareBytes((other as StoreEntry).value, entry.value) !== 0) puts.push(entry)
+  }
+  for (const { key } of held.slice(next)) deletes.push(key)
+  return { puts, deletes }
+}
+
+function compareBytes(left: Uint8Array, right: Uint8Array): number {
+  const shorter = Math.min(left.length, right.length)
+  for (let at = 0; at < shorter; at++) {
+    const difference = (left[at] as number) - (right[at] as number)
+    if (difference !== 0) return difference
+  }
+  return left.length - right.length
+}
+
+function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+function fromHex(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length / 2)
+  for (let at = 0; at < bytes.length; at++) bytes[at] = Number.parseInt(text.slice(at * 2, at * 2 + 2), 16)
+  return bytes
+}
+
+// ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function beginCut({ registry }: MoveOptions, name: TenantName): Promise<Moving> {
+  const changed = await registry.update(name, (record) => {
+    const current = expectMoving(name, record)
+    return { ...current, move: { ...current.move, phase: 'cutting' } }
+  })
+  return expectMoving(name, changed)
+}
+
+async function clearMove({ registry }: MoveOptions, name: TenantName): Promise<void> {
+  await registry.update(name, (record) => ({ ...expectRecord(name, record), move: undefined }))
+}
+
+function expectRecord(name: TenantName, record: TenantRecord | undefined): TenantRecord {
+  if (record !== undefined) return record
+  throw refused(name, 'there is no such tenant')
+}
+
+function expectMoving(name: TenantName, record: TenantRecord | undefined): Moving {
+  const { move } = expectRecord(name, record)
+  if (move !== undefined) return { ...expectRecord(name, record), move }
+  throw refused(name, 'it is not being moved')
+}
+
+function stuck(name: TenantName, cause: unknown): TidemarkError {
+  return new TidemarkError('unavailable', `the move of tenant ${name} failed, and so did the way back`, {
+    remedy: 'See to the stores and the registry, then roll it back or move it again: nothing was lost',
+    cause,
+  })
+}
+
+function wrongPhase(name: TenantName, { from, to, phase }: TenantMove): TidemarkError {
+  return refused(name, `its move from ${from} to ${to} is ${phase}`)
+}
+
+function refused(name: TenantName, why: string): TidemarkError {
+  return new TidemarkError('bad-option', `tenant ${name} cannot be moved: ${why}`, {
+    remedy: 'See where it stands with `get`; then finish its move or roll it back',
+  })
+}

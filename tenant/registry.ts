@@ -1,0 +1,227 @@
+/**
+ * The registry: what is known of each tenant while its own store is closed, and what was revoked.
+ *
+ * Kept in a store of its own, as JSON that an operator can read. Several processes may share it.
+ *
+ * Layout of keys: `t` name: a tenant; `v` type/tenant/name: a revocation.
+ *
+ * Invariants:
+ * TN1  What cannot be read is an error. It is never taken for absent, and never written over.
+ * TN2  A change is made to the record as it is at the commit, whoever else wrote meanwhile.
+ */
+import { isTidemarkError, parseTenantName, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
+import type { Revocation } from './revocation.ts'
+import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
+
+/**
+ * `founding`: its store is being made. `erasing`: its store is being removed; nothing but the end of that is possible.
+ */
+export const TENANT_STATES = ['founding', 'active', 'suspended', 'erasing'] as const
+export type TenantState = (typeof TENANT_STATES)[number]
+
+/**
+ * `copying`: sessions go on while the target is filled. `cutting`: nobody writes while the rest is copied and verified.
+ * `kept`: the tenant lives in its new place, and the old one is still there.
+ */
+export const MOVE_PHASES = ['copying', 'cutting', 'kept'] as const
+export type MovePhase = (typeof MOVE_PHASES)[number]
+
+export interface TenantMove {
+  readonly from: IsolationMode
+  readonly to: IsolationMode
+  readonly phase: MovePhase
+  /** Everything up to this key was copied once: hexadecimal digits. */
+  readonly copiedTo: string
+}
+
+export interface TenantRecord {
+  readonly name: TenantName
+  readonly plan: string
+  readonly mode: IsolationMode
+  readonly state: TenantState
+  /** Why it is suspended, for the people who ask. */
+  readonly reason: string
+  readonly createdAtMs: number
+  /** The log its store has to hold; empty until it was founded. */
+  readonly logId: string
+  readonly move: TenantMove | undefined
+}
+
+export interface ListOptions {
+  /** Only names behind this one. */
+  readonly after?: string
+  /** Default 100. */
+  readonly limit?: number
+}
+
+const FORMAT = 1
+const ATTEMPTS_MAX = 64
+const PAGE_ENTRIES = 1_000
+const encoder = new TextEncoder()
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+export class TenantRegistry {
+  readonly #store: Store
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  async get(name: TenantName): Promise<TenantRecord | undefined> {
+    const [bytes] = await this.#store.getMany([keyOf('t', name)])
+    return bytes === undefined ? undefined : decodeRecord(bytes)
+  }
+
+  /** In the order of names. */
+  async list({ after, limit = 100 }: ListOptions = {}): Promise<TenantRecord[]> {
+    const from = after === undefined ? keyOf('t', '') : keyOf('t', `${after}\0`)
+    const page = await this.#store.range({ from, to: keyOf('u', ''), limit })
+    return page.map(({ value }) => decodeRecord(value))
+  }
+
+  /**
+   * Changes one record. `change` sees it as it is, `undefined` when there is none, and answers what to keep: `undefined`
+   * removes it. It may run more than once, and throw to leave everything as it is.
+   */
+  async update(
+    name: TenantName,
+    change: (record: TenantRecord | undefined) => TenantRecord | undefined,
+  ): Promise<TenantRecord | undefined> {
+    const key = keyOf('t', name)
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const expectedHead = await this.#store.head()
+      const before = await this.get(name)
+      const after = change(before)
+      if (after === before) return after
+      const puts = after === undefined ? [] : [{ key, value: encode(after) }]
+      const deletes = after === undefined ? [key] : []
+      const result = await this.#store.commit({ expectedHead, puts, deletes })
+      if (result.type === 'committed') return after
+    }
+    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+  }
+
+  // ── Revocations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async revocations(): Promise<Revocation[]> {
+    const entries: Revocation[] = []
+    let from = keyOf('v', '')
+    for (;;) {
+      const page = await this.#store.range({ from, to: keyOf('w', ''), limit: PAGE_ENTRIES })
+      for (const { value } of page) entries.push(decodeRevocation(value))
+      const last = page[page.length - 1]
+      if (last === undefined) return entries
+      from = new Uint8Array([...last.key, 0])
+    }
+  }
+
+  /** Keeps a revocation, and drops those that count no more. */
+  async revoke(entry: Revocation, nowMs: number): Promise<void> {
+    const key = keyOf('v', `${entry.type}/${entry.tenant}/${entry.name}`)
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const expectedHead = await this.#store.head()
+      const spent = (await this.revocations()).filter(({ untilMs }) => untilMs <= nowMs)
+      const deletes = spent.map(({ type, tenant, name }) => keyOf('v', `${type}/${tenant}/${name}`))
+      const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(entry) }], deletes })
+      if (result.type === 'committed') return
+    }
+    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+  }
+
+  close(): Promise<void> {
+    return this.#store.close()
+  }
+}
+
+// ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function keyOf(kind: 't' | 'u' | 'v' | 'w', name: string): Uint8Array {
+  return encoder.encode(kind + name)
+}
+
+function encode(record: TenantRecord | Revocation): Uint8Array {
+  return encoder.encode(JSON.stringify({ format: FORMAT, ...record }))
+}
+
+function decodeRecord(bytes: Uint8Array): TenantRecord {
+  const record = decode(bytes)
+  try {
+    return {
+      name: parseTenantName(record.name),
+      plan: asText(record, 'plan'),
+      mode: asOneOf(record, 'mode', ISOLATION_MODES),
+      state: asOneOf(record, 'state', TENANT_STATES),
+      reason: asText(record, 'reason'),
+      createdAtMs: asNumber(record, 'createdAtMs'),
+      logId: asText(record, 'logId'),
+      move: record.move === undefined ? undefined : decodeMove(record.move),
+    }
+  } catch (error) {
+    throw isTidemarkError(error) && error.code === 'store-failed' ? error : damaged('a name')
+  }
+}
+
+function decodeMove(input: unknown): TenantMove {
+  if (typeof input !== 'object' || input === null) throw damaged('a move')
+  const record = input as Readonly<Record<string, unknown>>
+  return {
+    from: asOneOf(record, 'from', ISOLATION_MODES),
+    to: asOneOf(record, 'to', ISOLATION_MODES),
+    phase: asOneOf(record, 'phase', MOVE_PHASES),
+    copiedTo: asText(record, 'copiedTo'),
+  }
+}
+
+function decodeRevocation(bytes: Uint8Array): Revocation {
+  const record = decode(bytes)
+  return {
+    type: asOneOf(record, 'type', ['token', 'subject'] as const),
+    tenant: asText(record, 'tenant'),
+    name: asText(record, 'name'),
+    issuedThroughMs: asNumber(record, 'issuedThroughMs'),
+    untilMs: asNumber(record, 'untilMs'),
+  }
+}
+
+function decode(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  let record: unknown
+  try {
+    record = JSON.parse(decoder.decode(bytes))
+  } catch {
+    throw damaged('a record')
+  }
+  if (typeof record !== 'object' || record === null) throw damaged('a record')
+  const { format } = record as { readonly format?: unknown }
+  if (format === FORMAT) return record as Readonly<Record<string, unknown>>
+  throw new TidemarkError('store-foreign', `the registry has format ${quote(format)}; this version reads ${FORMAT}`, {
+    remedy: 'Open it with the version of Tidemark that wrote it',
+  })
+}
+
+function asText(record: Readonly<Record<string, unknown>>, key: string): string {
+  const value = record[key]
+  if (typeof value === 'string') return value
+  throw damaged(key)
+}
+
+function asNumber(record: Readonly<Record<string, unknown>>, key: string): number {
+  const value = record[key]
+  if (typeof value === 'number') return value
+  throw damaged(key)
+}
+
+function asOneOf<Name extends string>(
+  record: Readonly<Record<string, unknown>>,
+  key: string,
+  names: readonly Name[],
+): Name {
+  const found = names.find((name) => name === record[key])
+  if (found !== undefined) return found
+  throw damaged(key)
+}
+
+function damaged(what: string): TidemarkError {
+  return new TidemarkError('store-failed', `the registry of tenants is damaged: ${what} cannot be read`, {
+    remedy: 'Restore it from a backup; the stores of the tenants are not affected',
+  })
+}

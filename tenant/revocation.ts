@@ -1,0 +1,76 @@
+/**
+ * Revocations: tokens that are void before they expire, one by one or all that a subject had.
+ *
+ * Knows: names and times. Must never know: where the list is kept, or any session.
+ *
+ * Invariants:
+ * TV1  An entry outlives every token it is about, and not by much: the list is bounded by what is issued.
+ * TV2  A full list refuses to take more. It never forgets an entry that still counts.
+ */
+import { TidemarkError } from '../core/index.ts'
+import type { Principal } from './access.ts'
+
+export interface Revocation {
+  readonly type: 'token' | 'subject'
+  readonly tenant: string
+  /** The token's id, or the subject. */
+  readonly name: string
+  /** Of a subject: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
+  readonly issuedThroughMs: number
+  /** Every token that this is about has expired by then. Unix milliseconds. */
+  readonly untilMs: number
+}
+
+/** About 20 MB. More than this means that tokens live too long. */
+const ENTRIES_MAX = 100_000
+
+export class Revocations {
+  readonly #entriesMax: number
+  readonly #entries = new Map<string, Revocation>()
+
+  constructor(entriesMax: number = ENTRIES_MAX) {
+    this.#entriesMax = entriesMax
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Takes effect with the next frame of any session. Throws `too-large` when the list is full. */
+  add(entry: Revocation, nowMs: number): void {
+    const key = keyOf(entry.type, entry.tenant, entry.name)
+    const known = this.#entries.get(key)
+    if (known === undefined && this.#entries.size >= this.#entriesMax) this.forget(nowMs)
+    if (known === undefined && this.#entries.size >= this.#entriesMax) {
+      throw new TidemarkError('too-large', `the list of revocations is full, with ${this.#entriesMax}`, {
+        remedy: 'Revoke by subject instead of by token, or change the key that tokens are signed with',
+      })
+    }
+    this.#entries.set(key, known === undefined ? entry : laterOf(known, entry))
+  }
+
+  /** Drops what no token can be about any more. */
+  forget(nowMs: number): void {
+    for (const [key, { untilMs }] of this.#entries) if (untilMs <= nowMs) this.#entries.delete(key)
+  }
+
+  has({ tenant, subject, tokenId, issuedAtMs }: Principal): boolean {
+    if (this.#entries.size === 0) return false
+    if (tokenId !== undefined && this.#entries.has(keyOf('token', tenant, tokenId))) return true
+    const whole = this.#entries.get(keyOf('subject', tenant, subject))
+    return whole !== undefined && issuedAtMs <= whole.issuedThroughMs
+  }
+}
+
+/** No tenant name holds a slash, so that no two entries share a key. */
+function keyOf(type: Revocation['type'], tenant: string, name: string): string {
+  return `${type}/${tenant}/${name}`
+}
+
+function laterOf(left: Revocation, right: Revocation): Revocation {
+  return {
+    ...right,
+    issuedThroughMs: Math.max(left.issuedThroughMs, right.issuedThroughMs),
+    untilMs: Math.max(left.untilMs, right.untilMs),
+  }
+}

@@ -1,0 +1,94 @@
+/**
+ * A visit: one principal in one tenant, from admission to the end of its connection. Everything that may stop it is
+ * asked here, so that a server asks in one place.
+ *
+ * Knows: the lease, the seat, the guard, the gate. Must never know: sockets, frames, timers.
+ *
+ * Invariants:
+ * TZ1  The tenant of a visit is its principal's, and never changes.
+ * TZ2  `check` is asked before each frame in either direction. After it has said `end`, it says nothing else.
+ * TZ3  What a visit holds is given back once, however it ends.
+ */
+import { type Gate, quotaExceeded } from '../core/index.ts'
+import type { Authorize, Principal } from './access.ts'
+import { createJudge, hasScope, mayReadLog } from './access.ts'
+import { type GuardAnswer, SessionGuard } from './guard.ts'
+import type { TenantManager } from './manager.ts'
+import type { Lease, OpenTenant } from './open-tenant.ts'
+import type { Seat } from './quota.ts'
+import type { Sender } from './traffic.ts'
+
+export interface VisitOptions {
+  readonly manager: TenantManager
+  readonly principal: Principal
+  /** The app's own rule about changes. */
+  readonly authorize?: Authorize
+  /** Told what that rule threw. */
+  readonly onFault?: (error: unknown) => void
+}
+
+/** Opens the tenant and takes a seat in it. Throws what the client has to be told. */
+export async function openVisit(options: VisitOptions): Promise<Visit> {
+  const { manager, principal } = options
+  const lease = await manager.lease(principal.tenant)
+  const answer = lease.tenant.seats.connect(lease.tenant.plan, principal.subject)
+  if (answer.type === 'seated') return new Visit(options, lease, answer.seat)
+  lease.release()
+  throw quotaExceeded(answer.shortage)
+}
+
+export class Visit {
+  readonly tenant: OpenTenant
+  readonly gate: Gate
+  readonly #guard: SessionGuard
+  readonly #lease: Lease
+  readonly #seat: Seat
+
+  /** Use `openVisit`. */
+  constructor({ manager, principal, ...rules }: VisitOptions, lease: Lease, seat: Seat) {
+    const { tenant } = lease
+    const guard = new SessionGuard(principal, (whom) => manager.revocations.has(whom))
+    this.tenant = tenant
+    this.#guard = guard
+    this.#lease = lease
+    this.#seat = seat
+    this.gate = {
+      mayRead: () => mayReadLog(guard.principal),
+      mayWrite: () => hasScope(guard.principal, 'write'),
+      judge: createJudge({ ...rules, principal: () => guard.principal }),
+      weigh: (usage, growth) => tenant.weigh(usage, growth),
+    }
+  }
+
+  /** Whom it speaks for now. */
+  get principal(): Principal {
+    return this.#guard.principal
+  }
+
+  /** Whose traffic it is. */
+  get sender(): Sender {
+    return { tenant: this.tenant.name, subject: this.principal.subject, plan: this.tenant.plan }
+  }
+
+  /** When to ask `check` although no frame comes, Unix milliseconds. */
+  get dueAtMs(): number {
+    return this.#guard.dueAtMs
+  }
+
+  /** Whether it may go on. `nowMs`: Unix milliseconds. */
+  check(nowMs: number): GuardAnswer {
+    const error = this.tenant.end
+    return error === undefined ? this.#guard.check(nowMs) : { type: 'end', error }
+  }
+
+  /** Goes on under a new token; throws when it is not for the same tenant and subject, or comes too late. */
+  renew(principal: Principal, nowMs: number): void {
+    this.#guard.renew(principal, nowMs)
+  }
+
+  /** Gives back what it holds. */
+  close(): void {
+    this.#seat.release()
+    this.#lease.release()
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * The dialer: keeps one replica connected to another machine, like a client's shell does with sockets and timers.
+ *
+ * Knows: when to connect again, and what makes that useless. Must never know: what a session says.
+ */
+import type { ErrorCode, TidemarkError } from '../../core/errors.ts'
+import { Link, type LinkOptions, type Transport } from '../../core/link.ts'
+import type { Replica } from '../../core/replica.ts'
+import type { SessionRole } from '../../core/session.ts'
+import type { Machine } from './machine.ts'
+import type { Network, Side } from './network.ts'
+import type { Random } from './random.ts'
+import type { View } from './view.ts'
+
+export interface DialerOptions {
+  readonly network: Network
+  readonly random: Random
+  readonly from: Machine
+  readonly to: Machine
+  readonly tenant: string
+  /** The tenant whose door it knocks at: its own, unless somebody tries another. */
+  readonly peerTenant: string
+  readonly isMesh: boolean
+  readonly gate: (tenant: string, server: Machine) => LinkOptions['gate']
+  /** A link has closed. */
+  readonly onEnd: (error: TidemarkError | undefined, views: readonly View[], side: string) => void
+}
+
+/** After these the same replica will not get through, whatever it does. */
+const HOPELESS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'replica-restored',
+  'replica-cloned',
+  'dot-conflict',
+  'schema-mismatch',
+  'forbidden',
+  'protocol-version',
+])
+
+const BACKOFF_BASE_MS = 100
+const BACKOFF_CAP_MS = 5_000
+const HANDSHAKE_MS = 5_000
+/** A session that lasted so long was a success: the next failure is the first again. */
+const STABLE_MS = 3_000
+/** Who was fenced gives the other session some time: it may be a copy of this replica that has to find out that it is one. */
+const FENCED_MS = 5_000
+const UNREACHABLE_MS = 2_000
+
+export class Dialer {
+  readonly #options: DialerOptions
+  /** What a new attempt has to be made by; one that is older does nothing. */
+  #attempt = 0
+  #failures = 0
+  #live = new Set<Link>()
+  #stoppedBy: TidemarkError | undefined
+  #hasStreamed = false
+
+  constructor(options: DialerOptions) {
+    this.#options = options
+  }
+
+  get from(): Machine {
+    return this.#options.from
+  }
+
+  get to(): Machine {
+    return this.#options.to
+  }
+
+  get tenant(): string {
+    return this.#options.tenant
+  }
+
+  /** Why it has given up. */
+  get stoppedBy(): TidemarkError | undefined {
+    return this.#stoppedBy
+  }
+
+  /** A session has got beyond the handshake. */
+  get hasStreamed(): boolean {
+    return this.#hasStreamed
+  }
+
+  /** The newest session. */
+  get link(): Link | undefined {
+    return [...this.#live].at(-1)
+  }
+
+  /** The process has just started. */
+  start(): void {
+    this.#live.clear()
+    this.#failures = 0
+    this.#stoppedBy = undefined
+    this.dial()
+  }
+
+  /** Opens a connection, whether there is one or not. */
+  dial(): void {
+    const { network, from } = this.#options
+    const attempt = ++this.#attempt
+    from.process?.after(network.latency(), () => {
+      if (attempt === this.#attempt) this.#connect()
+    })
+  }
+
+  #dialLater(leastMs = 0): void {
+    const { random, from } = this.#options
+    if (this.#stoppedBy !== undefined) return
+    const attempt = ++this.#attempt
+    const capMs = Math.min(BACKOFF_CAP_MS, BACKOFF_BASE_MS * 2 ** this.#failures++)
+    from.process?.after(random.next() * (leastMs + capMs), () => {
+      if (attempt === this.#attempt) this.dial()
+    })
+  }
+
+  #connect(): void {
+    const { network, from, to, tenant, peerTenant } = this.#options
+    const [process, peerProcess] = [from.process, to.process]
+    const [seat, peerSeat] = [from.seatOf(tenant), to.seatOf(peerTenant)]
+    if (process === undefined || seat?.replica === undefined) return
+    const canReach = network.canReach(from.name, to.name) && network.canReach(to.name, from.name)
+    if (!canReach) return this.#dialLater(UNREACHABLE_MS)
+    if (peerProcess === undefined || peerSeat?.replica === undefined) return this.#dialLater()
+    const connection = network.connect({ machine: from.name, process }, { machine: to.name, process: peerProcess })
+    const views = [seat.view, peerSeat.view]
+    const acceptor = this.#createLink(to, peerSeat.replica, connection.acceptor, false, (error) =>
+      this.#options.onEnd(error, views, `${to.name} to ${from.name}`),
+    )
+    attach(connection.acceptor, acceptor)
+    const initiator = this.#createLink(from, seat.replica, connection.initiator, true, (error) => {
+      this.#live.delete(initiator)
+      this.#options.onEnd(error, views, `${from.name} to ${to.name}`)
+      this.#takeEnd(error)
+    })
+    attach(connection.initiator, initiator)
+    this.#live.add(initiator)
+    process.after(HANDSHAKE_MS, () => {
+      if (initiator.state !== 'streaming') initiator.end()
+      else process.after(STABLE_MS, () => this.#noteStable(initiator))
+    })
+    peerProcess.after(HANDSHAKE_MS, () => {
+      if (acceptor.state !== 'streaming') acceptor.end()
+    })
+    initiator.start()
+  }
+
+  #noteStable(link: Link): void {
+    if (link.state === 'streaming') this.#failures = 0
+  }
+
+  #takeEnd(error: TidemarkError | undefined): void {
+    if (error !== undefined && HOPELESS.has(error.code)) this.#stoppedBy = error
+    else if (this.#live.size === 0) this.#dialLater(error?.code === 'replica-fenced' ? FENCED_MS : 0)
+  }
+
+  #createLink(
+    machine: Machine,
+    replica: Replica,
+    side: Side,
+    isInitiator: boolean,
+    onEnd: (error: TidemarkError | undefined) => void,
+  ): Link {
+    const { isMesh, gate, peerTenant } = this.#options
+    const role: SessionRole = isMesh ? 'mesh' : isInitiator ? 'client' : 'server'
+    const admits = role === 'server' ? gate(peerTenant, machine) : undefined
+    const transport: Transport = {
+      send: (frame) => side.send(frame),
+      close: (error) => {
+        onEnd(error)
+        side.close()
+      },
+    }
+    return new Link({
+      hub: replica.hub,
+      role,
+      isInitiator,
+      transport,
+      tables: replica.tables,
+      now: () => machine.clock.now(),
+      ...(admits === undefined ? {} : { gate: admits }),
+      onChange: () => {
+        if (!isInitiator || this.link?.state !== 'streaming') return
+        this.#hasStreamed = true
+      },
+    })
+  }
+}
+
+function attach(side: Side, link: Link): void {
+  side.receiver = { receive: (frame) => link.receive(frame), end: () => link.end() }
+}

@@ -1,0 +1,279 @@
+/**
+ * From a seed to a plan: topology, profiles, work and faults, each from a stream of its own.
+ */
+import {
+  type FaultEvent,
+  nodeName,
+  type Plan,
+  type PlanEvent,
+  type PlannedOp,
+  type PlanOptions,
+  SERVER,
+  type TablePlan,
+  type WorkEvent,
+} from './plan.ts'
+import { Random } from './random.ts'
+
+const TABLES: readonly TablePlan[] = [
+  { name: 'items', policy: 'lastWriteWins', granularity: 'fields' },
+  { name: 'notes', policy: 'lastWriteWins', granularity: 'row' },
+  { name: 'claims', policy: 'firstWriteWins', granularity: 'fields' },
+  { name: 'flags', policy: 'deleteWins', granularity: 'fields' },
+  { name: 'drafts', policy: 'updateWins', granularity: 'row' },
+  { name: 'lists', policy: 'updateWins', granularity: 'fields' },
+  { name: 'plans', policy: 'causal', granularity: 'fields' },
+]
+const FIELDS = ['a', 'b', 'c'] as const
+
+const YEAR_MS = 365 * 24 * 3_600_000
+const WORK_EVENTS = 50
+
+export function generatePlan(seed: string, overrides: Partial<PlanOptions> = {}): Plan {
+  const root = new Random(`tidemark ${seed}`)
+  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed), ...overrides }
+  const events = [...drawWork(root.fork('workload'), options), ...drawFaults(root, options)]
+  return { options, events: events.sort((a, b) => a.at - b.at) }
+}
+
+// ── Options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function drawOptions(random: Random, seed: string): PlanOptions {
+  const topology = random.chance(0.75) ? 'star' : 'mesh'
+  const tenants = topology === 'star' && random.chance(0.15) ? ['red', 'blue'] : ['red']
+  const clients =
+    topology === 'mesh' ? random.between(2, 5) : tenants.length > 1 ? random.between(1, 3) : random.between(1, 5)
+  const isRefusing = topology === 'star' && random.chance(0.4)
+  return {
+    seed,
+    topology,
+    tenants,
+    clients,
+    edges: topology === 'mesh' ? drawEdges(random, clients) : [],
+    tables: drawTables(random),
+    durationMs: random.pick([8_000, 20_000, 60_000]),
+    hasSnapshots: random.chance(0.3),
+    judge: isRefusing ? { oneIn: random.between(2, 8), isMoody: random.chance(0.3) } : undefined,
+    network: {
+      latencyMs: random.pick([1, 20, 120]),
+      jitterMs: random.pick([1, 30, 400]),
+      bandwidth: random.pick([1, 20, 1000]),
+    },
+    disk: {
+      flushMs: random.pick([0.5, 5, 60]),
+      slowReads: random.pick([0, 0, 0.1, 0.5]),
+      readMs: random.pick([0.5, 5, 40]),
+    },
+    creditBytes: random.chance(0.25) ? 2_048 : 1 << 20,
+  }
+}
+
+function drawTables(random: Random): TablePlan[] {
+  const count = random.between(1, 3)
+  const tables = new Set<TablePlan>()
+  while (tables.size < count) tables.add(random.pick(TABLES))
+  return [...tables]
+}
+
+/** A tree, and some more: everybody is reached. */
+function drawEdges(random: Random, count: number): [number, number][] {
+  const edges: [number, number][] = []
+  for (let to = 1; to < count; to++) {
+    for (let from = 0; from < to; from++) {
+      const isTree = from === to - 1
+      if (isTree || random.chance(0.3)) edges.push(random.chance(0.5) ? [from, to] : [to, from])
+    }
+  }
+  return edges
+}
+
+/** All machines that somebody works at. */
+export function nodesOf({ topology, tenants, clients }: PlanOptions): string[] {
+  const nodes = topology === 'star' ? [SERVER] : []
+  for (const tenant of tenants) for (let number = 0; number < clients; number++) nodes.push(nodeName(tenant, number))
+  return nodes
+}
+
+// ── Work ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function drawWork(random: Random, options: PlanOptions): PlanEvent[] {
+  const writers = new Writers(random, options)
+  const events: PlanEvent[] = []
+  const nodes = nodesOf(options)
+  const clients = nodes.filter((node) => node !== SERVER)
+  for (const node of nodes) {
+    const isLate = node !== SERVER && random.chance(options.hasSnapshots ? 0.5 : 0.2)
+    events.push({ type: 'join', node, at: isLate ? random.between(0, options.durationMs) : 0 })
+  }
+  const hasSibling = random.chance(0.1)
+  for (let count = 0; count < WORK_EVENTS; count++) {
+    const at = random.between(1, options.durationMs)
+    const isServer = options.topology === 'star' && random.chance(0.08)
+    const node = isServer ? SERVER : random.pick(clients)
+    events.push({ ...writers.draw(node, hasSibling), at })
+  }
+  return events
+}
+
+/** Few rows, and values that say who wrote them: no value is ever written twice. */
+class Writers {
+  readonly #random: Random
+  readonly #options: PlanOptions
+  readonly #rows: number
+  #serial = 0
+
+  constructor(random: Random, options: PlanOptions) {
+    this.#random = random
+    this.#options = options
+    this.#rows = random.between(1, 4)
+  }
+
+  draw(node: string, hasSibling: boolean): WorkEvent {
+    const random = this.#random
+    const type = random.weighted({
+      write: 60,
+      transaction: 14,
+      rewrite: 8,
+      read: 12,
+      settle: 4,
+      sibling: hasSibling ? 8 : 0,
+    })
+    switch (type) {
+      case 'write':
+        return { type, node, op: this.#op(node) }
+      case 'transaction':
+        return { type, node, ops: [...Array(random.between(1, 4))].map(() => this.#op(node)) }
+      case 'rewrite':
+        return { type, node, op: this.#op(node, 'upsert') }
+      case 'read': {
+        const { table, row } = this.#op(node)
+        return { type, node, table, row }
+      }
+      case 'settle':
+        return { type, node }
+      case 'sibling':
+        return { type: 'sibling-write', node, op: this.#op(node) }
+    }
+  }
+
+  #op(node: string, only?: PlannedOp['kind']): PlannedOp {
+    const random = this.#random
+    const kind = only ?? random.weighted({ insert: 15, update: 40, upsert: 30, delete: 15 })
+    const table = random.pick(this.#options.tables)
+    const values: Record<string, string> = {}
+    if (kind !== 'delete') {
+      for (const field of FIELDS) if (random.chance(0.4)) values[field] = this.#value(node)
+      if (Object.keys(values).length === 0) values.a = this.#value(node)
+    }
+    return { kind, table: table.name, row: `row${random.below(this.#rows)}`, values }
+  }
+
+  /** The tenant's canary, and a serial number. A machine of several tenants works for each of them: see the world. */
+  #value(node: string): string {
+    const tenant = node === SERVER ? '*' : node.replace(/-.*$/, '')
+    return `${tenant}.${this.#serial++}`
+  }
+}
+
+// ── Faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+type Draw = (random: Random, node: string, options: PlanOptions) => FaultEvent
+
+const direction = (random: Random): 'up' | 'down' => (random.chance(0.5) ? 'up' : 'down')
+const whileMs = (random: Random): number => Math.ceil(random.exponential(random.pick([300, 3_000])))
+
+const NETWORK_FAULTS: readonly Draw[] = [
+  (random, node) => ({ type: 'cut', node, lateMs: random.pick([0, 200, 3_000]) }),
+  (random, node) => ({ type: 'cut', node, lateMs: random.pick([0, 200, 3_000]) }),
+  (random, node) => ({ type: 'cut-after', node, direction: direction(random), bytes: random.between(1, 1_500) }),
+  (random, node) => ({ type: 'clog', node, direction: direction(random), forMs: whileMs(random) }),
+  (random, node) => ({ type: 'one-way', node, direction: direction(random), forMs: whileMs(random) }),
+  (random, node) => ({ type: 'half-open', node, direction: direction(random) }),
+  (random, _, options) => ({
+    type: 'partition',
+    nodes: nodesOf(options).filter(() => random.chance(0.5)),
+    forMs: whileMs(random),
+  }),
+  (random) => ({ type: 'storm', times: random.between(2, 5), everyMs: random.between(5, 300) }),
+  (_, node) => ({ type: 'overlap', node }),
+  (_, node) => ({ type: 'overlap', node }),
+  (_, node) => ({ type: 'stray', node }),
+]
+
+const PROCESS_FAULTS: readonly Draw[] = [
+  (random, node) => ({ type: 'crash', node, downMs: whileMs(random), isSilent: random.chance(0.4) }),
+  (random, node) => ({ type: 'crash', node, downMs: 1, isSilent: random.chance(0.4) }),
+  (random, node) => ({ type: 'pause', node, forMs: whileMs(random) }),
+]
+
+const DISK_FAULTS: readonly Draw[] = [
+  (random, node) => ({ type: 'disk-full', node, forMs: whileMs(random) }),
+  (random, node) => ({ type: 'flush-fails', node, isKept: random.chance(0.4) }),
+  (random, node) => ({ type: 'slow-disk', node, factor: random.pick([20, 200]), forMs: whileMs(random) }),
+  (random, node) => ({ type: 'disk-fails', node, forMs: random.between(1, 100) }),
+]
+
+const CLOCK_FAULTS: readonly Draw[] = [
+  (random, node) => ({ type: 'clock-step', node, offsetMs: random.between(-90_000, 90_000) }),
+  (random, node) => ({ type: 'clock-step', node, offsetMs: random.pick([-20, 20]) * YEAR_MS }),
+  (_, node) => ({ type: 'clock-step', node, offsetMs: 0 }),
+  (random, node) => ({ type: 'clock-drift', node, drift: random.pick([-0.01, 0.01, 0.5]) }),
+]
+
+function drawFaults(root: Random, options: PlanOptions): PlanEvent[] {
+  const mood = root.fork('faults')
+  return [
+    ...drawSome(root.fork('network'), options, NETWORK_FAULTS, mood.pick([0, 2, 5, 12])),
+    ...drawSome(root.fork('processes'), options, PROCESS_FAULTS, mood.pick([0, 1, 3, 6])),
+    ...drawSome(root.fork('disk'), options, DISK_FAULTS, mood.pick([0, 0, 2, 4])),
+    ...drawSome(root.fork('clocks'), options, CLOCK_FAULTS, mood.pick([0, 0, 2, 4])),
+    ...drawIdentityFaults(root.fork('identity'), options),
+  ]
+}
+
+function drawSome(random: Random, options: PlanOptions, faults: readonly Draw[], count: number): PlanEvent[] {
+  const nodes = nodesOf(options)
+  return [...Array(count)].map(() => ({
+    ...random.pick(faults)(random, random.pick(nodes), options),
+    at: random.between(1, options.durationMs),
+  }))
+}
+
+/** A store that comes from a backup, a copied store, an empty one: each in a tenth of the schedules. */
+function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
+  const events: PlanEvent[] = []
+  // Without a server nobody has the last word on what a replica wrote, so a restored one cannot always be told.
+  if (options.topology !== 'star') return events
+  const clients = nodesOf(options).filter((node) => node !== SERVER)
+  const { durationMs } = options
+  if (random.chance(0.1)) {
+    const node = random.pick(clients)
+    const backedUp = random.between(1, durationMs)
+    const restored = random.between(backedUp, durationMs)
+    events.push({ type: 'back-up', node, at: backedUp })
+    events.push({ type: 'restore', node, downMs: whileMs(random), at: restored })
+  }
+  if (random.chance(0.1)) {
+    const node = random.pick(clients)
+    const at = random.between(1, durationMs)
+    const as = `${node}-twin`
+    events.push({ type: 'clone', node, as, at })
+    for (let count = random.between(0, 6); count > 0; count--) {
+      const op: PlannedOp = {
+        kind: 'upsert',
+        table: random.pick(options.tables).name,
+        row: 'row0',
+        values: { b: `${node.replace(/-.*$/, '')}.twin${count}` },
+      }
+      events.push({ type: 'write', node: as, op, at: random.between(at, durationMs) })
+    }
+  }
+  if (random.chance(0.1)) {
+    events.push({
+      type: 'vanish',
+      node: random.pick(clients),
+      downMs: whileMs(random),
+      at: random.between(1, durationMs),
+    })
+  }
+  return events
+}

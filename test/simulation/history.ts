@@ -1,0 +1,281 @@
+/**
+ * Everything that was ever written in one tenant of a simulation, with the explicit set of changes that each writer had
+ * seen; and what a row is, given a set of changes, by set logic alone.
+ *
+ * Knows: changes as sets, and what design and documents say a row is. Must never know: vector clocks, joins, or any
+ * comparison of the code that it judges. A set is a number with one bit for each change of the row.
+ */
+
+export type PolicyName = 'lastWriteWins' | 'causal' | 'firstWriteWins' | 'deleteWins' | 'updateWins'
+export type ChangeOp = 'insert' | 'update' | 'delete' | 'replace'
+export type Bits = bigint
+
+export const NO_CHANGES: Bits = 0n
+
+export interface TableRules {
+  readonly policy: PolicyName
+  readonly granularity: 'fields' | 'row'
+}
+
+/** One change as it was written. */
+export interface Recorded {
+  /** Number of its writer in `History.replicas`. */
+  readonly replica: number
+  readonly seq: number
+  readonly row: RowHistory
+  readonly bit: Bits
+  readonly op: ChangeOp
+  readonly timestamp: number
+  readonly values: ReadonlyMap<string, string>
+  /** The changes of this row that its writer held. */
+  readonly seen: Bits
+  /** Seq of the first change of its transaction. */
+  readonly transaction: number
+  /** Everything it says, as one text: equal for equal content. */
+  readonly content: string
+}
+
+export interface NewChange extends Omit<Recorded, 'bit' | 'row'> {
+  readonly table: string
+  readonly id: string
+}
+
+/** What a set of changes makes of a row, each as a text in canonical order. */
+export interface RowText {
+  readonly heads: string
+  readonly versions: string
+  readonly clock: string
+  readonly headCount: number
+  readonly isLastAlive: boolean
+}
+
+/** The name of a change: writer and seq in one number. */
+export function dotOf(replica: number, seq: number): number {
+  return replica * 1e9 + seq
+}
+
+export class History {
+  readonly tenant: string
+  readonly tables: ReadonlyMap<string, TableRules>
+  readonly rows = new Map<string, RowHistory>()
+  /** By dot. More than one: a store was copied or restored, and both went on. */
+  readonly #variants = new Map<number, Recorded[]>()
+  /** By dot: the change that was the first to be taken by anybody else. */
+  readonly #accepted = new Map<number, Recorded>()
+  /** By dot: the code of a refusal. */
+  readonly voids = new Map<number, string>()
+  readonly #replicaNumbers = new Map<string, number>()
+  readonly #replicaIds: string[] = []
+  /** Changes written, over all replicas. */
+  count = 0
+
+  constructor(tenant: string, tables: ReadonlyMap<string, TableRules>) {
+    this.tenant = tenant
+    this.tables = tables
+  }
+
+  replicaNumber(id: string): number {
+    let number = this.#replicaNumbers.get(id)
+    if (number === undefined) {
+      number = this.#replicaIds.push(id) - 1
+      this.#replicaNumbers.set(id, number)
+    }
+    return number
+  }
+
+  replicaId(number: number): string {
+    return this.#replicaIds[number] ?? ''
+  }
+
+  row(table: string, id: string): RowHistory {
+    const name = `${table}/${id}`
+    let row = this.rows.get(name)
+    if (row === undefined) {
+      row = new RowHistory(this, table, id)
+      this.rows.set(name, row)
+    }
+    return row
+  }
+
+  record(change: NewChange): Recorded {
+    const row = this.row(change.table, change.id)
+    const recorded: Recorded = { ...change, row, bit: row.nextBit() }
+    row.changes.push(recorded)
+    const dot = dotOf(change.replica, change.seq)
+    const variants = this.#variants.get(dot)
+    if (variants === undefined) this.#variants.set(dot, [recorded])
+    else variants.push(recorded)
+    this.count++
+    return recorded
+  }
+
+  variantsOf(dot: number): readonly Recorded[] {
+    return this.#variants.get(dot) ?? []
+  }
+
+  acceptedOf(dot: number): Recorded | undefined {
+    return this.#accepted.get(dot)
+  }
+
+  accept(change: Recorded): void {
+    this.#accepted.set(dotOf(change.replica, change.seq), change)
+  }
+
+  isAccepted(change: Recorded): boolean {
+    return this.#accepted.get(dotOf(change.replica, change.seq)) === change
+  }
+}
+
+export class RowHistory {
+  readonly history: History
+  readonly table: string
+  readonly id: string
+  readonly changes: Recorded[] = []
+  readonly #texts = new Map<Bits, RowText>()
+  #nextBit: Bits = 1n
+
+  constructor(history: History, table: string, id: string) {
+    this.history = history
+    this.table = table
+    this.id = id
+  }
+
+  get name(): string {
+    return `${this.table}/${this.id}`
+  }
+
+  nextBit(): Bits {
+    const bit = this.#nextBit
+    this.#nextBit <<= 1n
+    return bit
+  }
+
+  /** The changes of a set, in canonical order: timestamp, replica id, seq. */
+  list(set: Bits): Recorded[] {
+    return this.inOrder(this.changes.filter(({ bit }) => (set & bit) !== NO_CHANGES))
+  }
+
+  /** Those that no other change of the set had seen. */
+  heads(set: Bits): Recorded[] {
+    return this.list(set & ~unionOfSeen(this.changes, set))
+  }
+
+  /** The writes of a field that nobody who wrote that field, or the whole row, had seen. */
+  visible(set: Bits, field: string): Recorded[] {
+    let writers = NO_CHANGES
+    let overwriters = NO_CHANGES
+    for (const change of this.changes) {
+      if ((set & change.bit) === 0n) continue
+      if (change.values.has(field)) writers |= change.bit
+      if (change.values.has(field) || change.op === 'insert' || change.op === 'replace') overwriters |= change.bit
+    }
+    return this.list(writers & ~unionOfSeen(this.changes, overwriters))
+  }
+
+  fields(set: Bits): string[] {
+    const names = new Set<string>()
+    for (const change of this.changes) {
+      if ((set & change.bit) === 0n) continue
+      for (const name of change.values.keys()) names.add(name)
+    }
+    return [...names].sort()
+  }
+
+  /** Everything of the row that replicas have to agree on. Kept: all replicas pass through the same few sets. */
+  text(set: Bits): RowText {
+    const known = this.#texts.get(set)
+    if (known !== undefined) return known
+    const heads = this.heads(set)
+    const text: RowText = {
+      heads: heads.map(headText).join(' '),
+      versions: this.fields(set)
+        .flatMap((field) => this.visible(set, field).map((change) => versionText(field, change)))
+        .join(' '),
+      clock: this.#clockText(set),
+      headCount: heads.length,
+      isLastAlive: heads.length > 0 && heads.at(-1)?.op !== 'delete',
+    }
+    this.#texts.set(set, text)
+    return text
+  }
+
+  #clockText(set: Bits): string {
+    const seqs = new Map<number, number>()
+    for (const { bit, replica, seq } of this.changes) {
+      if ((set & bit) !== 0n) seqs.set(replica, Math.max(seq, seqs.get(replica) ?? 0))
+    }
+    return clockText(seqs)
+  }
+
+  /** What the app is shown: the fields of the row; undefined when it does not exist. */
+  shown(set: Bits): ReadonlyMap<string, string> | undefined {
+    const rules = this.history.tables.get(this.table)
+    const winner = this.prevailing(this.heads(set))
+    if (winner === undefined || winner.op === 'delete') return undefined
+    if (rules?.granularity === 'row') return winner.values
+    const values = new Map<string, string>()
+    for (const field of this.fields(set)) {
+      const visible = this.visible(set, field)
+      const shown = rules?.policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
+      const value = shown?.values.get(field)
+      if (value !== undefined) values.set(field, value)
+    }
+    return values
+  }
+
+  /** The one of these heads, in canonical order, that decides about the row. */
+  prevailing(heads: readonly Recorded[]): Recorded | undefined {
+    switch (this.history.tables.get(this.table)?.policy ?? 'lastWriteWins') {
+      case 'lastWriteWins':
+      case 'causal':
+        return heads.at(-1)
+      case 'firstWriteWins':
+        return heads[0]
+      case 'deleteWins':
+        return heads.find(({ op }) => op === 'delete') ?? heads.at(-1)
+      case 'updateWins':
+        return heads.filter(({ op }) => op !== 'delete').at(-1) ?? heads.at(-1)
+    }
+  }
+
+  inOrder(changes: readonly Recorded[]): Recorded[] {
+    return [...changes].sort((a, b) => this.#compare(a, b))
+  }
+
+  #compare(left: Recorded, right: Recorded): number {
+    if (left.timestamp !== right.timestamp) return left.timestamp - right.timestamp
+    if (left.replica === right.replica) return left.seq - right.seq
+    return this.history.replicaId(left.replica) < this.history.replicaId(right.replica) ? -1 : 1
+  }
+}
+
+function unionOfSeen(changes: readonly Recorded[], set: Bits): Bits {
+  let seen = NO_CHANGES
+  for (const change of changes) if ((set & change.bit) !== 0n) seen |= change.seen
+  return seen
+}
+
+// ── Texts that are compared with those of real rows ─────────────────────────────────────────────────────────────────
+
+function headText({ replica, seq, op, values }: Recorded): string {
+  return formatHead(replica, seq, op, op === 'update' ? [...values.keys()].sort() : [])
+}
+
+function versionText(field: string, change: Recorded): string {
+  return formatVersion(field, change.replica, change.seq, change.values.get(field) ?? '')
+}
+
+export function formatHead(replica: number, seq: number, op: string, fields: readonly string[]): string {
+  return `${op}(${fields.join(',')})@${replica}:${seq}`
+}
+
+export function formatVersion(field: string, replica: number, seq: number, value: string): string {
+  return `${field}=${value}@${replica}:${seq}`
+}
+
+export function clockText(seqs: ReadonlyMap<number, number>): string {
+  return [...seqs]
+    .sort(([a], [b]) => a - b)
+    .map(([replica, seq]) => `${replica}:${seq}`)
+    .join(' ')
+}

@@ -1,0 +1,128 @@
+/**
+ * A machine: a wall clock, and for each tenant it serves a disk and, while its process runs, a replica.
+ *
+ * Knows: how a process starts, crashes, and finds its disks again. Must never know: who is connected to whom.
+ */
+import { openReplica, type Replica } from '../../core/replica.ts'
+import type { TableDefinitions } from '../../core/table.ts'
+import type { DiskImage, SimulatedDisk, SimulatedStore } from './disk.ts'
+import { Incarnation } from './incarnation.ts'
+import { expectTyped } from './oracle.ts'
+import type { Scheduler } from './scheduler.ts'
+import type { View } from './view.ts'
+import type { WallClock } from './wall-clock.ts'
+
+/** One tenant on one machine. */
+export interface Seat {
+  readonly tenant: string
+  readonly disk: SimulatedDisk
+  view: View
+  replica: Replica | undefined
+  /** A second process on the same disk. */
+  sibling: Replica | undefined
+  hasSibling: boolean
+  backup: { readonly image: DiskImage; readonly view: View } | undefined
+}
+
+export interface MachineOptions {
+  readonly name: string
+  readonly scheduler: Scheduler
+  readonly clock: WallClock
+  readonly seats: readonly Seat[]
+  readonly tables: TableDefinitions
+  readonly authority: 'server' | 'self'
+  readonly creditBytes: number
+  /** All replicas are open. */
+  readonly onUp: (machine: Machine) => void
+  readonly onTrouble: (error: unknown) => void
+}
+
+const REOPEN_MS = 500
+
+export class Machine {
+  readonly name: string
+  readonly clock: WallClock
+  readonly seats: readonly Seat[]
+  readonly #options: MachineOptions
+  #process: Incarnation | undefined
+  #stores: { readonly seat: Seat; readonly store: SimulatedStore }[] = []
+  /** Set when it is to stay off. */
+  isRetired = false
+
+  constructor(options: MachineOptions) {
+    this.#options = options
+    this.name = options.name
+    this.clock = options.clock
+    this.seats = options.seats
+  }
+
+  get process(): Incarnation | undefined {
+    return this.#process
+  }
+
+  get isUp(): boolean {
+    return this.#process !== undefined && this.seats.every(({ replica }) => replica !== undefined)
+  }
+
+  seatOf(tenant: string): Seat | undefined {
+    return this.seats.find((seat) => seat.tenant === tenant)
+  }
+
+  start(): void {
+    if (this.#process !== undefined || this.isRetired) return
+    const process = new Incarnation(this.#options.scheduler)
+    this.#process = process
+    for (const seat of this.seats) this.#open(seat, process)
+  }
+
+  /** The process is gone, with everything that was not flushed. */
+  crash(): void {
+    const process = this.#process
+    if (process === undefined) return
+    process.die()
+    this.#process = undefined
+    for (const { seat, store } of this.#stores.splice(0)) seat.disk.crash(store)
+    for (const seat of this.seats) {
+      seat.replica = undefined
+      seat.sibling = undefined
+    }
+  }
+
+  #open(seat: Seat, process: Incarnation): void {
+    const opening = seat.hasSibling
+      ? Promise.all([this.#openReplica(seat, process), this.#openReplica(seat, process)])
+      : Promise.all([this.#openReplica(seat, process)])
+    opening.then(
+      ([replica, sibling]) => {
+        seat.replica = replica
+        seat.sibling = sibling
+        if (this.isUp) this.#options.onUp(this)
+      },
+      (error: unknown) => {
+        try {
+          expectTyped(error, `${this.name} opens its store`)
+          process.after(REOPEN_MS, () => this.#open(seat, process))
+        } catch (failure) {
+          this.#options.onTrouble(failure)
+        }
+      },
+    )
+  }
+
+  #openReplica(seat: Seat, process: Incarnation): Promise<Replica> {
+    const { tables, authority, creditBytes, clock } = this.#options
+    const store = seat.disk.open(process)
+    this.#stores.push({ seat, store })
+    return openReplica({
+      tenant: seat.tenant,
+      store,
+      tables,
+      authority,
+      now: () => clock.now(),
+      limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},
+    })
+  }
+}
+
+/** A credit window has to hold a transaction, and that a change. */
+const LOWERED = { creditBytes: 1 << 20, transactionBytesMax: 2_000, changeBytesMax: 1_000 } as const

@@ -1,0 +1,177 @@
+/**
+ * Running a plan: the events in their order, then healing, convergence, silence, and the last questions.
+ */
+import { BrokenPromise, type PromiseName } from './broken-promise.ts'
+import { askLastQuestions } from './closing.ts'
+import { crash, doFault } from './faults.ts'
+import { isWork, type Plan, type PlanEvent } from './plan.ts'
+import type { Teller } from './story.ts'
+import type { View } from './view.ts'
+import { doWork } from './work.ts'
+import { World } from './world.ts'
+
+/** What healed replicas have to become equal. */
+const CONVERGE_MS = 60_000
+/** What is still under way after that: credit, acknowledgements, sessions that only then are found dead. */
+const CALM_MS = 25_000
+const SILENCE_MS = 20_000
+const POLL_MS = 250
+
+export interface Failure {
+  readonly promise: PromiseName
+  readonly detail: string
+  /** When, in virtual milliseconds. */
+  readonly atMs: number
+}
+
+export interface Outcome {
+  readonly failure: Failure | undefined
+  /** Equal for runs that did the same. */
+  readonly trace: number
+  readonly events: number
+  readonly frames: number
+  readonly changes: number
+  readonly refusals: number
+  readonly conflicts: number
+  readonly faults: ReadonlyMap<string, number>
+  /** How long the healed replicas took. */
+  readonly convergedMs: number
+}
+
+export async function runPlan(plan: Plan, teller?: Teller): Promise<Outcome> {
+  const world = new World(plan, teller)
+  const onRejection = (error: unknown): void => world.fail(error)
+  process.on('unhandledRejection', onRejection)
+  let failure: Failure | undefined
+  let convergedMs = 0
+  try {
+    convergedMs = await runAll(world)
+  } catch (error) {
+    failure = toFailure(error, world.scheduler.now)
+  } finally {
+    process.off('unhandledRejection', onRejection)
+  }
+  return summarize(world, failure, convergedMs)
+}
+
+async function runAll(world: World): Promise<number> {
+  const { scheduler, plan } = world
+  for (const event of plan.events) scheduler.at(event.at, () => doEvent(world, event))
+  await runFor(world, plan.options.durationMs)
+  heal(world)
+  const healedAt = scheduler.now
+  await converge(world)
+  const convergedMs = scheduler.now - healedAt
+  await runFor(world, CALM_MS)
+  await expectSilence(world)
+  const views = liveViews(world)
+  for (const group of views) {
+    const why = world.oracle.whyApart(group)
+    if (why !== undefined) throw new BrokenPromise('converge', `After convergence: ${why}.`)
+    for (const view of group) world.oracle.checkKept(view)
+  }
+  await askLastQuestions(world, (ms) => runFor(world, ms))
+  return convergedMs
+}
+
+function doEvent(world: World, event: PlanEvent): void {
+  world.tell(() => JSON.stringify(event))
+  if (isWork(event)) doWork(world, event)
+  else doFault(world, event)
+}
+
+function runFor(world: World, ms: number): Promise<void> {
+  return world.scheduler.runUntil(world.scheduler.now + ms, () => {
+    if (world.failure !== undefined) throw world.failure
+  })
+}
+
+/** Whatever was broken works again, for good. */
+function heal(world: World): void {
+  world.network.heal()
+  for (const machine of world.machines.values()) {
+    for (const { disk } of machine.seats) disk.heal()
+    // What a second process wrote to a store, the first finds with its next commit, or when it starts.
+    if (machine.seats.some(({ hasSibling }) => hasSibling)) crash(world, machine, false)
+    for (const seat of machine.seats) seat.hasSibling = false
+    machine.process?.resume()
+    machine.start()
+  }
+}
+
+async function converge(world: World): Promise<void> {
+  const { scheduler, oracle } = world
+  const end = scheduler.now + CONVERGE_MS
+  for (;;) {
+    const why =
+      whyNotUp(world) ??
+      liveViews(world)
+        .map((group) => oracle.whyApart(group))
+        .find((each) => each !== undefined)
+    if (why === undefined) return
+    if (scheduler.now >= end)
+      throw new BrokenPromise('converge', `${CONVERGE_MS / 1000} seconds after healing: ${why}.`)
+    await runFor(world, POLL_MS)
+  }
+}
+
+function whyNotUp(world: World): string | undefined {
+  for (const machine of world.machines.values()) {
+    if (!machine.isUp) return `${machine.name} does not start`
+    // A write from before the healing that still waits for its slow disk.
+    if (machine.seats.some(({ disk }) => disk.isBusy)) return `${machine.name} is still flushing`
+  }
+  return undefined
+}
+
+/** The views that have to become equal, by tenant. Who has been told that its identity is spent stays behind. */
+function liveViews(world: World): View[][] {
+  return world.plan.options.tenants.map((tenant) =>
+    [...world.machines.values()].flatMap((machine) => {
+      const seat = machine.seatOf(tenant)
+      const isStopped = world.dialers.some(
+        ({ from, tenant: of, stoppedBy }) => from === machine && of === tenant && stoppedBy !== undefined,
+      )
+      return seat === undefined || (isStopped && seat.view.isTainted) ? [] : [seat.view]
+    }),
+  )
+}
+
+async function expectSilence(world: World): Promise<void> {
+  const before = world.oracle.frames
+  // Two copies of one replica take turns: each fences the other, until one of them writes.
+  const isContested = [...world.oracle.views].some(({ isTainted }) => isTainted)
+  await runFor(world, SILENCE_MS)
+  const sent = world.oracle.frames - before
+  if (sent > 0 && !isContested)
+    throw new BrokenPromise('converge', `${sent} frames were sent after everybody was equal.`)
+}
+
+function toFailure(error: unknown, atMs: number): Failure {
+  if (error instanceof BrokenPromise) return { promise: error.promise, detail: error.detail, atMs }
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  return { promise: 'sound', detail, atMs }
+}
+
+function summarize(world: World, failure: Failure | undefined, convergedMs: number): Outcome {
+  const { scheduler, oracle, faults, trace } = world
+  let changes = 0
+  let refusals = 0
+  let conflicts = 0
+  for (const history of oracle.histories.values()) {
+    changes += history.count
+    refusals += history.voids.size
+  }
+  for (const view of oracle.views) conflicts = Math.max(conflicts, view.conflictCount)
+  return {
+    failure,
+    trace,
+    events: scheduler.count,
+    frames: oracle.frames,
+    changes,
+    refusals,
+    conflicts,
+    faults,
+    convergedMs,
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * The simulator's command: many schedules on all cores, or one of them again.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import progress from 'cli-progress'
+import { Command } from 'commander'
+import { generatePlan } from './generate.ts'
+import type { Plan } from './plan.ts'
+import { reportFailure, reportTally } from './report.ts'
+import { runPlan } from './run-plan.ts'
+import { addTally, createTally, type FailedSchedule, type Tally } from './schedules.ts'
+import { shrinkPlan } from './shrink.ts'
+import type { WorkDone, WorkOrder } from './worker.ts'
+
+interface Options {
+  readonly schedules: number
+  readonly seed: string
+  readonly jobs: number
+  readonly replay: string | undefined
+  readonly story: boolean
+  readonly shrink: boolean
+}
+
+const BATCH = 25
+const FAILURES_SHOWN = 3
+
+const count = (text: string): number => {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
+  return number
+}
+
+const options = new Command('simulate')
+  .description('Runs the real engine under simulated networks, disks, clocks and crashes, and checks every promise.')
+  .option('-n, --schedules <number>', 'how many schedules; CI runs 20,000', count, 1_000)
+  .option('-s, --seed <text>', 'what they are drawn from', '1')
+  .option('-j, --jobs <number>', 'processes', count, availableParallelism())
+  .option('-r, --replay <seed or file>', 'run one schedule again: its seed, or the file of a failure')
+  .option('--story', 'with --replay: tell what happens when', false)
+  .option('--no-shrink', 'show failures with all their events')
+  .parse()
+  .opts<Options>()
+
+process.exitCode = options.replay === undefined ? await runAll() : await replay(options.replay)
+
+// ── One schedule ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function replay(what: string): Promise<number> {
+  const plan = existsSync(what) ? (JSON.parse(readFileSync(what, 'utf8')) as Plan) : generatePlan(what)
+  const tell = (atMs: number, line: string): void => console.log(`${atMs.toFixed(1).padStart(9)}  ${line}`)
+  const outcome = await runPlan(plan, options.story ? tell : undefined)
+  if (outcome.failure === undefined) console.log(reportFailure(plan, outcome, undefined))
+  else if (existsSync(what)) console.log(reportFailure(plan, outcome, what))
+  else await show({ plan, outcome })
+  return outcome.failure === undefined ? 0 : 1
+}
+
+async function show({ plan, outcome }: FailedSchedule): Promise<void> {
+  const shrunk =
+    options.shrink && outcome.failure?.promise !== 'repeatable' ? await shrinkPlan(plan, outcome) : { plan, outcome }
+  const file = join(tmpdir(), `tidemark-failure-${plan.options.seed.replace(/[^A-Za-z0-9.-]/g, '_')}.json`)
+  writeFileSync(file, `${JSON.stringify(shrunk.plan, null, 1)}\n`)
+  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, file)}\n`)
+}
+
+// ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function runAll(): Promise<number> {
+  const { schedules, seed, jobs } = options
+  const startedAt = performance.now()
+  const tally = createTally()
+  const failed: FailedSchedule[] = []
+  const bar = new progress.SingleBar({
+    format: 'simulating {bar} {value}/{total} · {speed}/s · {failed} failed · {eta_formatted} left',
+    hideCursor: true,
+    noTTYOutput: process.stderr.isTTY !== true,
+    notTTYSchedule: 10_000,
+  })
+  bar.start(schedules, 0, { speed: 0, failed: 0 })
+  let next = 0
+  const takeOrder = (): WorkOrder | undefined => {
+    if (next >= schedules || failed.length >= FAILURES_SHOWN) return undefined
+    const from = next
+    next = Math.min(schedules, from + BATCH)
+    return { seed, from, to: next }
+  }
+  const takeDone = (done: WorkDone): void => {
+    addTally(tally, { ...done.tally, faults: new Map(done.faults) } satisfies Tally)
+    failed.push(...done.failed)
+    const seconds = (performance.now() - startedAt) / 1_000
+    bar.update(tally.schedules, { speed: Math.round(tally.schedules / seconds), failed: failed.length })
+  }
+  const workers = Array.from({ length: Math.min(jobs, Math.ceil(schedules / BATCH)) }, () =>
+    runWorker(takeOrder, takeDone),
+  )
+  await Promise.all(workers)
+  bar.stop()
+  console.log(reportTally(tally, (performance.now() - startedAt) / 1_000))
+  for (const failure of failed.slice(0, FAILURES_SHOWN)) await show(failure)
+  console.log(failed.length === 0 ? 'every promise held' : `${failed.length} schedules broke a promise`)
+  return failed.length === 0 ? 0 : 1
+}
+
+/** One process, fed until there is nothing left. */
+function runWorker(takeOrder: () => WorkOrder | undefined, takeDone: (done: WorkDone) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const worker: ChildProcess = fork(fileURLToPath(new URL('./worker.ts', import.meta.url)), {
+      execArgv: process.execArgv,
+    })
+    const feed = (): void => {
+      const order = takeOrder()
+      if (order === undefined) worker.disconnect()
+      else worker.send(order)
+    }
+    worker.on('message', (done) => {
+      takeDone(done as WorkDone)
+      feed()
+    })
+    worker.on('error', reject)
+    worker.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with code ${code}`))))
+    feed()
+  })
+}

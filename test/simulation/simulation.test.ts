@@ -1,0 +1,39 @@
+/**
+ * A few hundred schedules for every run of the tests; the long forms are `npm run simulate`.
+ */
+import { describe, expect, it } from 'vitest'
+import { generatePlan } from './generate.ts'
+import { KEPT_PLANS } from './kept-plans.ts'
+import { reportFailure } from './report.ts'
+import { runPlan } from './run-plan.ts'
+import { createTally, runSchedules } from './schedules.ts'
+
+const SCHEDULES = 300
+
+describe('the engine under simulated networks, disks, clocks and crashes', () => {
+  it(`keeps every promise in ${SCHEDULES} schedules`, async () => {
+    const tally = createTally()
+    const failed = await runSchedules('vitest', 0, SCHEDULES, tally)
+    const [first] = failed
+    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome, undefined)).toBeUndefined()
+    expect(tally.repeated).toBe(SCHEDULES / 100)
+    expect(tally.conflicted).toBeGreaterThan(SCHEDULES / 10)
+  })
+
+  it('does the same twice from the same seed, and something else from another', async () => {
+    const [first, again, other] = [
+      await runPlan(generatePlan('a')),
+      await runPlan(generatePlan('a')),
+      await runPlan(generatePlan('b')),
+    ]
+    expect(again).toEqual(first)
+    expect(other.trace).not.toBe(first.trace)
+  })
+})
+
+describe('a schedule that once broke a promise', () => {
+  it.each(KEPT_PLANS)('$sentence', async ({ plan }) => {
+    const outcome = await runPlan(plan)
+    expect(outcome.failure === undefined ? undefined : reportFailure(plan, outcome, undefined)).toBeUndefined()
+  })
+})

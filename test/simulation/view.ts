@@ -1,0 +1,393 @@
+/**
+ * What one disk holds, followed commit by commit: the oracle's side of it as sets of changes, and the engine's side as it
+ * stands in the bytes. The two are compared after every commit.
+ *
+ * Knows: the order in which one commit's parts take effect. Must never know: sessions, networks, processes.
+ *
+ * What is checked, each with the promise it belongs to:
+ * 1  A log entry is the next of its writer, was written before with the same content, and builds on nothing that is
+ *    missing (gapless, once, causal).
+ * 2  A row is what its set of changes makes of it: heads, versions of fields, clock, index of conflicts (exact).
+ * 3  An own change is answered only when the server has it on disk, or when it is listed as rejected (kept).
+ * 4  Counters and clock of the store are those of the sets (gapless).
+ */
+
+import type { StoreCommit } from '../../core/store.ts'
+import { BrokenPromise, type PromiseName } from './broken-promise.ts'
+import { type CommitFacts, type LogEntry, type MetaFacts, readCommit, type StoreDictionaries } from './facts.ts'
+import { type Bits, clockText, dotOf, type History, NO_CHANGES, type Recorded, type RowHistory } from './history.ts'
+import { hashText } from './random.ts'
+
+export class View {
+  readonly name: string
+  readonly history: History
+  /** Number of the disk's own replica. */
+  own = -1
+  meta: MetaFacts | undefined
+  /** Restored from a backup, or copied: its identity is no longer its own. */
+  isTainted = false
+  /** A snapshot is arriving, or the log has not yet come to where its last rows were read: rows are ahead of the clock. */
+  isRestoring = false
+  readonly known = new Map<RowHistory, Bits>()
+  readonly clock = new Map<number, number>()
+  /** Own changes by seq. */
+  readonly local = new Map<number, Recorded>()
+  readonly rejected = new Set<number>()
+  /** Where the log has each change. */
+  readonly positions = new Map<Recorded, number>()
+  readonly #dictionaries: StoreDictionaries = { replicas: [], names: [] }
+  readonly #texts = new Map<string, string>()
+  readonly #listed = new Set<string>()
+  readonly #shapes = new Map<RowHistory, { readonly isConflicted: boolean; readonly isAlive: boolean }>()
+  #isSnapshotOpen = false
+  #nextPosition = 1
+  #changes = 0
+  #voids = 0
+  #conflicts = 0
+  #rows = 0
+  #stateSum = 0
+  #clockSum = 0
+
+  constructor(name: string, history: History) {
+    this.name = name
+    this.history = history
+  }
+
+  /** Equal for views whose clocks are equal; the other way round it is only likely. */
+  get clockSum(): number {
+    return this.#clockSum
+  }
+
+  /** Equal for equal rows; the other way round it is only likely. */
+  get stateSum(): number {
+    return this.#stateSum
+  }
+
+  get clockText(): string {
+    return clockText(this.clock)
+  }
+
+  /** Own changes that this disk still waits for an answer to. */
+  get unanswered(): number {
+    let count = 0
+    for (const change of this.local.values()) {
+      if (!this.history.isAccepted(change) && !this.rejected.has(change.seq)) count++
+    }
+    return count
+  }
+
+  get conflictCount(): number {
+    return this.#conflicts
+  }
+
+  knownOf(row: RowHistory): Bits {
+    return this.known.get(row) ?? NO_CHANGES
+  }
+
+  /** The row as it stands in the bytes. */
+  textOf(row: RowHistory): string {
+    return this.#texts.get(row.name) ?? ''
+  }
+
+  copy(name: string): View {
+    const copy = new View(name, this.history)
+    copy.own = this.own
+    copy.meta = this.meta
+    copy.isTainted = this.isTainted
+    copy.isRestoring = this.isRestoring
+    copyMap(this.known, copy.known)
+    copyMap(this.clock, copy.clock)
+    copyMap(this.local, copy.local)
+    copyMap(this.positions, copy.positions)
+    copyMap(this.#texts, copy.#texts)
+    copyMap(this.#shapes, copy.#shapes)
+    for (const seq of this.rejected) copy.rejected.add(seq)
+    for (const name of this.#listed) copy.#listed.add(name)
+    copy.#dictionaries.replicas.push(...this.#dictionaries.replicas)
+    copy.#dictionaries.names.push(...this.#dictionaries.names)
+    copy.#isSnapshotOpen = this.#isSnapshotOpen
+    copy.#nextPosition = this.#nextPosition
+    copy.#changes = this.#changes
+    copy.#voids = this.#voids
+    copy.#conflicts = this.#conflicts
+    copy.#rows = this.#rows
+    copy.#stateSum = this.#stateSum
+    copy.#clockSum = this.#clockSum
+    return copy
+  }
+
+  // ── One commit ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes a commit that has just become durable. Answers with the changes that were written in it. */
+  take(commit: StoreCommit): readonly Recorded[] {
+    const facts = readCommit(commit, this.history, this.#dictionaries)
+    const isFirst = this.meta === undefined
+    const before = this.meta
+    if (facts.meta !== undefined) {
+      this.meta = facts.meta
+      this.own = this.history.replicaNumber(facts.meta.replicaId)
+    }
+    if (isFirst) this.#changes = facts.meta?.changes ?? 0
+    const touched = new Set<RowHistory>()
+    if (facts.snapshot === 'rows') this.#takeSnapshotRows(facts)
+    for (const seq of facts.rejected) this.#takeRejection(seq, touched)
+    const written = this.#takeLog(facts, touched)
+    this.#takeClock(facts)
+    for (const { name, isListed } of facts.conflictIndex) {
+      if (isListed) this.#listed.add(name)
+      else this.#listed.delete(name)
+    }
+    this.#takeRows(facts, touched)
+    for (const row of touched) this.#checkRow(row)
+    if (facts.snapshot === 'end') this.#endSnapshot()
+    this.isRestoring &&= this.#isSnapshotOpen || this.isAhead
+    this.#checkMeta(before)
+    return written
+  }
+
+  #takeSnapshotRows({ rows }: CommitFacts): void {
+    this.isRestoring = true
+    this.#isSnapshotOpen = true
+    for (const { table, id, clock, row: text } of rows) {
+      if (text === undefined) continue
+      const row = this.history.row(table, id)
+      let set = this.knownOf(row)
+      for (const change of row.changes) {
+        if (change.replica === this.own || change.seq > (clock.get(change.replica) ?? 0)) continue
+        if (this.history.isAccepted(change)) set |= change.bit
+      }
+      this.known.set(row, set)
+    }
+  }
+
+  #endSnapshot(): void {
+    this.#isSnapshotOpen = false
+    const missing = this.missingChange()
+    if (missing !== undefined) this.#fail('gapless', `a snapshot ended, but ${name(missing)} is missing`)
+  }
+
+  /** Rows hold something that the clock does not cover: a part of a snapshot whose rest has not come. */
+  get isAhead(): boolean {
+    for (const [row, set] of this.known) {
+      for (const { bit, replica, seq } of row.changes) {
+        if ((set & bit) !== NO_CHANGES && seq > (this.clock.get(replica) ?? 0)) return true
+      }
+    }
+    return false
+  }
+
+  /** A change that the clock covers and the rows do not hold. */
+  missingChange(): Recorded | undefined {
+    for (const row of this.history.rows.values()) {
+      const set = this.knownOf(row)
+      for (const change of row.changes) {
+        const isCovered = change.seq <= (this.clock.get(change.replica) ?? 0)
+        if (!isCovered || change.replica === this.own || !this.history.isAccepted(change)) continue
+        if ((set & change.bit) === NO_CHANGES) return change
+      }
+    }
+    return undefined
+  }
+
+  /** A refused change is taken out of its row, with the own changes that build on it. */
+  #takeRejection(seq: number, touched: Set<RowHistory>): void {
+    const refused = this.local.get(seq)
+    if (refused === undefined) return this.#fail('kept', `seq ${seq} is listed as rejected and was never written here`)
+    if (!this.history.voids.has(dotOf(this.own, seq)))
+      this.#fail('kept', `${name(refused)} is listed as rejected, and no server refused it`)
+    this.rejected.add(seq)
+    let gone = refused.bit
+    for (const change of refused.row.changes) {
+      if (this.local.get(change.seq) === change && (change.seen & gone) !== NO_CHANGES) gone |= change.bit
+    }
+    this.known.set(refused.row, this.knownOf(refused.row) & ~gone)
+    touched.add(refused.row)
+  }
+
+  #takeLog({ records }: CommitFacts, touched: Set<RowHistory>): Recorded[] {
+    const written: Recorded[] = []
+    for (const { position, entries } of records) {
+      if (position !== this.#nextPosition)
+        this.#fail('gapless', `a log record stands at ${position}, the next place is ${this.#nextPosition}`)
+      this.#nextPosition += entries.length
+      let transaction = 0
+      for (const [index, entry] of entries.entries()) {
+        this.#takeSeq(entry)
+        if (entry.type === 'void') {
+          this.#takeVoid(entry)
+          continue
+        }
+        if (transaction === 0) transaction = entry.seq
+        const isOwn = entry.replica === this.own
+        const change = isOwn ? this.#write(entry, transaction) : this.#receive(entry)
+        if (isOwn) written.push(change)
+        if (!entry.more) transaction = 0
+        this.#changes++
+        this.known.set(change.row, this.knownOf(change.row) | change.bit)
+        this.positions.set(change, position + index)
+        touched.add(change.row)
+      }
+    }
+    return written
+  }
+
+  #takeSeq({ replica, seq }: LogEntry): void {
+    const held = this.clock.get(replica) ?? 0
+    if (seq <= held) this.#fail('once', `change ${replica}:${seq} was applied, and ${replica}:${held} was held already`)
+    if (seq !== held + 1) this.#fail('gapless', `change ${replica}:${seq} was applied after ${replica}:${held}`)
+    this.#setClock(replica, seq)
+  }
+
+  #takeVoid({ replica, seq, code }: Extract<LogEntry, { readonly type: 'void' }>): void {
+    const { history } = this
+    const dot = dotOf(replica, seq)
+    const known = history.voids.get(dot)
+    this.#voids++
+    if (known === code) return
+    if (known !== undefined || history.acceptedOf(dot) !== undefined)
+      this.#fail('once', `change ${replica}:${seq} was answered twice: ${known ?? 'accepted'}, then ${code}`)
+    if (this.meta?.authority === 0) this.#fail('once', `a server never refused ${replica}:${seq}`)
+    if (history.variantsOf(dot).length === 0)
+      this.#fail('durable', `${replica}:${seq} was refused before its writer had flushed it`)
+    history.voids.set(dot, code)
+  }
+
+  /** A change of this disk's own replica: what its row held is what its writer had seen. */
+  #write(entry: Extract<LogEntry, { readonly type: 'change' }>, transaction: number): Recorded {
+    const row = this.history.row(entry.table, entry.id)
+    const { replica, seq, op, timestamp, values, content, table, id } = entry
+    const seen = this.knownOf(row)
+    const last = this.local.get(seq - 1)
+    if (last !== undefined && last.timestamp >= timestamp)
+      this.#fail('gapless', `timestamps of a writer went back: ${name(last)} at ${last.timestamp}, then ${timestamp}`)
+    const change = this.history.record({ replica, seq, op, timestamp, values, content, table, id, seen, transaction })
+    if (clockText(entry.context) !== row.text(seen).clock)
+      this.#fail(
+        'causal',
+        `${name(change)} has context [${clockText(entry.context)}], its writer saw [${row.text(seen).clock}]`,
+      )
+    this.local.set(seq, change)
+    if (this.meta?.authority !== 0 && this.history.acceptedOf(dotOf(replica, seq)) === undefined)
+      this.history.accept(change)
+    return change
+  }
+
+  /** A change of somebody else. */
+  #receive({ replica, seq, content }: Extract<LogEntry, { readonly type: 'change' }>): Recorded {
+    const { history } = this
+    const dot = dotOf(replica, seq)
+    let change = history.acceptedOf(dot)
+    if (change === undefined) {
+      change = history.variantsOf(dot).find((variant) => variant.content === content)
+      if (change === undefined)
+        this.#fail('durable', `${replica}:${seq} (${content}) was taken before its writer had flushed it`)
+      if (this.meta?.authority === 0) this.#fail('kept', `${name(change)} reached a client and is on no server's disk`)
+      if (history.voids.has(dot)) this.#fail('once', `${name(change)} was refused, then accepted`)
+      history.accept(change)
+    }
+    if (change.content !== content)
+      this.#fail('once', `${replica}:${seq} was accepted as "${change.content}" and applied as "${content}"`)
+    const missing = change.seen & ~this.knownOf(change.row)
+    if (missing !== NO_CHANGES)
+      this.#fail(
+        'causal',
+        `${name(change)} builds on ${change.row.list(missing).map(name).join(', ')}, which is missing`,
+      )
+    return change
+  }
+
+  // ── Clock, rows, counters ─────────────────────────────────────────────────────────────────────────────────────────
+
+  #setClock(replica: number, seq: number): void {
+    const before = this.clock.get(replica) ?? 0
+    this.#clockSum = (this.#clockSum + (seq - before) * (hashText(`${replica}`) | 1)) >>> 0
+    this.clock.set(replica, seq)
+  }
+
+  #takeClock({ clock, snapshot }: CommitFacts): void {
+    for (const [replica, seq] of clock) {
+      const held = this.clock.get(replica) ?? 0
+      if (seq === held) continue
+      if (snapshot !== 'end')
+        this.#fail('gapless', `the clock says ${replica}:${seq}, the log ends at ${replica}:${held}`)
+      if (seq < held) this.#fail('gapless', `the clock went back from ${replica}:${held} to ${replica}:${seq}`)
+      this.#setClock(replica, seq)
+    }
+  }
+
+  #takeRows({ rows }: CommitFacts, touched: Set<RowHistory>): void {
+    for (const { table, id, row: text } of rows) {
+      const row = this.history.row(table, id)
+      touched.add(row)
+      const before = this.#texts.get(row.name)
+      const after = text === undefined ? undefined : `[${text.heads}] {${text.versions}} <${text.clock}>`
+      if (before !== undefined) this.#stateSum = (this.#stateSum - hashText(row.name + before)) >>> 0
+      if (after !== undefined) this.#stateSum = (this.#stateSum + hashText(row.name + after)) >>> 0
+      if (after === undefined) this.#texts.delete(row.name)
+      else this.#texts.set(row.name, after)
+    }
+  }
+
+  #checkRow(row: RowHistory): void {
+    const set = this.knownOf(row)
+    const expected = row.text(set)
+    const text = set === NO_CHANGES ? '' : `[${expected.heads}] {${expected.versions}} <${expected.clock}>`
+    const actual = this.textOf(row)
+    if (actual !== text)
+      this.#fail('exact', `row ${row.name} is ${actual || 'absent'}, and should be ${text || 'absent'}`)
+    const isConflicted = expected.headCount > 1
+    if (this.#listed.has(row.name) !== isConflicted)
+      this.#fail(
+        'exact',
+        `row ${row.name} has ${expected.headCount} heads, and its conflict is ${isConflicted ? 'not ' : ''}listed`,
+      )
+    const before = this.#shapes.get(row)
+    this.#conflicts += Number(isConflicted) - Number(before?.isConflicted ?? false)
+    this.#rows += Number(expected.isLastAlive) - Number(before?.isAlive ?? false)
+    this.#shapes.set(row, { isConflicted, isAlive: expected.isLastAlive })
+  }
+
+  #checkMeta(before: MetaFacts | undefined): void {
+    const { meta } = this
+    if (meta === undefined) return
+    const expected = {
+      nextPosition: this.#nextPosition,
+      ownSeq: this.clock.get(this.own) ?? 0,
+      changes: this.#changes,
+      voids: this.#voids,
+      rows: this.#rows,
+      conflicts: this.#conflicts,
+      rejected: this.rejected.size,
+    }
+    for (const key of Object.keys(expected) as (keyof typeof expected)[]) {
+      if (meta[key] !== expected[key]) this.#fail('gapless', `${key} is ${meta[key]}, and should be ${expected[key]}`)
+    }
+    if (meta.authority === 0) this.#checkAnswers(before?.ackedSeq ?? 0, meta.ackedSeq)
+  }
+
+  #checkAnswers(before: number, after: number): void {
+    if (after < before) this.#fail('kept', `answers went back from ${before} to ${after}`)
+    for (let seq = before + 1; seq <= after; seq++) {
+      const change = this.local.get(seq)
+      if (change === undefined) this.#fail('kept', `seq ${seq} was answered and is not held`)
+      else if (!this.history.isAccepted(change) && !this.rejected.has(seq))
+        this.#fail(
+          this.isTainted ? 'harmless' : 'kept',
+          `${name(change)} counts as answered; the server has not taken it, nor is it listed as rejected`,
+        )
+    }
+  }
+
+  #fail(promise: PromiseName, what: string): never {
+    throw new BrokenPromise(promise, `On ${this.name}: ${what}.`)
+  }
+}
+
+/** A change in words. */
+export function name({ replica, seq, op, row }: Recorded): string {
+  return `${op} ${replica}:${seq} of ${row.name}`
+}
+
+function copyMap<Key, Value>(from: ReadonlyMap<Key, Value>, to: Map<Key, Value>): void {
+  for (const [key, value] of from) to.set(key, value)
+}

@@ -1,0 +1,202 @@
+/**
+ * Work: what apps do to their replicas, and what they are told.
+ *
+ * Knows: the app's doors of a replica. Must never know: the bytes beneath.
+ */
+import type { Replica, Written } from '../../core/replica.ts'
+import type { RowShape } from '../../core/table.ts'
+import { BrokenPromise } from './broken-promise.ts'
+import type { Machine, Seat } from './machine.ts'
+import { expectTyped } from './oracle.ts'
+import { type PlannedOp, SERVER, type WorkEvent } from './plan.ts'
+import { hashText } from './random.ts'
+import type { View } from './view.ts'
+import type { World } from './world.ts'
+
+/** A row as plain texts: what the tables of a plan have in common. */
+export type AnyRow = RowShape & Readonly<Record<string, string>>
+interface RowDoor {
+  get(id: string): Promise<AnyRow | undefined>
+  insert(row: AnyRow): unknown
+  update(id: string, patch: Readonly<Record<string, string>>): unknown
+  upsert(row: AnyRow): unknown
+  delete(id: string): unknown
+}
+
+/** How a write may fail: by what the row is, by the disk, or because others write as well. */
+const WRITE_ERRORS: ReadonlySet<string> = new Set([
+  'row-exists',
+  'row-missing',
+  'store-full',
+  'store-failed',
+  'store-busy',
+  'transaction-conflict',
+])
+
+export function doWork(world: World, event: WorkEvent): void {
+  const machine = world.machines.get(event.node)
+  if (machine === undefined) return
+  const seat = pickSeat(machine, event)
+  if (event.type === 'join') machine.start()
+  if (seat?.replica === undefined || machine.process?.isPaused !== false) return
+  switch (event.type) {
+    case 'join':
+      return
+    case 'write':
+      return write(world, seat, seat.replica, toTenant(seat, event.op))
+    case 'sibling-write':
+      return seat.sibling === undefined ? undefined : write(world, seat, seat.sibling, toTenant(seat, event.op))
+    case 'transaction':
+      return transact(
+        world,
+        seat,
+        seat.replica,
+        event.ops.map((op) => toTenant(seat, op)),
+      )
+    case 'rewrite':
+      return rewrite(world, seat, seat.replica, toTenant(seat, event.op))
+    case 'read':
+      return read(world, seat, seat.replica, event.table, event.row)
+    case 'settle':
+      return settle(world, seat, machine)
+  }
+}
+
+/** A machine of several tenants works now for one and now for another. */
+function pickSeat(machine: Machine, event: WorkEvent): Seat | undefined {
+  return machine.seats[hashText(JSON.stringify(event)) % machine.seats.length]
+}
+
+/** The server's own values get the canary of the tenant that it writes for. */
+function toTenant(seat: Seat, op: PlannedOp): PlannedOp {
+  const values = Object.entries(op.values).map(([field, value]) => [
+    field,
+    value.replace('*.', `${seat.tenant}.${SERVER}`),
+  ])
+  return { ...op, values: Object.fromEntries(values) }
+}
+
+function doorOf(replica: { table(name: string): unknown }, table: string): RowDoor {
+  return replica.table(table) as RowDoor
+}
+
+function carryOut(door: RowDoor, { kind, row, values }: PlannedOp): unknown {
+  switch (kind) {
+    case 'insert':
+      return door.insert({ id: row, ...values })
+    case 'upsert':
+      return door.upsert({ id: row, ...values })
+    case 'update':
+      return door.update(row, values)
+    case 'delete':
+      return door.delete(row)
+  }
+}
+
+function write(world: World, seat: Seat, replica: Replica, op: PlannedOp): void {
+  const { view } = seat
+  const writing = carryOut(doorOf(replica, op.table), op) as Promise<Written<AnyRow>>
+  writing.then(
+    ({ change }) =>
+      world.guard(() => {
+        world.oracle.acknowledged(view, change.dot.seq, ({ row, values }) => {
+          const isSame = Object.entries(op.values).every(([field, value]) => values.get(field) === value)
+          return row.table === op.table && row.id === op.row && isSame
+        })
+      }),
+    (error: unknown) => world.guard(() => expectWriteError(view, error)),
+  )
+}
+
+function transact(world: World, seat: Seat, replica: Replica, ops: readonly PlannedOp[]): void {
+  const { view } = seat
+  const before = view.meta?.ownSeq ?? 0
+  const writing = replica.transact((transaction) => {
+    for (const op of ops) carryOut(doorOf(transaction, op.table), op)
+  })
+  writing.then(
+    () => world.guard(() => expectTransaction(view, before, ops)),
+    (error: unknown) => world.guard(() => expectWriteError(view, error)),
+  )
+}
+
+/** Its changes stand on the disk together: consecutive, marked as one, in the order of the calls. */
+function expectTransaction(view: View, before: number, ops: readonly PlannedOp[]): void {
+  const isOurs = (first: number): boolean =>
+    ops.every((op, index) => {
+      const change = view.local.get(first + index)
+      if (change === undefined || change.transaction !== first || change.row.id !== op.row) return false
+      return Object.entries(op.values).every(([field, value]) => change.values.get(field) === value)
+    })
+  for (let seq = before + 1; seq <= (view.meta?.ownSeq ?? 0); seq++) if (isOurs(seq)) return
+  throw new BrokenPromise('durable', `${view.name} acknowledged a transaction that is not on its disk`)
+}
+
+function rewrite(world: World, seat: Seat, replica: Replica, op: PlannedOp): void {
+  const { view } = seat
+  const writing = replica.transact(async (transaction) => {
+    const door = doorOf(transaction, op.table)
+    await door.get(op.row)
+    carryOut(door, op)
+  })
+  writing.catch((error: unknown) => world.guard(() => expectWriteError(view, error)))
+}
+
+function expectWriteError(view: View, error: unknown): void {
+  const { code, message } = expectTyped(error, `${view.name} writes`)
+  if (!WRITE_ERRORS.has(code))
+    throw new BrokenPromise('sound', `A write on ${view.name} failed with ${code}: ${message}`)
+}
+
+function read(world: World, seat: Seat, replica: Replica, table: string, id: string): void {
+  const { view } = seat
+  const row = view.history.row(table, id)
+  const before = view.knownOf(row)
+  doorOf(replica, table)
+    .get(id)
+    .then(
+      (found) =>
+        world.guard(() => {
+          if (view.knownOf(row) !== before) return
+          world.oracle.checkRead(view, row, toFields(found))
+        }),
+      (error: unknown) =>
+        world.guard(() => {
+          const { code, message } = expectTyped(error, `${view.name} reads`)
+          if (code !== 'store-failed')
+            throw new BrokenPromise('sound', `A read on ${view.name} failed with ${code}: ${message}`)
+        }),
+    )
+}
+
+export function toFields(row: AnyRow | undefined): ReadonlyMap<string, string> | undefined {
+  return row && new Map(Object.entries(row).filter(([field]) => field !== 'id'))
+}
+
+/** When `settled` resolves, each side has what the other had when it was called. */
+function settle(world: World, seat: Seat, machine: Machine): void {
+  const dialer = world.dialers.find(({ from, tenant }) => from === machine && tenant === seat.tenant)
+  const peer = dialer?.to.seatOf(seat.tenant)
+  const { link } = dialer ?? {}
+  if (link === undefined || peer === undefined) return
+  const [view, peerView] = [seat.view, peer.view]
+  // What another process on the same store wrote, these two need not know yet.
+  const ownSeq = seat.replica?.clock.get(seat.replica.id) ?? 0
+  const theirs = [...(peer.replica?.clock.entries() ?? [])].map(
+    ([id, seq]) => [view.history.replicaNumber(id), seq] as const,
+  )
+  link.settled().then(
+    () =>
+      world.guard(() => {
+        const missing = theirs.find(([replica, seq]) => (view.clock.get(replica) ?? 0) < seq)
+        if (missing !== undefined) throw unsettled(view, `lacks ${missing.join(':')} of ${peerView.name}`)
+        if ((peerView.clock.get(view.own) ?? 0) < ownSeq)
+          throw unsettled(view, `has ${ownSeq} changes that ${peerView.name} lacks`)
+      }),
+    (error: unknown) => world.guard(() => void expectTyped(error, `${view.name} settles`)),
+  )
+}
+
+function unsettled(view: View, what: string): BrokenPromise {
+  return new BrokenPromise('durable', `${view.name} counts as settled, and ${what}`)
+}

@@ -1,0 +1,292 @@
+/**
+ * The world of one schedule: machines, disks and a network built from a plan, with the oracle watching all of them.
+ *
+ * Knows: who exists and who dials whom. Must never know: when anything happens; see run-plan.ts.
+ */
+import type { VoidCode } from '../../core/block.ts'
+import type { Proposal } from '../../core/gate.ts'
+import { hashBytes } from '../../core/hash.ts'
+import type { LinkOptions } from '../../core/link.ts'
+import { causal, deleteWins, firstWriteWins, lastWriteWins, type Policy, updateWins } from '../../core/policy.ts'
+import { type TableDefinitions, table } from '../../core/table.ts'
+import { BrokenPromise } from './broken-promise.ts'
+import { Dialer, type DialerOptions } from './dialer.ts'
+import { SimulatedDisk } from './disk.ts'
+import { foundStore } from './founding.ts'
+import type { PolicyName } from './history.ts'
+import { Machine, type Seat } from './machine.ts'
+import { Network, type Side } from './network.ts'
+import { Oracle } from './oracle.ts'
+import { nodeName, type Plan, SERVER } from './plan.ts'
+import { hashText, Random } from './random.ts'
+import { Scheduler } from './scheduler.ts'
+import { describeFrame, type Teller } from './story.ts'
+import { View } from './view.ts'
+import { WallClock } from './wall-clock.ts'
+
+const POLICIES: Readonly<Record<PolicyName, () => Policy>> = {
+  lastWriteWins,
+  causal,
+  firstWriteWins,
+  deleteWins,
+  updateWins,
+}
+
+/** More than the engine sends to a newcomer change by change. */
+const PAST_CHANGES = 1_001
+const MOOD_MS = 2_000
+
+export class World {
+  readonly plan: Plan
+  readonly random: Random
+  readonly scheduler: Scheduler
+  readonly network: Network
+  readonly oracle: Oracle
+  readonly machines = new Map<string, Machine>()
+  readonly dialers: Dialer[] = []
+  /** How often each fault took effect. */
+  readonly faults = new Map<string, number>()
+  readonly #tables: TableDefinitions
+  #failure: unknown
+  #trace = 0
+  #foundings = 0
+
+  readonly #teller: Teller | undefined
+
+  constructor(plan: Plan, teller?: Teller) {
+    const { options } = plan
+    this.plan = plan
+    this.#teller = teller
+    this.random = new Random(`tidemark ${options.seed}`)
+    this.scheduler = new Scheduler(this.random.fork('ties'))
+    this.oracle = new Oracle(options)
+    this.network = new Network({
+      scheduler: this.scheduler,
+      random: this.random.fork('network'),
+      profile: options.network,
+      watcher: {
+        onSend: (side, frame) => this.#watchSend(side, frame),
+        onDeliver: (side, frame) => {
+          this.tell(() => `${side.machine} receives on ${side.connection.serial}: ${describeFrame(frame)}`)
+          this.oracle.onDeliver(side, frame)
+        },
+      },
+      onFault: (kind) => this.count(kind),
+    })
+    this.#tables = Object.fromEntries(
+      options.tables.map(({ name, policy, granularity }) => [name, table({ policy: POLICIES[policy](), granularity })]),
+    )
+    this.#build()
+  }
+
+  /** The first thing that went wrong outside of an event. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  /** Equal for equal runs. */
+  get trace(): number {
+    return this.#trace >>> 0
+  }
+
+  fail(error: unknown): void {
+    this.#failure ??= error
+    this.scheduler.stop()
+  }
+
+  count(fault: string): void {
+    this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1)
+  }
+
+  tell(line: () => string): void {
+    this.#teller?.(this.scheduler.now, line())
+  }
+
+  /** Runs a reaction to something asynchronous: what it throws ends the run. */
+  guard(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      this.fail(error)
+    }
+  }
+
+  dialersOf(machine: Machine): Dialer[] {
+    return this.dialers.filter(({ from, to }) => from === machine || to === machine)
+  }
+
+  // ── Building ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #build(): void {
+    const { topology, tenants, clients, edges } = this.plan.options
+    const server = topology === 'star' ? this.#addMachine(SERVER, tenants, 'self') : undefined
+    for (const tenant of tenants) {
+      const replicas = [...Array(clients).keys()].map((number) =>
+        this.#addMachine(nodeName(tenant, number), [tenant], server === undefined ? 'self' : 'server'),
+      )
+      if (server !== undefined) for (const from of replicas) this.#addDialer(from, server, tenant)
+      for (const [from, to] of edges) {
+        const [one, other] = [replicas[from], replicas[to]]
+        if (one !== undefined && other !== undefined) this.#addDialer(one, other, tenant)
+      }
+    }
+  }
+
+  #addMachine(name: string, tenants: readonly string[], authority: 'server' | 'self'): Machine {
+    const seats = tenants.map((tenant) => this.#createSeat(name, tenant))
+    for (const seat of seats) this.#found(seat, authority)
+    return this.#createMachine(name, seats, authority)
+  }
+
+  #createMachine(name: string, seats: readonly Seat[], authority: 'server' | 'self'): Machine {
+    const { scheduler, random } = this
+    const offsetMs = random.fork(`clock of ${name}`).between(-500, 500)
+    const machine = new Machine({
+      name,
+      scheduler,
+      clock: new WallClock(() => scheduler.now, offsetMs),
+      seats,
+      tables: this.#tables,
+      authority,
+      creditBytes: this.plan.options.creditBytes,
+      onUp: (up) => {
+        for (const dialer of this.dialers) if (dialer.from === up) dialer.start()
+      },
+      onTrouble: (error) => this.fail(error),
+    })
+    this.machines.set(name, machine)
+    return machine
+  }
+
+  #addDialer(from: Machine, to: Machine, tenant: string): void {
+    const watch: DialerOptions['onEnd'] = (error, views, side) => {
+      this.tell(
+        () => `session ${side} ends: ${error === undefined ? 'the line is gone' : `${error.code}, ${error.message}`}`,
+      )
+      this.oracle.sessionEnded(error, views, side)
+    }
+    this.dialers.push(this.#createDialer(from, to, tenant, tenant, watch))
+  }
+
+  #createDialer(from: Machine, to: Machine, tenant: string, peerTenant: string, onEnd: DialerOptions['onEnd']): Dialer {
+    return new Dialer({
+      network: this.network,
+      random: this.random.fork(`dialer ${from.name} ${to.name}`),
+      from,
+      to,
+      tenant,
+      peerTenant,
+      isMesh: this.plan.options.topology === 'mesh',
+      gate: (ofTenant, machine) => this.#gate(ofTenant, machine),
+      onEnd,
+    })
+  }
+
+  #createSeat(machine: string, tenant: string): Seat {
+    const { scheduler, oracle } = this
+    const name = this.plan.options.tenants.length > 1 && machine === SERVER ? `${machine} (${tenant})` : machine
+    const seat: Seat = {
+      tenant,
+      disk: new SimulatedDisk({
+        scheduler,
+        random: this.random.fork(`disk of ${name}`),
+        profile: this.plan.options.disk,
+        onFlush: (commit) => {
+          this.#note(commit.puts.length, commit.deletes.length, hashText(name))
+          const written = seat.view.take(commit)
+          this.tell(() => `${name} flushes: ${seat.view.clockText}, answered ${seat.view.meta?.ackedSeq ?? 0}`)
+          oracle.afterFlush(seat.view, written)
+        },
+        onFault: (kind) => this.count(kind),
+      }),
+      view: new View(name, oracle.historyOf(tenant)),
+      replica: undefined,
+      sibling: undefined,
+      hasSibling: this.plan.events.some((event) => event.type === 'sibling-write' && event.node === machine),
+      backup: undefined,
+    }
+    oracle.views.add(seat.view)
+    return seat
+  }
+
+  /** Puts a new replica, with an id from the seed, on an empty disk. */
+  #found(seat: Seat, authority: 'server' | 'self'): void {
+    const pastChanges = this.plan.options.hasSnapshots ? PAST_CHANGES : 0
+    const random = this.random.fork(`replica ${this.#foundings++} on ${seat.view.name}`)
+    const commit = foundStore({ tenant: seat.tenant, authority, pastChanges }, random)
+    seat.disk.load({ head: 1, entries: commit.puts })
+    seat.view.take(commit)
+  }
+
+  /** A disk is copied: a second machine runs with the same replica id. */
+  clone(source: Machine, name: string): void {
+    const [seat] = source.seats
+    if (seat === undefined || this.machines.has(name)) return
+    const twin = this.#createSeat(name, seat.tenant)
+    twin.disk.load(seat.disk.image())
+    this.replaceView(twin, seat.view.copy(name))
+    twin.view.isTainted = true
+    seat.view.isTainted = true
+    const machine = this.#createMachine(name, [twin], 'server')
+    for (const { from, to, tenant } of [...this.dialers]) if (from === source) this.#addDialer(machine, to, tenant)
+    machine.start()
+  }
+
+  /** All that was on the disks is gone; the machine begins anew. */
+  empty(machine: Machine): void {
+    for (const seat of machine.seats) {
+      this.replaceView(seat, new View(seat.view.name, seat.view.history))
+      seat.backup = undefined
+      this.#found(seat, 'server')
+    }
+  }
+
+  /** A client of one tenant knocks at the door of another. */
+  stray(machine: Machine): void {
+    const server = this.machines.get(SERVER)
+    const [seat] = machine.seats
+    const other = this.plan.options.tenants.find((tenant) => tenant !== seat?.tenant)
+    if (server === undefined || machine === server || seat === undefined || other === undefined) return
+    const dialer = this.#createDialer(machine, server, seat.tenant, other, (error) => {
+      if (error?.code === 'forbidden') this.count('knock at the door of another tenant')
+      if (dialer.hasStreamed) throw new BrokenPromise('apart', `${machine.name} got into tenant ${other}`)
+    })
+    dialer.dial()
+  }
+
+  replaceView(seat: Seat, view: View): void {
+    this.oracle.views.delete(seat.view)
+    this.oracle.views.add(view)
+    seat.view = view
+  }
+
+  // ── What is watched ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  #watchSend(side: Side, frame: Uint8Array): void {
+    const { high, low } = hashBytes(frame)
+    this.#note(high, low, side.connection.serial)
+    this.tell(() => `${side.machine} sends on ${side.connection.serial}: ${describeFrame(frame)}`)
+    this.oracle.onSend(side, frame)
+  }
+
+  #note(...facts: readonly number[]): void {
+    for (const fact of facts) this.#trace = Math.imul(this.#trace ^ fact, 0x01000193)
+    this.#trace = Math.imul(this.#trace ^ Math.floor(this.scheduler.now * 1_000), 0x01000193)
+  }
+
+  #gate(tenant: string, machine: Machine): LinkOptions['gate'] {
+    const { judge } = this.plan.options
+    if (judge === undefined) return undefined
+    const decide = ({ dot }: Proposal): VoidCode | undefined => {
+      const { replica, seq } = dot
+      const luck = hashText(`${replica}:${seq}`)
+      const isGentle = judge.isMoody && Math.floor(machine.clock.now() / MOOD_MS) % 2 === 0
+      if (isGentle || luck % judge.oneIn !== 0) return undefined
+      const code: VoidCode = luck % 3 === 0 ? 'quota-exceeded' : 'forbidden'
+      const number = this.oracle.historyOf(tenant).replicaNumber(replica)
+      this.oracle.judged.add(`${tenant} ${number}:${seq} ${code}`)
+      return code
+    }
+    return { mayRead: () => true, mayWrite: () => true, judge: decide }
+  }
+}
