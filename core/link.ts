@@ -435,8 +435,9 @@ export class Link {
   async #beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
     const { logId, epoch } = this.#cursor ?? { logId: '', epoch: 0 }
     const cursor: LogCursor = { logId, epoch, position }
-    await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
+    // Known before it is durable: a link that closes meanwhile has a snapshot to abandon.
     this.#snapshot = { cursor, clock: new VectorClock(clock) }
+    await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
   }
 
   async #endSnapshot(): Promise<void> {
