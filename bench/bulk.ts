@@ -1,5 +1,5 @@
 /**
- * W3s: everything a server holds, received by an empty replica over a loopback socket.
+ * W3s and W3m: everything a server holds, received by an empty replica over a loopback socket.
  *
  * Knows: when the replica began to connect and when it had everything. Must never know: how a peer carries it.
  * 1. The server has a process of its own and is filled before the clock starts; the receiver's process is fresh, and
@@ -9,7 +9,7 @@
 import { startActor } from './actor.ts'
 import { peakRssBytes } from './child.ts'
 import { watchSockets } from './live.ts'
-import { expectEqual, type Figures, type Load, replicaLoad, secondsOf } from './workloads.ts'
+import { expectEqual, type Figures, type Load, replicaLoad, secondsOf, tenMegabyteLoad } from './workloads.ts'
 
 /** What a peer offers to be measured; exported by its file under the name given in `BulkPeerPlace`. */
 export type BulkPeer = {
@@ -21,11 +21,19 @@ export type BulkPeer = {
 export type Held = { readonly rows: number; readonly sum: number }
 export type BulkPeerPlace = { readonly file: string; readonly name: string }
 
-type Spot = { readonly place: BulkPeerPlace; readonly directory: string }
+const loads = { replica: replicaLoad, tenMegabytes: tenMegabyteLoad } as const
+export type BulkLoadName = keyof typeof loads
+
+type Spot = { readonly place: BulkPeerPlace; readonly directory: string; readonly loadName: BulkLoadName }
 type BulkServer = Awaited<ReturnType<typeof createBulkServer>>
 
-export async function measureBulk(place: BulkPeerPlace, directory: string): Promise<Figures> {
-  const server = await startActor<BulkServer>(import.meta.url, 'createBulkServer', { place, directory })
+export async function measureBulk(
+  place: BulkPeerPlace,
+  directory: string,
+  loadName: BulkLoadName = 'replica',
+): Promise<Figures> {
+  const spot: Spot = { place, directory, loadName }
+  const server = await startActor<BulkServer>(import.meta.url, 'createBulkServer', spot)
   try {
     const { port, rows, sum } = await server.call('expected', undefined)
     const peer = await loadBulkPeer(place)
@@ -50,9 +58,9 @@ async function loadBulkPeer({ file, name }: BulkPeerPlace): Promise<BulkPeer> {
 }
 
 /** Actor: the server. */
-export async function createBulkServer({ place, directory }: Spot) {
+export async function createBulkServer({ place, directory, loadName }: Spot) {
   const peer = await loadBulkPeer(place)
-  const load = replicaLoad()
+  const load = loads[loadName]()
   const { port } = await peer.openServer(load, directory)
   return { expected: () => ({ port, rows: load.rows.length, sum: load.sum }) }
 }

@@ -134,6 +134,7 @@ export function amountText(amount: number, unit: FigureKind['unit']): string {
   if (unit === 'per second') return amount >= 10_000 ? `${(amount / 1000).toFixed(0)}k` : amount.toFixed(0)
   if (unit === 'MB') return `${(amount / 1e6).toFixed(1)} MB`
   if (unit === 'bytes') return `${amount.toFixed(amount < 100 ? 1 : 0)} B`
+  if (unit === 'times') return `${Number(amount.toFixed(2))}`
   if (unit === 's') return `${amount.toFixed(3)} s`
   return `${amount.toFixed(amount < 100 ? 1 : 0)} ${unit}`
 }

@@ -2,7 +2,14 @@
  * Where the subjects are. Each file exports `subjects: readonly Subject[]` (see workloads.ts) and is loaded only in
  * the processes that measure it, so that no library weighs on the memory or the start of another.
  */
-export const tidemarkFiles: readonly string[] = []
+export const tidemarkFiles: readonly string[] = [
+  './tidemark.ts',
+  './tidemark-sync.ts',
+  './tidemark-sockets.ts',
+  './tidemark-clocks.ts',
+  './tidemark-flushes.ts',
+  './tidemark-conflicts.ts',
+]
 
 /** Need `npm ci --prefix bench`; run with `--peers`. */
 export const peerFiles: readonly string[] = [

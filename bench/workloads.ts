@@ -12,10 +12,14 @@ export const workloads = {
   W2: { title: 'update one field, 100,000 times on 10,000 rows', figures: ['updatesPerSecond', 'peakRssBytes'] },
   W3: {
     title: '100,000 inserts and 100,000 updates to an empty replica, in one process: encode, decode, apply',
-    figures: ['seconds', 'wireBytes', 'peakRssBytes'],
+    figures: ['seconds', 'wireBytes', 'deflatedBytes', 'peakRssBytes'],
   },
   W3s: {
     title: '100,000 inserts and 100,000 updates to an empty replica, over loopback sockets',
+    figures: ['seconds', 'wireBytes', 'peakRssBytes'],
+  },
+  W3m: {
+    title: '10 MB of rows to an empty replica, over loopback sockets',
     figures: ['seconds', 'wireBytes', 'peakRssBytes'],
   },
   W4: {
@@ -45,6 +49,26 @@ export const workloads = {
       'handshakeBytesAt100',
       'handshakeBytesAt1000',
       'handshakeBytesAt10000',
+      'logBytesAt2',
+      'logBytesAt100',
+      'logBytesAt1000',
+      'logBytesAt10000',
+    ],
+  },
+  W8: {
+    title: 'durable writes: one after the other, beside the flushes of the same disk, and 1,000 at once',
+    figures: ['writesPerSecond', 'flushesPerSecond', 'writesPerFlush', 'thousandMs', 'thousandCommits'],
+  },
+  W9: {
+    title: 'one more change to a row that then has 1 (no conflict), 2, 10, 50 heads: merge, and report of a pair',
+    figures: [
+      'mergeMicrosAt1',
+      'mergeMicrosAt2',
+      'mergeMicrosAt10',
+      'mergeMicrosAt50',
+      'reportMicrosAt2',
+      'reportMicrosAt10',
+      'reportMicrosAt50',
     ],
   },
 } as const satisfies Record<string, { title: string; figures: readonly FigureName[] }>
@@ -54,7 +78,7 @@ export type WorkloadId = keyof typeof workloads
 export type FigureKind = {
   readonly label: string
   readonly better: 'more' | 'less'
-  readonly unit: 'per second' | 's' | 'ms' | 'µs' | 'bytes' | 'MB'
+  readonly unit: 'per second' | 's' | 'ms' | 'µs' | 'bytes' | 'MB' | 'times'
 }
 
 export const figureKinds = {
@@ -63,6 +87,7 @@ export const figureKinds = {
   deliveriesPerSecond: { label: 'deliveries/s', better: 'more', unit: 'per second' },
   seconds: { label: 'time', better: 'less', unit: 's' },
   wireBytes: { label: 'bytes', better: 'less', unit: 'MB' },
+  deflatedBytes: { label: 'deflated', better: 'less', unit: 'MB' },
   bytesPerChange: { label: 'B/change', better: 'less', unit: 'bytes' },
   peakRssBytes: { label: 'peak RSS', better: 'less', unit: 'MB' },
   latencyP50Ms: { label: 'p50', better: 'less', unit: 'ms' },
@@ -79,6 +104,22 @@ export const figureKinds = {
   handshakeBytesAt100: { label: 'at 100', better: 'less', unit: 'bytes' },
   handshakeBytesAt1000: { label: 'at 1,000', better: 'less', unit: 'bytes' },
   handshakeBytesAt10000: { label: 'at 10,000', better: 'less', unit: 'bytes' },
+  logBytesAt2: { label: 'log at 2', better: 'less', unit: 'bytes' },
+  logBytesAt100: { label: 'at 100', better: 'less', unit: 'bytes' },
+  logBytesAt1000: { label: 'at 1,000', better: 'less', unit: 'bytes' },
+  logBytesAt10000: { label: 'at 10,000', better: 'less', unit: 'bytes' },
+  writesPerSecond: { label: 'writes/s', better: 'more', unit: 'per second' },
+  flushesPerSecond: { label: 'disk flushes/s', better: 'more', unit: 'per second' },
+  writesPerFlush: { label: 'writes per flush', better: 'more', unit: 'times' },
+  thousandMs: { label: '1,000 at once', better: 'less', unit: 'ms' },
+  thousandCommits: { label: 'commits', better: 'less', unit: 'times' },
+  mergeMicrosAt1: { label: 'merge at 1', better: 'less', unit: 'µs' },
+  mergeMicrosAt2: { label: 'at 2', better: 'less', unit: 'µs' },
+  mergeMicrosAt10: { label: 'at 10', better: 'less', unit: 'µs' },
+  mergeMicrosAt50: { label: 'at 50', better: 'less', unit: 'µs' },
+  reportMicrosAt2: { label: 'report at 2', better: 'less', unit: 'µs' },
+  reportMicrosAt10: { label: 'at 10', better: 'less', unit: 'µs' },
+  reportMicrosAt50: { label: 'at 50', better: 'less', unit: 'µs' },
 } as const satisfies Record<string, FigureKind>
 
 export type FigureName = keyof typeof figureKinds
@@ -105,6 +146,8 @@ export const rowCount = 100_000
 export const updateCount = 100_000
 export const updatedRowCount = 10_000
 export const batchSize = 1_000
+/** A row has 282 bytes of JSON. */
+const tenMegabyteRowCount = 35_500
 
 export type Load = {
   readonly rows: readonly Row[]
@@ -121,6 +164,8 @@ export const insertLoad = (): Load => load(rowCount, 0)
 export const updateLoad = (): Load => load(updatedRowCount, updateCount)
 /** W3, W3s: as many updates as rows. */
 export const replicaLoad = (): Load => load(rowCount, updateCount)
+/** W3m: rows whose values come to 10 MB as JSON. */
+export const tenMegabyteLoad = (): Load => load(tenMegabyteRowCount, 0)
 /** W4: the rows both replicas start from, and one update of every row for each side. */
 export const offlineLoad = (): Load & { readonly otherUpdates: readonly Update[] } => {
   const shared = load(updatedRowCount, updatedRowCount)

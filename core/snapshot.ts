@@ -285,6 +285,7 @@ export class EndSnapshot implements Job<void> {
 /** Peers without a server go by clocks: a snapshot that broke off is not resumed, and the next begins anew. */
 export class AbandonSnapshot implements Job<void> {
   readonly weight = 1
+  readonly startsGroup = true
   #isOpen = false
 
   async prepare(ledger: Ledger): Promise<void> {

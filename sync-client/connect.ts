@@ -93,6 +93,7 @@ class ReconnectingLink implements SyncLink {
   #isRenewing = false
   #reason: string | undefined
   #lastError: TidemarkError | undefined
+  #transports: readonly TransportName[]
   #behind = 0
   #serverOffsetMs = 0
   #gone: Promise<void> = Promise.resolve()
@@ -102,6 +103,7 @@ class ReconnectingLink implements SyncLink {
     this.#options = parseOptions(replica, options)
     this.#backoff = parseBackoff(options.backoff)
     this.#random = options.random ?? Math.random
+    this.#transports = this.#options.transports
     this.#teller = new StatusTeller(() => this.status)
     this.#stopWatching = [
       watchWaking((waking) => this.#wake(waking)),
@@ -153,11 +155,14 @@ class ReconnectingLink implements SyncLink {
     clearTimeout(this.#retryTimer)
     this.#nextAttemptAt = undefined
     this.#attempts++
-    const connection = new Connection(this.#options, {
-      onChange: () => this.#onChange(),
-      onLink: (link) => this.#onLink(link),
-      onEnd: (error) => this.#onEnd(connection, error),
-    })
+    const connection = new Connection(
+      { ...this.#options, transports: this.#transports },
+      {
+        onChange: () => this.#onChange(),
+        onLink: (link) => this.#onLink(link),
+        onEnd: (error) => this.#onEnd(connection, error),
+      },
+    )
     this.#connection = connection
     this.#reason = this.#attempts === 1 ? undefined : `attempt ${this.#attempts}`
     connection.start()
@@ -176,6 +181,7 @@ class ReconnectingLink implements SyncLink {
     this.#gone = connection.gone
     if (this.#isStopped) return
     this.#lastError = error
+    if (link === undefined && error.code === 'timeout') this.#transports = rotated(this.#transports)
     const renewal = renewalReasonOf(error)
     if (renewal !== undefined) this.#renew(renewal, error)
     else if (mayRetry(error, typeof this.#options.token === 'function')) this.#retry(error)
@@ -274,6 +280,11 @@ class ReconnectingLink implements SyncLink {
       cause: this.#lastError,
     })
   }
+}
+
+/** A network that swallows WebSockets without a word looks like a server that does not answer: another kind goes first. */
+function rotated(transports: readonly TransportName[]): readonly TransportName[] {
+  return [...transports.slice(1), ...transports.slice(0, 1)]
 }
 
 /** What a copied or restored store is found out by. */

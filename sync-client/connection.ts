@@ -173,6 +173,8 @@ export class Connection {
   }
 
   #onLinkChange(): void {
+    // The last thing a link tells is its end; `onEnd` tells that with its reason.
+    if (this.#hasEnded) return
     if (this.#timer !== undefined && this.#link?.state === 'streaming') {
       clearTimeout(this.#timer)
       this.#timer = undefined

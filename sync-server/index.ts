@@ -3,6 +3,7 @@
  */
 
 export type { Handshake, Principal } from './admission.ts'
+export type { Logger } from './log.ts'
 export type { ServerOptions } from './options.ts'
 export { createSyncServer, type SyncServer } from './server.ts'
 export type { OpenTenantInfo } from './tenants.ts'

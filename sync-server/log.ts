@@ -3,10 +3,18 @@
  *
  * Invariant G1: no value of a row, no token and no text from outside that is not quoted is ever logged.
  */
-import { destination, type Logger, pino } from 'pino'
-import { isTidemarkError, quote } from '../core/index.ts'
+import { destination, pino } from 'pino'
+import { isTidemarkError } from '../core/index.ts'
 
-export type { Logger }
+/** What the server writes its log with; pino is one. */
+export interface Logger {
+  debug(fields: object, message: string): void
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  error(fields: object, message: string): void
+  /** A logger that adds these fields to every line. */
+  child(fields: Record<string, unknown>): Logger
+}
 
 export function createLogger(level: string): Logger {
   // Written at once: a line that is lost in a crash is the one that mattered.
@@ -24,5 +32,3 @@ function quoteLong(text: string): string {
   const printable = text.replace(/\p{Cc}/gu, (control) => (control === '\n' ? control : '\ufffd'))
   return printable.length > 2_000 ? `${printable.slice(0, 2_000)}…` : printable
 }
-
-export { quote }

@@ -23,7 +23,7 @@ export interface ServerOptions {
   /** Default 7300; 0 takes any that is free. */
   readonly port?: number
   readonly limits?: Partial<Limits>
-  /** A pino logger. Default: JSON lines on stdout, from level `info` on. */
+  /** Such as one of pino's. Default: JSON lines on stdout, from level `info` on. */
   readonly logger?: Logger
   /** Compresses frames above 1 KiB with permessage-deflate. Costs CPU for each client. Default false. */
   readonly compression?: boolean
@@ -33,7 +33,7 @@ export interface ServerOptions {
   readonly origins?: readonly string[]
   /** How long a tenant stays open without connections. Default 60 s. */
   readonly idleMs?: number
-  /** How long `close` waits for clients to go before it cuts them off. Default 5 s. */
+  /** How long `close` waits for clients to go before it cuts them off, and then for stores. Default 5 s. */
   readonly drainMs?: number
   /** Wall time in Unix milliseconds. */
   readonly now?: () => number
@@ -99,7 +99,7 @@ function parseStore({ dataDir, openStore }: ServerOptions): ServerSettings['open
 }
 
 /** Named by hash, so that no name of a tenant means anything to a file system. */
-export function tenantDirectory(dataDir: string, tenant: TenantName): string {
+function tenantDirectory(dataDir: string, tenant: TenantName): string {
   return join(dataDir, createHash('sha256').update(tenant).digest('hex').slice(0, 32))
 }
 

@@ -25,7 +25,10 @@ export interface SyncServer {
   readonly port: number
   /** The tenants that are open now. */
   readonly tenants: readonly OpenTenantInfo[]
-  /** Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice. */
+  /**
+   * Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice.
+   * Rejects with `timeout` when a store hangs.
+   */
   close(): Promise<void>
 }
 
@@ -78,6 +81,10 @@ class ListeningServer implements SyncServer {
       )
     })
     this.#io.on('connection', (socket) => this.#welcome(socket))
+    // Requests that never became a connection: another site's page, an old client, noise.
+    this.#io.engine.on('connection_error', ({ code, message }: { readonly code: unknown; readonly message: unknown }) =>
+      logger.debug({ code, error: quote(message) }, 'request refused'),
+    )
   }
 
   get host(): string {
@@ -193,7 +200,7 @@ class ListeningServer implements SyncServer {
     const stopped = new Promise<void>((resolve) => this.#http.close(() => resolve()))
     const deadline = setTimeout(() => this.#cutOff(), drainMs)
     for (const connection of this.#connections) connection.fail(shuttingDown())
-    await this.#tenants.close()
+    const stores = this.#tenants.close()
     // What is left never became a connection of ours.
     this.#io.disconnectSockets(true)
     this.#http.closeIdleConnections()
@@ -201,12 +208,22 @@ class ListeningServer implements SyncServer {
     clearTimeout(deadline)
     clearInterval(this.#timer)
     await this.#io.close()
-    logger.info('closed')
+    await inTime(stores, drainMs)
+    logger.info({}, 'closed')
   }
 
   #cutOff(): void {
     for (const tcpSocket of this.#tcpSockets) tcpSocket.destroy()
   }
+}
+
+/** Rejects when a store hangs: nothing that it still holds was ever acknowledged. */
+async function inTime(stores: Promise<void>, boundMs: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new TidemarkError('timeout', `stores did not close in ${boundMs} ms`)), boundMs)
+  })
+  await Promise.race([stores, late]).finally(() => clearTimeout(timer))
 }
 
 function socketOptions(settings: ServerSettings): NonNullable<ConstructorParameters<typeof SocketServer>[1]> {

@@ -7,7 +7,7 @@ import { access, constants, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { isTidemarkError, TidemarkError } from '../../core/index.ts'
-import { createLogger, type Logger } from '../log.ts'
+import { createLogger, errorFields, type Logger } from '../log.ts'
 import { DEFAULT_HOST, DEFAULT_PORT } from '../options.ts'
 import { createPrettyLogger } from '../pretty-log.ts'
 import { createSyncServer, type SyncServer } from '../server.ts'
@@ -46,12 +46,8 @@ export function serveCommand(): Command {
         .argParser(parsePort),
     )
     .addOption(new Option('--host <address>', 'to listen on').env('TIDEMARK_HOST').default(DEFAULT_HOST))
-    .addOption(
-      new Option('--dev', 'let everybody in who connects from this machine; each names its tenant')
-        .env('TIDEMARK_DEV')
-        .default(false),
-    )
-    .addOption(new Option('--compression', 'compress frames above 1 KiB').env('TIDEMARK_COMPRESSION').default(false))
+    .option('--dev', 'let everybody in who connects from this machine; each names its tenant', false)
+    .option('--compression', 'compress frames above 1 KiB', false)
     .addOption(
       new Option('--log-level <level>', 'the least that is logged')
         .env('TIDEMARK_LOG_LEVEL')
@@ -59,9 +55,10 @@ export function serveCommand(): Command {
         .default('info'),
     )
     .addOption(
-      new Option('--pretty', 'log for people instead of JSON lines')
-        .env('TIDEMARK_PRETTY')
-        .default(process.stdout.isTTY === true, 'on a terminal'),
+      new Option('--pretty', 'log for people instead of JSON lines').default(
+        process.stdout.isTTY === true,
+        'on a terminal',
+      ),
     )
     .addHelpText('after', EXAMPLES)
     .action(serve)
@@ -70,9 +67,10 @@ export function serveCommand(): Command {
 async function serve(flags: ServeFlags): Promise<void> {
   const logger = flags.pretty ? createPrettyLogger(flags.logLevel) : createLogger(flags.logLevel)
   try {
-    const server = await openServer(flags, logger)
+    const opening = openServer(flags, logger)
+    stopOnSignals(opening, logger)
+    const server = await opening
     if (flags.pretty) process.stdout.write(welcome(server, flags))
-    stopOnSignals(server, logger)
   } catch (error) {
     if (!isTidemarkError(error)) throw error
     process.stderr.write(`tidemark: ${error.message}\n`)
@@ -122,19 +120,22 @@ function welcome(server: SyncServer, { data }: ServeFlags): string {
 `
 }
 
-function stopOnSignals(server: SyncServer, logger: Logger): void {
+/** Also while the server is still being opened: who starts it may stop it as soon as it says that it listens. */
+function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): void {
   let isStopping = false
   const stop = (signal: NodeJS.Signals): void => {
     if (isStopping) process.exit(1)
     isStopping = true
     logger.info({ signal }, 'stopping')
-    server.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        logger.error({ error: String(error) }, 'did not stop cleanly')
-        process.exit(1)
-      },
-    )
+    opening
+      .then((server) => server.close())
+      .then(
+        () => process.exit(0),
+        (error: unknown) => {
+          logger.error(errorFields(error), 'did not stop cleanly')
+          process.exit(1)
+        },
+      )
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
