@@ -146,10 +146,6 @@ function textKey(kind: string, text: string): Uint8Array {
   return writer.toBytes()
 }
 
-export function textOfKey(key: Uint8Array): string {
-  return readText(key, 1, key.length)
-}
-
 // ── Rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const rowKeyWriter: ByteWriter = new ByteWriter(1024)

@@ -30,11 +30,6 @@ const GROUP_CHANGES_MAX = 8_192
 /** How often jobs run again because another process wrote to the same store first. */
 const ATTEMPTS_MAX = 64
 
-export interface RowRef {
-  readonly table: number
-  readonly id: string
-}
-
 export interface Job<Result> {
   /** How many changes it carries, roughly: groups are closed by their sum. */
   readonly weight: number
