@@ -100,6 +100,8 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
 
   apply(draft: Draft): readonly ChangeEntry[] {
     const { meta, own } = draft.state
+    // Without a commit of its own the answer would be lost when a later commit fails, and nobody would give it again.
+    if (this.#throughSeq > meta.ackedSeq) draft.touchMeta()
     meta.ackedSeq = Math.max(meta.ackedSeq, this.#throughSeq)
     for (const key of this.#obsolete) draft.delete(key)
     if (this.#obsolete.length > 0 && this.#obsolete.length < PURGED_MAX) meta.agreed = 0

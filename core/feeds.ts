@@ -5,13 +5,11 @@
  * Invariant J1: a frame holds whole blocks, so no transaction is ever split.
  */
 import { isAuthoredBy } from './block.ts'
-import { TidemarkError } from './errors.ts'
 import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
 import type { LogSlice } from './log-reader.ts'
 import type { ReplicaId } from './names.ts'
-import { readBaseClock } from './replica-log.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { placeAfter, readSnapshotRows } from './snapshot.ts'
 
@@ -106,7 +104,6 @@ export class Feeds {
 
   async #readSnapshot(place: Extract<FeedPlace, { readonly type: 'snapshot' }>): Promise<Feed> {
     const frames: Uint8Array[] = []
-    await expectWhole(this.#ledger)
     let { position } = place
     if (position === undefined) {
       position = this.#ledger.durablePosition
@@ -121,14 +118,4 @@ export class Feeds {
     frames.push(encodeFrame(chunk))
     return { frames, next: { type: 'snapshot', position, after: placeAfter(chunk) }, isEnd: false }
   }
-}
-
-/** A replica in the middle of a snapshot has rows that its clock does not cover: it cannot hand them on as its own. */
-async function expectWhole(ledger: Ledger): Promise<void> {
-  const order = (await readBaseClock(ledger)).compare(ledger.durableClock())
-  if (order === 'before' || order === 'equal') return
-  throw new TidemarkError('unavailable', 'this replica is still receiving a snapshot itself', {
-    retryable: true,
-    remedy: 'Try again when it has come to its end',
-  })
 }

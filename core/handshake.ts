@@ -50,7 +50,8 @@ export async function introduce(ledger: Ledger, role: SessionRole, tables: Table
     replica: meta.replicaId,
     isMesh: role === 'mesh',
     ownSeq,
-    ackedSeq: Math.min(meta.ackedSeq, ownSeq),
+    // Not the one in memory: were its flush to fail, the refusals up to it would never be told again.
+    ackedSeq: Math.min(ledger.durableAckedSeq, ownSeq),
     fingerprint: await readFingerprint(ledger, own, ownSeq),
     resume: await resumeOf(ledger, role, withClock),
     tables: [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
@@ -137,7 +138,7 @@ export async function meet(
     throw new TidemarkError('forbidden', 'this session may not read or write what it asked for')
   }
   if (hello.replica === state.meta.replicaId) throw cloned()
-  const place = await placeOf(ledger, hello.resume)
+  const place = await placeOf(ledger, role, hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
   const yourSeq = ledger.durableSeqOf(replica)
   const fingerprint = await readFingerprint(ledger, replica, yourSeq)
@@ -179,8 +180,8 @@ async function refusalsOf(ledger: Ledger, replica: number, after: number, throug
 }
 
 /** Where a reader that stands at `resume` goes on. */
-export async function placeOf(ledger: Ledger, resume: Resume): Promise<FeedPlace> {
-  if (resume.type === 'clock') return placeAfterClock(ledger, resume.clock)
+export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume): Promise<FeedPlace> {
+  if (resume.type === 'clock') return placeAfterClock(ledger, role, resume.clock)
   const { meta } = ledger.state
   const isOurs = resume.logId === meta.logId && resume.epoch === meta.epoch
   if (!isOurs || resume.position > ledger.durablePosition) {
@@ -199,14 +200,14 @@ export async function placeOf(ledger: Ledger, resume: Resume): Promise<FeedPlace
   return { type: 'snapshot', position: resume.position, after: { table: resume.table, id: resume.id } }
 }
 
-async function placeAfterClock(ledger: Ledger, entries: readonly ClockEntry[]): Promise<FeedPlace> {
+async function placeAfterClock(ledger: Ledger, role: SessionRole, entries: readonly ClockEntry[]): Promise<FeedPlace> {
   const clock = new VectorClock(entries)
   const { state } = ledger
   const base = await readBaseClock(ledger)
   const order = base.compare(clock)
   const isWhole = state.meta.floor === 1 && (order === 'before' || order === 'equal')
   const isNew = clock.size === 0 && state.meta.changes > SNAPSHOT_CHANGES_MIN
-  if (!isWhole || isNew) return { type: 'snapshot', position: undefined, after: undefined }
+  if (role === 'server' && (!isWhole || isNew)) return { type: 'snapshot', position: undefined, after: undefined }
   const end = ledger.durablePosition
   let position = end
   for (let index = 0; index < state.replicas.size; index++) {

@@ -158,27 +158,36 @@ export class LedgerState {
     return { key: nameKey(index), value: packRecord(this.names.textOf(index)) }
   }
 
-  /** Reads everything anew. Answers false for a store that was never written. */
+  /**
+   * Reads everything anew. Answers false for a store that was never written. What is in memory is replaced at once, when all
+   * is read: sessions that look into it meanwhile see the old state and never a part of the new one.
+   */
   async load(store: Store): Promise<boolean> {
-    this.cache.clear()
-    this.head = await store.head()
+    const head = await store.head()
     const [bytes] = await store.getMany([META_KEY])
-    if (bytes === undefined) return false
-    this.meta = decodeMeta(bytes)
-    this.replicas = new Dictionary()
-    this.names = new Dictionary()
-    this.seqs = []
-    this.voidCounts = []
+    const meta = bytes === undefined ? undefined : decodeMeta(bytes)
+    const replicas = new Dictionary()
+    const names = new Dictionary()
+    const seqs: number[] = []
+    const voidCounts: number[] = []
     for await (const { key, value } of scanRange(store, kindRange('i'))) {
       const [id, seq, voids] = asArray(unpackRecord(value))
-      const index = this.replicas.intern(asText(id))
+      const index = replicas.intern(asText(id))
       if (index !== keyIndex(key)) throw new TidemarkError('store-failed', 'the store lost a replica record')
-      this.seqs[index] = asCount(seq)
-      this.voidCounts[index] = asCount(voids)
+      seqs[index] = asCount(seq)
+      voidCounts[index] = asCount(voids)
     }
-    for await (const { value } of scanRange(store, kindRange('n'))) this.names.intern(asText(unpackRecord(value)))
-    this.savedReplicas = this.replicas.size
-    this.savedNames = this.names.size
+    for await (const { value } of scanRange(store, kindRange('n'))) names.intern(asText(unpackRecord(value)))
+    this.cache.clear()
+    this.head = head
+    if (meta === undefined) return false
+    this.meta = meta
+    this.replicas = replicas
+    this.names = names
+    this.seqs = seqs
+    this.voidCounts = voidCounts
+    this.savedReplicas = replicas.size
+    this.savedNames = names.size
     return true
   }
 }

@@ -78,6 +78,7 @@ export class Ledger {
   #isDoubtful = false
   #durablePosition = 1
   #durableSeqs: number[] = []
+  #durableAckedSeq = 0
   #isClosed = false
   /** What the store holds, once it was founded: a store with another log, or none, is not read on. */
   #logId: string | undefined
@@ -126,7 +127,12 @@ export class Ledger {
 
   /** Own changes that are flushed and that no server has answered yet. */
   get pending(): number {
-    return Math.max(0, this.durableSeqOf(this.state.own) - this.state.meta.ackedSeq)
+    return Math.max(0, this.durableSeqOf(this.state.own) - this.#durableAckedSeq)
+  }
+
+  /** Own changes up to here were answered, and what the answer did is flushed. */
+  get durableAckedSeq(): number {
+    return this.#durableAckedSeq
   }
 
   /** Everything that is flushed. */
@@ -140,6 +146,7 @@ export class Ledger {
   #takeDurable(): void {
     this.#durablePosition = this.state.meta.nextPosition
     this.#durableSeqs = this.state.seqs.slice()
+    this.#durableAckedSeq = this.state.meta.ackedSeq
   }
 
   get isClosed(): boolean {
@@ -262,6 +269,7 @@ export class Ledger {
     }
     const rows = draft.settle(this.#rowListeners.size > 0)
     this.#durablePosition = this.state.meta.nextPosition
+    this.#durableAckedSeq = this.state.meta.ackedSeq
     for (const replica of draft.raisedReplicas()) this.#durableSeqs[replica] = this.state.seqOf(replica)
     for (const answer of answers) answer()
     this.#notify(rows)
@@ -318,7 +326,8 @@ export class Ledger {
     }
     const retried: Waiting[] = []
     for (const waiting of group) {
-      if (!isStale) waiting.reject(error)
+      if (waiting.job === CATCH_UP) waiting.resolve(undefined)
+      else if (!isStale) waiting.reject(error)
       else if (++waiting.attempts < ATTEMPTS_MAX) retried.push(waiting)
       else
         waiting.reject(

@@ -38,7 +38,7 @@ import {
   type SessionState,
   type StreamGoal,
 } from './session.ts'
-import { AbandonSnapshot, BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
 import { type Ask, answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -89,8 +89,6 @@ export class Link {
   /** The peer's log, and how far we have read it. */
   #cursor: LogCursor | undefined
   #peerEnd = 0
-  /** The epoch of our own log that the peer reads. */
-  #epoch = 0
   #snapshot: ReceivingSnapshot | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
@@ -275,15 +273,7 @@ export class Link {
   }
 
   #onCommit(): void {
-    const { hub, role } = this.#options
-    if (role !== 'client' && hub.ledger.state.meta.epoch !== this.#epoch && this.#session.state === 'streaming') {
-      this.#session.fail(
-        new TidemarkError('truncated', 'the log goes on after a snapshot that the reader may not have', {
-          retryable: true,
-          remedy: 'Start the session again',
-        }),
-      )
-    } else this.#session.logGrew()
+    this.#session.logGrew()
     this.#drain()
   }
 
@@ -291,7 +281,6 @@ export class Link {
     this.#error = error
     this.#stopListening()
     this.#options.hub.leave(this)
-    if (this.#snapshot !== undefined && this.#options.role === 'mesh') this.#abandonSnapshot()
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
     this.#options.transport.close(error)
@@ -306,8 +295,9 @@ export class Link {
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables } = this.#options
-    this.#epoch = hub.ledger.state.meta.epoch
     const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs, this.#gate)
+    // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
+    if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#replica = replica
     hub.enter(this)
@@ -318,15 +308,17 @@ export class Link {
     const { hub, role, now } = this.#options
     const { ledger } = hub
     await checkWelcome(ledger, welcome)
-    this.#epoch = ledger.state.meta.epoch
+    if (this.#session.state === 'closed') return
     this.#peer = welcome.replica
+    // What an older session still brings would begin again what this one has finished: a snapshot, an answer.
+    if (role === 'client') hub.enter(this)
     this.#serverOffsetMs = welcome.time - now()
     this.#peerEnd = welcome.position
     const position = welcome.from.type === 'log' ? welcome.from.position : 0
     this.#cursor = { logId: welcome.logId, epoch: welcome.epoch, position }
     if (welcome.from.type === 'snapshot') await this.#resumeSnapshot()
     let place: FeedPlace = { type: 'own', afterSeq: welcome.yourSeq }
-    if (role === 'mesh') place = await placeOf(ledger, welcome.resume ?? { type: 'clock', clock: [] })
+    if (role === 'mesh') place = await placeOf(ledger, role, welcome.resume ?? { type: 'clock', clock: [] })
     else {
       const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
       await ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
@@ -435,14 +427,13 @@ export class Link {
   async #beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
     const { logId, epoch } = this.#cursor ?? { logId: '', epoch: 0 }
     const cursor: LogCursor = { logId, epoch, position }
-    // Known before it is durable: a link that closes meanwhile has a snapshot to abandon.
-    this.#snapshot = { cursor, clock: new VectorClock(clock) }
     await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
+    this.#snapshot = { cursor, clock: new VectorClock(clock) }
   }
 
   async #endSnapshot(): Promise<void> {
     const { cursor, clock } = this.#expectSnapshot()
-    await this.#options.hub.ledger.submit(new EndSnapshot(this.#kept(cursor), clock))
+    await this.#options.hub.ledger.submit(new EndSnapshot(cursor, clock))
     this.#snapshot = undefined
     this.#cursor = cursor
   }
@@ -450,11 +441,6 @@ export class Link {
   /** Only a server's log is worth a cursor: peers without a server go by clocks. */
   #kept(cursor: LogCursor): LogCursor | undefined {
     return this.#options.role === 'client' ? cursor : undefined
-  }
-
-  /** Not waited for: a store that fails here keeps a note that the next opening removes. */
-  #abandonSnapshot(): void {
-    this.#options.hub.ledger.submit(new AbandonSnapshot()).catch(() => {})
   }
 
   #expectSnapshot(): ReceivingSnapshot {

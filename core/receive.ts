@@ -108,6 +108,9 @@ export class ReceiveChanges implements Job<void> {
       draft.raiseSeq(entry.replica, entry.seq)
       return 0
     }
+    if (clockGet(entry.context, state.own) > state.meta.ownSeq) {
+      throw new TidemarkError('replica-restored', 'a change builds on changes of this replica that its own store lost')
+    }
     if (!covers(state, entry.context)) {
       throw new TidemarkError('unknown-context', 'a change builds on changes that did not arrive before it', {
         retryable: true,
@@ -173,6 +176,8 @@ export class AdmitChanges implements Job<Admission> {
   #unappendedBytes = 0
   /** Dots that were pushed before and are void: their writer may not have heard of it. */
   #heldRefusals: Refusal[] = []
+  /** What was held of the writer when the entries were compared with it. */
+  #checkedSeq = 0
 
   constructor(options: AdmitOptions) {
     this.#options = options
@@ -197,6 +202,7 @@ export class AdmitChanges implements Job<Admission> {
     }
     this.#decoded = blocks.map((block) => decode(ledger, block, resolver))
     const entries = this.#decoded.flatMap((decoded) => decoded.entries)
+    this.#checkedSeq = state.seqOf(replica)
     await this.#expectSame(ledger, entries)
     await this.#readVoids(ledger, entries)
     this.#heldRefusals = await this.#readHeldRefusals(ledger, entries)
@@ -259,6 +265,7 @@ export class AdmitChanges implements Job<Admission> {
     const refusals: Refusal[] = [...this.#heldRefusals]
     const appends: (() => void)[] = []
     const { replica } = this.#options
+    this.#expectChecked(draft.state)
     let position = draft.state.meta.nextPosition
     let shortage: Shortage | undefined
     let isEarly = this.#options.isPaused
@@ -319,6 +326,14 @@ export class AdmitChanges implements Job<Admission> {
     // The rows are counted at once; of what was reckoned for the log, half is right.
     if (shortage === undefined) this.#unappendedBytes += Math.ceil(growth.storedBytes / 2)
     return shortage
+  }
+
+  /** An older session of the same replica may have pushed in this very commit: then nobody has compared, nor read its voids. */
+  #expectChecked(state: LedgerState): void {
+    if (state.seqOf(this.#options.replica) === this.#checkedSeq) return
+    throw new TidemarkError('unavailable', 'another session of this replica pushed at the same moment', {
+      retryable: true,
+    })
   }
 
   #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {

@@ -26,7 +26,6 @@ import { ReplicaLog } from './replica-log.ts'
 import type { RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 import { decodeVersions, isRowAlive, settleRow } from './settle.ts'
-import { AbandonSnapshot } from './snapshot.ts'
 import type { Store } from './store.ts'
 import {
   parseTables,
@@ -108,7 +107,6 @@ export async function openReplica<const Tables extends TableDefinitions>(
       remedy: 'A replica keeps the authority it began with; open an empty store for another one',
     })
   }
-  if (authority === 'self') await ledger.submit(new AbandonSnapshot())
   return new Replica(ledger, tables, options.now ?? Date.now)
 }
 

@@ -332,7 +332,7 @@ export class Session {
   #mayReceive(type: Incoming['type']): boolean {
     if (type === 'mark' || type === 'marked' || type === 'compare' || type === 'compared') return true
     if (this.role === 'server') return type === 'push'
-    if (this.role === 'mesh') return type !== 'push' && type !== 'ack'
+    if (this.role === 'mesh') return type === 'changes'
     return type !== 'push'
   }
 

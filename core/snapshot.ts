@@ -1,6 +1,9 @@
 /**
  * Snapshots: row states in key order for a replica that is new or too far behind, resumable, while writes go on.
  *
+ * Only servers give them. What a snapshot brings is in no log, so peers without a server, who pass on what they get by
+ * their logs, use the log alone.
+ *
  * Because row states join, the scan needs no frozen view: a row that changes meanwhile is sent as it is then, and the log
  * from the position at which the snapshot began brings what was missed.
  *
@@ -9,13 +12,11 @@
  * Q2  The receiver's clock covers the snapshot's only once all rows are there; its cursor is set in the same commit.
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
- * Q4  A log that goes on after a snapshot was received does not hold what the snapshot brought: it is a new epoch, and
- *     whoever reads it begins again with a clock.
  */
 
 import { hasUnanswered } from './agreed.ts'
 import { badFrame } from './bytes.ts'
-import { VectorClock } from './clock.ts'
+import { clockGet, VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type ClockEntry, packClock, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
@@ -215,8 +216,12 @@ export class ReceiveRows implements Job<void> {
   }
 
   apply(draft: Draft, ledger: Ledger): void {
-    const { replicas } = draft.state
+    const { replicas, own, meta } = draft.state
     for (const { entry, state } of this.#rows) {
+      // Our next change would have the dot of one that the row covers already, and so do nothing.
+      if (clockGet(state.clock, own) > meta.ownSeq) {
+        throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
+      }
       const agreed = this.#agreed.get(entry)
       if (agreed !== undefined) draft.setAgreed(entry, joinRows(agreed, state, replicas))
       draft.setRow(entry, joinRows(entry.state, state, replicas), 'remote')
@@ -255,10 +260,12 @@ export function indexMapOf(ledger: Ledger, chunk: SnapshotRows): IndexMap {
 /** All rows are there: the clock covers the snapshot's, and reading goes on in the log. */
 export class EndSnapshot implements Job<void> {
   readonly weight = 1
-  readonly #cursor: LogCursor | undefined
+  /** It deletes the note that a piece of the snapshot puts: in one commit the put would win. */
+  readonly startsGroup = true
+  readonly #cursor: LogCursor
   readonly #clock: VectorClock
 
-  constructor(cursor: LogCursor | undefined, clock: VectorClock) {
+  constructor(cursor: LogCursor, clock: VectorClock) {
     this.#cursor = cursor
     this.#clock = clock
   }
@@ -267,33 +274,14 @@ export class EndSnapshot implements Job<void> {
 
   apply(draft: Draft): void {
     const { state } = draft
-    let isNews = false
     for (const [replica, seq] of this.#clock.entries()) {
       const index = state.internReplica(replica)
-      if (seq > state.seqOf(index)) isNews = true
       if (index === state.own && seq > state.meta.ownSeq) {
         throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
       }
       draft.raiseSeq(index, seq)
     }
     draft.delete(SNAPSHOT_KEY)
-    if (isNews) state.meta.epoch++
-    if (this.#cursor !== undefined) draft.saveCursor(this.#cursor)
-  }
-}
-
-/** Peers without a server go by clocks: a snapshot that broke off is not resumed, and the next begins anew. */
-export class AbandonSnapshot implements Job<void> {
-  readonly weight = 1
-  readonly startsGroup = true
-  #isOpen = false
-
-  async prepare(ledger: Ledger): Promise<void> {
-    const [bytes] = await ledger.store.getMany([SNAPSHOT_KEY])
-    this.#isOpen = bytes !== undefined
-  }
-
-  apply(draft: Draft): void {
-    if (this.#isOpen) draft.delete(SNAPSHOT_KEY)
+    draft.saveCursor(this.#cursor)
   }
 }
