@@ -106,7 +106,10 @@ function sourceFiles(folder: string): readonly string[] {
 
 function importsOf(file: string): readonly string[] {
   const specifiers = /\b(?:from|import)\s*\(?\s*(['"])([^'"\n]+)\1/g
-  return [...codeOf(file, { strings: true }).matchAll(specifiers)].map((match) => match[2] ?? '')
+  // What stands in a template is text for somebody to read.
+  const templates = /`(?:\\[\s\S]|[^`\\])*`/g
+  const code = codeOf(file, { strings: true }).replace(templates, ' ')
+  return [...code.matchAll(specifiers)].map((match) => match[2] ?? '')
 }
 
 /** The text without comments, and without the content of strings unless they are asked for. */

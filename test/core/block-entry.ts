@@ -168,5 +168,10 @@ export const entriesArbitrary: fc.Arbitrary<readonly PlainEntry[]> = fc
       const placed = follows ? { ...entry, author: last.author, seq: last.seq + 1 } : entry
       entries.push(placed.op !== 'void' && index === drawn.length - 1 ? { ...placed, more: false } : placed)
     }
-    return entries
+    // A transaction is one writer's, and has no voids.
+    return entries.map((entry, index) => {
+      const next = entries[index + 1]
+      const isTorn = next === undefined || next.op === 'void' || next.author !== entry.author
+      return entry.op !== 'void' && isTorn ? { ...entry, more: false } : entry
+    })
   })

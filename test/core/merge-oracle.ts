@@ -110,8 +110,14 @@ export function shownBy(
     const visible = visibleOf(known, field)
     const shown = policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
     const isCounter = visible.some((change) => isPart(change, field))
-    if (isCounter) value[field] = visible.reduce((sum, change) => sum + numberOf(change, field), 0)
-    else if (shown !== undefined) value[field] = numberOf(shown, field)
+    if (isCounter) {
+      // Of the plain values from before it was a counter, the one that would show is where it starts.
+      const plain = visible.filter((change) => !isPart(change, field))
+      const start = policy === 'firstWriteWins' ? plain[0] : plain.at(-1)
+      const parts = visible.filter((change) => isPart(change, field))
+      value[field] = parts.reduce((sum, change) => sum + numberOf(change, field), start ? numberOf(start, field) : 0)
+    }
+    if (!isCounter && shown !== undefined) value[field] = numberOf(shown, field)
   }
   return value
 }
