@@ -117,7 +117,3 @@ export const SERVER = 'server'
 export function nodeName(tenant: string, number: number): string {
   return `${tenant}-${number}`
 }
-
-export function tenantOfNode(node: string): string {
-  return node.replace(/-.*$/, '')
-}
