@@ -7,6 +7,7 @@
 import { BlockWriter } from '../dist/core/block.js'
 import { createReplicaId, DEFAULT_LIMITS, Hub, Ledger, parseTenantName } from '../dist/core/index.js'
 import { rowKey } from '../dist/core/keys.js'
+import { OPEN_GATE } from '../dist/core/gate.js'
 import { AdmitChanges } from '../dist/core/receive.js'
 import { decodeRow } from '../dist/core/row-codec.js'
 import { openMemoryStore } from '../dist/core/stores/memory.js'
@@ -43,7 +44,7 @@ async function writeAs({ ledger }: Hub, id: string, priority: number): Promise<v
     context: decodeRow(bytes).clock,
     versions: [{ name, stamp, bytes: value, start: 0, end: value.length }],
   })
-  const { refusals } = await ledger.submit(new AdmitChanges({ blocks: [block.finish()], replica, nowMs: Date.now() }))
+  const { refusals } = await ledger.submit(new AdmitChanges({ blocks: [block.finish()], replica, nowMs: Date.now(), gate: OPEN_GATE }))
   if (refusals.length > 0) throw new Error(`the server refused a change: ${refusals[0].code}`)
 }
 

@@ -4,12 +4,11 @@
  * Readers at the same place get the same frame: it is read and encoded once, however many there are.
  * Invariant J1: a frame holds whole blocks, so no transaction is ever split.
  */
-import { isAuthoredBy } from './block.ts'
-import { encodeFrame, packUuid } from './frame.ts'
+import { BlockWriter, isAuthoredBy } from './block.ts'
+import { encodeFrame } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
-import type { LogSlice } from './log-reader.ts'
-import type { ReplicaId } from './names.ts'
+import type { LogBlock, LogSlice } from './log-reader.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { placeAfter, readSnapshotRows } from './snapshot.ts'
 
@@ -20,6 +19,8 @@ interface SharedSlice {
 
 /** Slices kept for readers that come to the same place: the tail, mostly. Bounds memory with the batch size. */
 const SHARED_MAX = 16
+/** Below this a block is mostly its own header. */
+const SMALL_BYTES = 1_024
 
 export class Feeds {
   readonly #ledger: Ledger
@@ -29,8 +30,8 @@ export class Feeds {
     this.#ledger = ledger
   }
 
-  /** The next piece for `peer`, at once when another reader has just read it. */
-  read(place: FeedPlace, peer: ReplicaId): Feed | Promise<Feed> {
+  /** The next piece for `peer` (its id in 16 bytes), at once when another reader has just read it. */
+  read(place: FeedPlace, peer: Uint8Array): Feed | Promise<Feed> {
     switch (place.type) {
       case 'own':
         return this.#readOwn(place.afterSeq)
@@ -62,8 +63,7 @@ export class Feeds {
   async #readSlice(position: number): Promise<SharedSlice> {
     try {
       const slice = await this.#ledger.log.slice(position, this.#ledger.durablePosition, BATCH_BYTES_TARGET)
-      const blocks = slice.blocks.map(({ block }) => block)
-      const frame = encodeFrame({ type: 'changes', from: slice.from, to: slice.to, blocks })
+      const frame = this.#toFrame(slice, slice.blocks)
       const shared = { slice, frame }
       if (slice.blocks.length > 0) this.#shared.set(position, shared)
       else this.#shared.delete(position)
@@ -75,15 +75,49 @@ export class Feeds {
   }
 
   /** Leaves out what the reader wrote itself; it still learns how far the log has come. */
-  #toFeed({ slice, frame }: SharedSlice, peer: ReplicaId): Feed {
+  #toFeed({ slice, frame }: SharedSlice, peer: Uint8Array): Feed {
     const isEnd = slice.to >= this.#ledger.durablePosition
     const next: FeedPlace = { type: 'log', position: slice.to }
     if (slice.blocks.length === 0) return { frames: [], next, isEnd }
-    const id = packUuid(peer)
-    const others = slice.blocks.filter(({ block }) => !isAuthoredBy(block, id))
+    const others = slice.blocks.filter(({ block }) => !isAuthoredBy(block, peer))
     if (others.length === slice.blocks.length) return { frames: [frame], next, isEnd }
-    const blocks = others.map(({ block }) => block)
-    return { frames: [encodeFrame({ type: 'changes', from: slice.from, to: slice.to, blocks })], next, isEnd }
+    return { frames: [this.#toFrame(slice, others)], next, isEnd }
+  }
+
+  #toFrame({ from, to }: LogSlice, blocks: readonly LogBlock[]): Uint8Array {
+    return encodeFrame({ type: 'changes', from, to, blocks: this.#compact(blocks) })
+  }
+
+  /**
+   * Blocks as they travel. Writes that were made one by one have a block each, which spells out its replicas and names:
+   * runs of them become one block, here and so in every log that they reach.
+   */
+  #compact(blocks: readonly LogBlock[]): Uint8Array[] {
+    const compacted: Uint8Array[] = []
+    let run: LogBlock[] = []
+    let entries = 0
+    const endRun = (): void => {
+      const [only] = run
+      if (only !== undefined) compacted.push(run.length === 1 ? only.block : this.#merge(run))
+      run = []
+      entries = 0
+    }
+    for (const block of blocks) {
+      const count = block.to - block.from
+      if (block.block.length > SMALL_BYTES || entries + count > this.#ledger.limits.transactionChangesMax) endRun()
+      run.push(block)
+      entries += count
+      if (block.block.length > SMALL_BYTES) endRun()
+    }
+    endRun()
+    return compacted
+  }
+
+  #merge(run: readonly LogBlock[]): Uint8Array {
+    const entries = run.flatMap((block) => this.#ledger.log.decode(block).map(({ entry }) => entry))
+    const writer = new BlockWriter(this.#ledger.state, [...new Set(entries.map(({ replica }) => replica))])
+    for (const entry of entries) writer.add(entry)
+    return writer.finish()
   }
 
   // ── Own changes ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +129,7 @@ export class Feeds {
       afterSeq < throughSeq ? await this.#ledger.log.blocksOf(own, afterSeq, throughSeq, BATCH_BYTES_TARGET) : []
     const last = found[found.length - 1]
     if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
-    const frame = encodeFrame({ type: 'push', blocks: found.map(({ block }) => block) })
+    const frame = encodeFrame({ type: 'push', blocks: this.#compact(found) })
     const next: FeedPlace = { type: 'own', afterSeq: last.lastSeq }
     return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
   }

@@ -20,6 +20,7 @@ import {
   decodeFrame,
   type Hello,
   type Push,
+  packUuid,
   type SnapshotBegin,
   type Welcome,
 } from './frame.ts'
@@ -84,6 +85,8 @@ export class Link {
   readonly #session: Session
   readonly #stopListening: () => void
   #peer: ReplicaId | undefined
+  /** The peer's id as blocks have it. */
+  #peerBytes: Uint8Array = new Uint8Array(16)
   /** The peer's index, once it is met. */
   #replica = -1
   /** The peer's log, and how far we have read it. */
@@ -226,10 +229,13 @@ export class Link {
   #drain(): void {
     if (this.#isDraining) return
     this.#isDraining = true
-    for (let effects = this.#session.takeEffects(); effects.length > 0; effects = this.#session.takeEffects()) {
-      for (const effect of effects) this.#carryOut(effect)
+    try {
+      for (let effects = this.#session.takeEffects(); effects.length > 0; effects = this.#session.takeEffects()) {
+        for (const effect of effects) this.#carryOut(effect)
+      }
+    } finally {
+      this.#isDraining = false
     }
-    this.#isDraining = false
     this.#options.onChange?.()
   }
 
@@ -264,7 +270,7 @@ export class Link {
   #read(place: FeedPlace): void {
     try {
       this.#expectReader()
-      const feed = this.#options.hub.feeds.read(place, this.#peer as ReplicaId)
+      const feed = this.#options.hub.feeds.read(place, this.#peerBytes)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
     } catch (error) {
@@ -299,6 +305,7 @@ export class Link {
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
+    this.#peerBytes = packUuid(hello.replica)
     this.#replica = replica
     hub.enter(this)
     this.#session.accept(welcome, this.#gate.mayRead() ? place : undefined)
@@ -310,6 +317,7 @@ export class Link {
     await checkWelcome(ledger, welcome)
     if (this.#session.state === 'closed') return
     this.#peer = welcome.replica
+    this.#peerBytes = packUuid(welcome.replica)
     // What an older session still brings would begin again what this one has finished: a snapshot, an answer.
     if (role === 'client') hub.enter(this)
     this.#serverOffsetMs = welcome.time - now()

@@ -41,7 +41,7 @@ export interface AuthoredBlock extends LogBlock {
   readonly lastSeq: number
 }
 
-const PAGE_BLOCKS = 256
+const PAGE_BLOCKS = 1_024
 const READ_BLOCKS = 8
 
 export class LogReader {

@@ -286,11 +286,25 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
   #toEvent({ entry, before, after, origin }: TouchedRow, only: string | undefined): RowEvent | undefined {
     const name = this.ledger.state.names.textOf(entry.table)
     if ((only !== undefined && only !== name) || !this.tables.has(name)) return undefined
-    const row = this.toRow(name, entry.id, after) as RowShape | undefined
-    const old = this.toRow(name, entry.id, before) as RowShape | undefined
-    if (row === undefined && old === undefined) return undefined
-    const type = old === undefined ? 'insert' : row === undefined ? 'delete' : 'update'
-    return { type, table: name, id: entry.id, row, before: old, origin, isConflicted: after.heads.length > 1 }
+    const rules = this.#rules.get(name)
+    const wasAlive = rules?.isAlive(before) === true
+    const isAlive = rules?.isAlive(after) === true
+    if (!wasAlive && !isAlive) return undefined
+    const toRow = (state: RowState): RowShape | undefined => this.toRow(name, entry.id, state) as RowShape | undefined
+    return {
+      type: !wasAlive ? 'insert' : isAlive ? 'update' : 'delete',
+      table: name,
+      id: entry.id,
+      // Decoded when somebody looks: most listeners want one of the two, or only to know that something changed.
+      get row() {
+        return toRow(after)
+      },
+      get before() {
+        return toRow(before)
+      },
+      origin,
+      isConflicted: after.heads.length > 1,
+    }
   }
 }
 

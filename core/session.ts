@@ -389,7 +389,10 @@ export class Session {
 
   #sendRefusal(error: TidemarkError, isWarning = false): void {
     const code = isWarning ? 'warning' : error.code
-    this.#send({ type: 'refuse', code, message: error.message, retryable: error.retryable })
+    // What broke inside a server is for its operator: paths and innards are no client's business.
+    const isOurs = this.role === 'server' && error.cause !== undefined
+    const message = isOurs ? 'the server failed' : error.message
+    this.#send({ type: 'refuse', code, message, retryable: error.retryable })
   }
 
   #send(frame: Frame): void {
