@@ -93,7 +93,8 @@ export class RenewIdentity implements Job<Renewal> {
     }
   }
 
-  apply(draft: Draft): Renewal {
+  apply(draft: Draft, ledger: Ledger): Renewal {
+    ledger.log.forget()
     const { state } = draft
     const { meta } = state
     const before = meta.replicaId

@@ -339,6 +339,7 @@ export class Ledger {
   }
 
   async #reload(): Promise<void> {
+    this.log.forget()
     this.#missing.length = 0
     const isThere = await this.state.load(this.store)
     if (this.#logId !== undefined && (!isThere || this.state.meta.logId !== this.#logId)) {

@@ -43,11 +43,13 @@ export interface AuthoredBlock extends LogBlock {
 
 const PAGE_BLOCKS = 1_024
 const READ_BLOCKS = 8
+const RECENT_MAX = 8
 
 export class LogReader {
   readonly #store: Store
   readonly #state: LedgerState
   readonly #limits: Limits
+  readonly #recent: { readonly from: number; readonly to: number; readonly entries: readonly PlacedEntry[] }[] = []
 
   constructor(store: Store, state: LedgerState, limits: Limits) {
     this.#store = store
@@ -123,9 +125,21 @@ export class LogReader {
     return block
   }
 
+  /** Rows that were written together are asked for together: the blocks decoded last are kept. */
   async entryAt(position: number): Promise<PlacedEntry> {
+    for (const { from, to, entries } of this.#recent) {
+      if (position >= from && position < to) return entries[position - from] as PlacedEntry
+    }
     const block = await this.blockAt(position)
-    return this.decode(block)[position - block.from] as PlacedEntry
+    const entries = this.decode(block)
+    this.#recent.unshift({ from: block.from, to: block.to, entries })
+    this.#recent.length = Math.min(this.#recent.length, RECENT_MAX)
+    return entries[position - block.from] as PlacedEntry
+  }
+
+  /** Blocks were written anew in place. */
+  forget(): void {
+    this.#recent.length = 0
   }
 
   /** The changes of a row, newest first, as far back as this log goes. `position` is the row's last change. */

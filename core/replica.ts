@@ -237,6 +237,7 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
    */
   async renewIdentity(reason: RenewalReason): Promise<Renewal> {
     const renewal = await this.ledger.submit(new RenewIdentity(reason))
+    this.ledger.log.forget()
     for (const listener of this.#renewalListeners) tell(() => listener(renewal))
     return renewal
   }
