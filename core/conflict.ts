@@ -7,13 +7,14 @@
  * F3  Reports name sides by dot and in canonical order, never as local and remote; so they are equal on every replica.
  */
 import type { Dictionaries } from './block.ts'
+import { equalSlices } from './bytes.ts'
 import { clockGet, type Dot, type SparseClock, type VectorClock } from './clock.ts'
 import { isCounter } from './counter.ts'
 import { type FieldPolicy, lastWriteWins, type Policy } from './policy.ts'
 import { compareStamps, type Head, type RowState, sameStamp, sameValue, type Version } from './row.ts'
-import { decodeVersions, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
+import { decodeSettled, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
-import type { Value } from './value.ts'
+import { encodeValue, type Value } from './value.ts'
 
 export const CONFLICT_TYPES = ['update-update', 'update-delete', 'delete-update', 'insert-insert'] as const
 export type ConflictType = (typeof CONFLICT_TYPES)[number]
@@ -119,11 +120,12 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
   const relation = classify(opAgainst(left, right), opAgainst(right, left), overlap, isEqual)
   if (relation.type === 'agreement') return undefined
   const sides = [
-    toSide(left, opAgainst(left, right), leftVersions, dictionaries),
-    toSide(right, opAgainst(right, left), rightVersions, dictionaries),
+    toSide(options, left, opAgainst(left, right), leftVersions),
+    toSide(options, right, opAgainst(right, left), rightVersions),
   ] as const
   const isMerged = relation.type === 'merged'
-  const outcome = isMerged ? BOTH_KEPT : decidePair(options, left, right, common)
+  const isMerging = isMerged && rules.policy.decide === undefined
+  const outcome = isMerging ? BOTH_KEPT : decidePair(options, left, right, common)
   return {
     id: conflictId(options.table, options.row, sides[0].dot, sides[1].dot),
     type: isMerged ? 'merged' : relation.conflict,
@@ -196,14 +198,51 @@ function equalContent(left: readonly Version[], right: readonly Version[]): bool
   )
 }
 
-function toSide(head: Head, op: ChangeOp, versions: readonly Version[], dictionaries: Dictionaries): ConflictSide {
+function toSide(
+  { rules, dictionaries }: ReportOptions,
+  head: Head,
+  op: ChangeOp,
+  versions: readonly Version[],
+): ConflictSide {
   return {
     dot: toDot(head, dictionaries),
     op,
     time: timestampToMs(head.timestamp),
     timestamp: head.timestamp,
-    values: decodeVersions(byName(versions, dictionaries), dictionaries),
+    values: decodeSettled(versions, rules, dictionaries),
   }
+}
+
+/** True when two reports about the same pair say the same. */
+export function isSameReport(left: Conflict, right: Conflict): boolean {
+  return (
+    left.type === right.type &&
+    left.reason === right.reason &&
+    left.fallback === right.fallback &&
+    isSameWinner(left.winner, right.winner) &&
+    left.fields.length === right.fields.length &&
+    left.fields.every(({ name, winner }, index) => {
+      const other = right.fields[index] as ConflictField
+      return other.name === name && isSameWinner(other.winner, winner)
+    }) &&
+    left.sides.every((side, index) => sameValues(side.values, (right.sides[index] as ConflictSide).values))
+  )
+}
+
+function isSameWinner(left: Dot | undefined, right: Dot | undefined): boolean {
+  return left?.replica === right?.replica && left?.seq === right?.seq
+}
+
+function sameValues(left: ConflictSide['values'], right: ConflictSide['values']): boolean {
+  const names = Object.keys(left)
+  return (
+    names.length === Object.keys(right).length &&
+    names.every((name) => {
+      if (!(name in right)) return false
+      const [ours, theirs] = [encodeValue(left[name]), encodeValue(right[name])]
+      return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
+    })
+  )
 }
 
 // ── Who prevails ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,26 +263,26 @@ const BOTH_KEPT: PairOutcome = {
 
 function decidePair(options: ReportOptions, left: Head, right: Head, common: readonly ContestedField[]): PairOutcome {
   const { state, rules, dictionaries } = options
-  if (
-    rules.granularity === 'fields' &&
-    rules.policy.decide === undefined &&
-    left.op !== 'delete' &&
-    right.op !== 'delete'
-  ) {
-    return decideFields(options, left, right, common)
-  }
+  const isByField = rules.granularity === 'fields' && left.op !== 'delete' && right.op !== 'delete'
+  if (isByField && rules.policy.decide === undefined) return decideFields(options, left, right, common)
   const pair: RowState = { ...state, heads: [left, right], versions: pairVersions(state, left, right) }
   const settled = settleRow(pair, rules, dictionaries)
   const { fallback } = settled
-  if (rules.policy.decide !== undefined && fallback === undefined) {
-    const winner = settled.winner ?? soleAuthor(settled.versions, pair)
-    const fields = common.map(({ name }) => ({ name, winner: undefined }))
-    return { winner, fields, fallback, reason: explainDecision(rules.policy, winner, dictionaries) }
+  const isDecided = rules.policy.decide !== undefined && fallback === undefined
+  if (isByField && !isDecided) {
+    // A policy's own code that is not followed is as if the table had none.
+    const plain = { ...options, rules: { ...rules, policy: lastWriteWins() } }
+    return { ...decideFields(plain, left, right, common), fallback }
   }
-  const winner = settled.winner as Head
-  const fields = common.map(({ name }) => ({ name, winner: toDot(winner, dictionaries) }))
+  const authors = isDecided && settled.isAlive ? authorsOf(settled.versions, pair) : []
+  if (authors.length === 2 && common.length === 0) return BOTH_KEPT
+  const winner = settled.winner ?? (authors.length === 1 ? authors[0] : undefined)
+  const fields = common.map(({ name }) => ({ name, winner: winner && toDot(winner, dictionaries) }))
   const policy = fallback === undefined ? rules.policy : lastWriteWins()
-  return { winner, fields, fallback, reason: explainWinner(policy, left, right, winner, dictionaries) }
+  const reason = isDecided
+    ? explainDecision(rules.policy, winner, dictionaries)
+    : explainWinner(policy, left, right, winner as Head, dictionaries)
+  return { winner, fields, fallback, reason }
 }
 
 /** The versions that either of the two knew. */
@@ -251,9 +290,9 @@ function pairVersions(state: RowState, left: Head, right: Head): readonly Versio
   return state.versions.filter(({ stamp }) => hasSeen(left, stamp) || hasSeen(right, stamp))
 }
 
-/** The one head whose written values are exactly what is shown; undefined when the policy made something of both. */
-function soleAuthor(shown: readonly Version[], pair: RowState): Head | undefined {
-  const matching = pair.heads.filter(
+/** The heads of a pair of which everything they changed is shown. */
+function authorsOf(shown: readonly Version[], pair: RowState): readonly Head[] {
+  return pair.heads.filter(
     (head) =>
       head.op !== 'delete' &&
       newsOf(pair, head, pair.heads.find((other) => other !== head) ?? head).every((version) => {
@@ -261,7 +300,6 @@ function soleAuthor(shown: readonly Version[], pair: RowState): Head | undefined
         return other !== undefined && sameValue(other, version)
       }),
   )
-  return matching.length === 1 ? matching[0] : undefined
 }
 
 /** Both rows live and each field is settled on its own: there is one winner only when all fields have the same. */

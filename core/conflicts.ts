@@ -12,6 +12,7 @@ import {
   type Conflict,
   type ConflictField,
   type ConflictSide,
+  isSameReport,
   parseConflictId,
   type ReportOptions,
   reportPair,
@@ -21,15 +22,17 @@ import { isCounter } from './counter.ts'
 import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type DotRef, decodeRecord, witnessHeads } from './journal.ts'
-import { journalKeyNumber, journalRange, keyIndex, kindRange, rowKey, rowKeyAs, rowKeyId } from './keys.ts'
+import { journalKeyNumber, journalRange, keyIndex, kindRange, rowKeyAs, rowKeyId } from './keys.ts'
 import { type Ledger, tell } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
-import { applyChange, compareStamps, EMPTY_ROW, type Head, type RowState } from './row.ts'
+import { compareStamps, type Head, type RowState, sameValue } from './row.ts'
 import { decodeRow } from './row-codec.ts'
-import { decodeVersions, settleRow, versionsOf } from './settle.ts'
+import { type RowPast, readPast, replayChanges } from './row-past.ts'
+import { decodeVersions, settleFields, settleRow, versionsOf } from './settle.ts'
 import type { TableDefinition } from './table.ts'
+import type { DecidingOps } from './transaction.ts'
 import type { Value } from './value.ts'
 
 export interface JournalEntry {
@@ -47,7 +50,7 @@ export interface JournalQuery {
   readonly since?: number
   readonly table?: string
   readonly type?: Conflict['type']
-  /** Most entries to answer with; 100 by default. */
+  /** Most entries to answer with; 100 by default. What shares a number is not torn apart: a few more may come. */
   readonly limit?: number
 }
 
@@ -60,11 +63,16 @@ export type Decision =
   | { readonly merge: (conflict: Conflict) => Readonly<Record<string, unknown>> | null }
 
 export interface ConflictEvent {
-  readonly type: 'opened' | 'closed'
+  /** `changed`: it is still open, and its report is another: a third change took something from a side, or gave it. */
+  readonly type: 'opened' | 'changed' | 'closed'
   readonly conflict: Conflict
 }
 
-const HISTORY_MAX = 1_000
+/** What is known of a conflict, values included. */
+interface Found {
+  readonly conflict: Conflict
+  readonly isOpen: boolean
+}
 
 export class ReplicaConflicts {
   readonly #replica: Replica
@@ -90,8 +98,10 @@ export class ReplicaConflicts {
       if (filter.table !== undefined && filter.table !== table) continue
       const [bytes] = await store.getMany([rowKeyAs('r', key)])
       if (bytes === undefined || !this.#replica.tables.has(table)) continue
-      const options = this.#options(table, rowKeyId(key), decodeRow(bytes))
-      for (const conflict of rowConflicts(options)) yield this.#withDetail(conflict)
+      const row = decodeRow(bytes)
+      for (const conflict of rowConflicts(this.#options(table, rowKeyId(key), row))) {
+        yield this.#redacted(await this.#withDetail(conflict, row.position))
+      }
     }
   }
 
@@ -109,7 +119,8 @@ export class ReplicaConflicts {
       for (const other of others) {
         const found = await this.#report(name, id, other, head)
         if (found === undefined || (query.type !== undefined && query.type !== found.conflict.type)) continue
-        entries.push({ number: journalKeyNumber(key), time, ...found })
+        const { conflict, isOpen } = found
+        entries.push({ number: journalKeyNumber(key), time, conflict: this.#redacted(conflict), isOpen })
       }
       if (entries.length >= (query.limit ?? 100)) break
     }
@@ -118,7 +129,8 @@ export class ReplicaConflicts {
 
   /** One conflict, open or settled; undefined when this replica does not know it (any more). */
   async get(id: string): Promise<Conflict | undefined> {
-    return (await this.#find(id))?.conflict
+    const found = await this.#find(id)
+    return found && this.#redacted(found.conflict)
   }
 
   /** Removes the journal's records, of one table or all. What the log still holds stays in the log. */
@@ -139,7 +151,7 @@ export class ReplicaConflicts {
     return keys.length
   }
 
-  /** Calls back when a conflict opens or closes, whoever caused it. Answers with the way to stop. */
+  /** Calls back when a conflict opens, changes or closes, whoever caused it. Answers with the way to stop. */
   subscribe(listener: (event: ConflictEvent) => void): () => void {
     return this.#ledger.onRows((rows) => {
       for (const row of rows) for (const event of this.#eventsOf(row)) tell(() => listener(event))
@@ -150,13 +162,16 @@ export class ReplicaConflicts {
     if (before.heads.length < 2 && after.heads.length < 2) return []
     const table = this.#ledger.state.names.textOf(entry.table)
     if (!this.#replica.tables.has(table)) return []
-    const had = rowConflicts(this.#options(table, entry.id, before)).map((conflict) => this.#redacted(conflict))
-    const has = rowConflicts(this.#options(table, entry.id, after)).map((conflict) => this.#redacted(conflict))
-    const isIn = (list: readonly Conflict[], { id }: Conflict): boolean => list.some((other) => other.id === id)
-    return [
-      ...had.filter((conflict) => !isIn(has, conflict)).map((conflict) => ({ type: 'closed', conflict }) as const),
-      ...has.filter((conflict) => !isIn(had, conflict)).map((conflict) => ({ type: 'opened', conflict }) as const),
-    ]
+    const had = rowConflicts(this.#options(table, entry.id, before))
+    const has = rowConflicts(this.#options(table, entry.id, after))
+    const events: ConflictEvent[] = []
+    for (const conflict of had) if (!has.some(({ id }) => id === conflict.id)) events.push({ type: 'closed', conflict })
+    for (const conflict of has) {
+      const old = had.find(({ id }) => id === conflict.id)
+      if (old === undefined) events.push({ type: 'opened', conflict })
+      else if (!isSameReport(old, conflict)) events.push({ type: 'changed', conflict })
+    }
+    return events.map(({ type, conflict }) => ({ type, conflict: this.#redacted(conflict) }))
   }
 
   // ── Deciding ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,58 +180,79 @@ export class ReplicaConflicts {
   async resolve(id: string, decision: Decision): Promise<void> {
     const { conflict, isOpen } = await this.#expect(id)
     if (!isOpen) throw closed(id)
-    if ('keep' in decision) return this.#write(conflict, this.#sideOf(conflict, decision.keep))
-    await this.#write(conflict, 'value' in decision ? decision.value : decision.merge(conflict))
+    if ('keep' in decision) return this.#writeSide(conflict, this.#sideOf(conflict, decision.keep))
+    await this.#writeValue(conflict, 'value' in decision ? decision.value : decision.merge(this.#redacted(conflict)))
   }
 
   /** Makes the provisional value final, as it stands. */
   async accept(id: string): Promise<void> {
     const { conflict, isOpen } = await this.#expect(id)
     if (!isOpen) throw closed(id)
-    const state = await this.#replica.readState(conflict.table, conflict.row)
-    const settled = settleRow(state, this.#definition(conflict.table), this.#ledger.state)
-    if (!settled.isAlive) return this.#write(conflict, null)
-    const contested = settled.versions.filter(
-      ({ name }) => state.versions.filter((version) => version.name === name && !isCounter(version)).length > 1,
-    )
-    await this.#write(conflict, decodeVersions(contested, this.#ledger.state))
+    await this.#write(conflict, (write, { state, definition }) => {
+      const { isAlive, versions } = settleRow(state, definition, this.#ledger.state)
+      if (!isAlive) return write.erase(conflict.row)
+      const isWhole = state.versions.every((version) => versions.some(({ name }) => name === version.name))
+      if (definition.granularity === 'row' || !isWhole) {
+        return write.rewrite(conflict.row, decodeVersions(versions, this.#ledger.state))
+      }
+      const unsettled = versions.filter((shown) => {
+        const held = state.versions.filter(({ name }) => name === shown.name)
+        return !held.some(isCounter) && (held.length > 1 || !held.some((version) => sameValue(version, shown)))
+      })
+      write.update(conflict.row, decodeVersions(unsettled, this.#ledger.state))
+    })
   }
 
-  /** Brings back the side that lost, as a new write; also long after the conflict was settled. */
-  async restore(id: string): Promise<void> {
+  /**
+   * Brings back what a side lost, as a new write; also long after the conflict was settled. The side that lost, or the one
+   * with this dot where each lost something.
+   */
+  async restore(id: string, dot?: Dot): Promise<void> {
     const { conflict } = await this.#expect(id)
-    const [left, right] = conflict.sides
-    const { winner } = conflict
-    if (winner === undefined) {
-      throw new TidemarkError('bad-option', 'nobody lost this conflict: both sides are kept', {
-        remedy: 'Use resolve with { keep: dot } to choose one of them',
-      })
-    }
-    const loser = left.dot.replica === winner.replica && left.dot.seq === winner.seq ? right : left
-    await this.#write(conflict, loser.op === 'delete' ? null : loser.values)
+    const side = dot === undefined ? loserOf(conflict) : this.#sideOf(conflict, dot)
+    const isByField = conflict.fields.length > 0 && this.#definition(conflict.table).granularity === 'fields'
+    if (!isByField || conflict.sides.some(({ op }) => op === 'delete')) return this.#writeSide(conflict, side)
+    const lost = conflict.fields.filter(({ winner }) => winner === undefined || !isSameDot(winner, side.dot))
+    const values = Object.fromEntries(lost.map(({ name }) => [name, side.values[name] as Value]))
+    await this.#writeSide(conflict, { ...side, values })
   }
 
-  #sideOf(conflict: Conflict, dot: Dot): Readonly<Record<string, Value>> | null {
-    const side = conflict.sides.find((each) => each.dot.replica === dot.replica && each.dot.seq === dot.seq)
-    if (side === undefined) {
-      throw new TidemarkError('bad-option', 'the dot to keep is none of the two sides', {
-        remedy: `They are ${conflict.sides.map((each) => `${each.dot.replica}:${each.dot.seq}`).join(' and ')}`,
-      })
-    }
-    return side.op === 'delete' ? null : side.values
+  #sideOf(conflict: Conflict, dot: Dot): ConflictSide {
+    const side = conflict.sides.find((each) => isSameDot(each.dot, dot))
+    if (side !== undefined) return side
+    throw new TidemarkError('bad-option', 'the dot is none of the two sides', {
+      remedy: `They are ${conflict.sides.map((each) => `${each.dot.replica}:${each.dot.seq}`).join(' and ')}`,
+    })
   }
 
-  /** A write over all heads: fields into a row that lives, a whole row where it does not, or a delete. */
-  async #write({ table, row }: Conflict, values: Readonly<Record<string, unknown>> | null): Promise<void> {
+  /** What a side wrote, over all heads: its delete, its row, or its fields. Counters keep what has been counted. */
+  async #writeSide({ table, row }: Conflict, side: ConflictSide): Promise<void> {
+    await this.#write({ table, row }, (write, { state, definition, isAlive }) => {
+      if (side.op === 'delete') return write.erase(row)
+      if (definition.granularity === 'row') return write.rewrite(row, side.values)
+      const counters = this.#replica.countersOf(table)
+      const values = Object.fromEntries(Object.entries(side.values).filter(([name]) => counters?.has(name) !== true))
+      if (isAlive) write.update(row, values)
+      else write.rewrite(row, { ...this.#beneath(definition, state), ...values })
+    })
+  }
+
+  /** These fields, over all heads and over what the row shows or, where it is deleted, over what is beneath; or a delete. */
+  async #writeValue({ table, row }: Conflict, values: Readonly<Record<string, unknown>> | null): Promise<void> {
+    await this.#write({ table, row }, (write, { state, definition, isAlive }) => {
+      if (values === null) write.erase(row)
+      else if (isAlive) write.update(row, values)
+      else write.rewrite(row, { ...this.#beneath(definition, state), ...values })
+    })
+  }
+
+  async #write({ table, row }: Pick<Conflict, 'table' | 'row'>, decide: Decide): Promise<void> {
     const state = await this.#replica.readState(table, row)
-    const read = { table, id: row, position: state.position }
     const definition = this.#definition(table)
-    const isAlive = settleRow(state, definition, this.#ledger.state).isAlive
+    const { isAlive } = settleRow(state, definition, this.#ledger.state)
     const write = this.#replica.opsOf(table)
-    if (values === null) write.erase(row)
-    else if (isAlive && definition.granularity === 'fields') write.update(row, values)
-    else write.rewrite(row, isAlive ? values : { ...this.#beneath(definition, state), ...values })
-    await this.#replica.write(write.ops, [read])
+    decide(write, { state, definition, isAlive })
+    await this.#replica.write(write.ops, [{ table, id: row, clock: state.clock }])
   }
 
   /** The fields that stay beneath a delete. */
@@ -225,12 +261,12 @@ export class ReplicaConflicts {
     const last = heads[heads.length - 1]
     if (definition.granularity === 'row')
       return last === undefined ? {} : decodeVersions(versionsOf(state, last), this.#ledger.state)
-    return decodeVersions(state.versions, this.#ledger.state)
+    return decodeVersions(settleFields(state.versions, definition, this.#ledger.state).versions, this.#ledger.state)
   }
 
   // ── Looking up ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #expect(id: string): Promise<{ readonly conflict: Conflict; readonly isOpen: boolean }> {
+  async #expect(id: string): Promise<Found> {
     const found = await this.#find(id)
     if (found !== undefined) return found
     throw new TidemarkError('conflict-unknown', `there is no conflict ${quote(id)}`, {
@@ -238,7 +274,7 @@ export class ReplicaConflicts {
     })
   }
 
-  async #find(id: string): Promise<{ readonly conflict: Conflict; readonly isOpen: boolean } | undefined> {
+  async #find(id: string): Promise<Found | undefined> {
     const address = parseConflictId(id)
     if (address === undefined || !this.#replica.tables.has(address.table)) return undefined
     const { replicas } = this.#ledger.state
@@ -248,81 +284,85 @@ export class ReplicaConflicts {
   }
 
   /** The report about two changes, from the row while both are heads, from the log afterwards. */
-  async #report(
-    table: string,
-    row: string,
-    left: DotRef,
-    right: DotRef,
-  ): Promise<{ readonly conflict: Conflict; readonly isOpen: boolean } | undefined> {
+  async #report(table: string, row: string, left: DotRef, right: DotRef): Promise<Found | undefined> {
     const state = await this.#replica.readState(table, row)
     const headOf = (from: RowState, dot: DotRef): Head | undefined =>
       from.heads.find((head) => head.replica === dot.replica && head.seq === dot.seq)
     const isOpen = headOf(state, left) !== undefined && headOf(state, right) !== undefined
-    const source = isOpen ? state : await this.#stateFromLog(table, row, [left, right])
+    const source = isOpen ? state : await this.#stateFromLog(table, row, [left, right], state.position)
     const heads = [source && headOf(source, left), source && headOf(source, right)].filter((head) => head !== undefined)
     heads.sort((a, b) => compareStamps(a, b, this.#ledger.state.replicas))
     const [first, second] = heads
     if (source === undefined || first === undefined || second === undefined) return undefined
     const conflict = reportPair(this.#options(table, row, source), first, second)
-    return conflict && { conflict: await this.#withDetail(conflict), isOpen }
+    return conflict && { conflict: await this.#withDetail(conflict, state.position), isOpen }
   }
 
-  /** Two changes of a row as if nothing else had happened to it; undefined when they are not concurrent changes of it. */
-  async #stateFromLog(table: string, row: string, dots: readonly DotRef[]): Promise<RowState | undefined> {
-    const { log, state } = this.#ledger
-    const entries: ChangeEntry[] = []
-    for (const { replica, seq } of dots) {
-      const found = await log.entryOf(replica, seq)
-      if (found === undefined || found.entry.op === 'void' || found.entry.id !== row) return undefined
-      if (state.names.textOf(found.entry.table) !== table) return undefined
-      entries.push(found.entry)
-    }
-    const [left, right] = entries as [ChangeEntry, ChangeEntry]
+  /**
+   * The row where two changes of it had arrived, with what their writers had seen, and nothing else; undefined when they are
+   * not concurrent changes of it, or the log does not hold them.
+   */
+  async #stateFromLog(
+    table: string,
+    row: string,
+    dots: readonly DotRef[],
+    position: number,
+  ): Promise<RowState | undefined> {
+    const { state } = this.#ledger
+    const tips = await this.#changesOf(table, row, dots)
+    const [left, right] = tips
+    if (left === undefined || right === undefined) return undefined
     const isSeen = (by: ChangeEntry, other: ChangeEntry): boolean => clockCovers(by.context, other.replica, other.seq)
     if (isSeen(left, right) || isSeen(right, left)) return undefined
-    const bare = entries.map((entry) => ({ ...entry, context: [] }))
-    return bare.reduce((row_, entry) => applyChange(row_, entry, 0, state.replicas), EMPTY_ROW)
+    const isDecided = this.#definition(table).policy.decide !== undefined
+    const past = await this.#pastOf(tips, position, isDecided ? 'all' : [])
+    const changes = isDecided ? [...past.shared, ...past.news] : past.news
+    return replayChanges(changes, state.replicas)
+  }
+
+  /** The changes with these dots, if the log holds them and they are changes of this row. */
+  async #changesOf(table: string, row: string, dots: readonly DotRef[]): Promise<ChangeEntry[]> {
+    const { log, state } = this.#ledger
+    const changes: ChangeEntry[] = []
+    for (const { replica, seq } of dots) {
+      const found = await log.entryOf(replica, seq)
+      if (found === undefined || found.entry.op === 'void' || found.entry.id !== row) continue
+      if (state.names.textOf(found.entry.table) === table) changes.push(found.entry)
+    }
+    return changes
+  }
+
+  async #pastOf(tips: readonly ChangeEntry[], position: number, fields: readonly number[] | 'all'): Promise<RowPast> {
+    const past = await readPast({ log: this.#ledger.log, position, tips, fields })
+    // A row that was forgotten since is not the way to them any more.
+    return past.news.length > 0 ? past : { news: tips, shared: [], isWhole: false }
   }
 
   /** Adds what only the log knows: the writers' contexts, and the values before. */
-  async #withDetail(conflict: Conflict): Promise<Conflict> {
-    if (this.#definition(conflict.table).journal.isRedacted) return this.#redacted(conflict)
-    const { log, state } = this.#ledger
-    const entries: ChangeEntry[] = []
-    for (const { dot } of conflict.sides) {
-      const replica = state.replicas.find(dot.replica)
-      const found = replica < 0 ? undefined : await log.entryOf(replica, dot.seq)
-      if (found === undefined || found.entry.op === 'void') return conflict
-      entries.push(found.entry)
-    }
-    const [left, right] = entries as [ChangeEntry, ChangeEntry]
+  async #withDetail(conflict: Conflict, position: number): Promise<Conflict> {
+    const { state } = this.#ledger
+    const dots = conflict.sides.map(({ dot }) => ({ replica: state.replicas.find(dot.replica), seq: dot.seq }))
+    const tips = await this.#changesOf(conflict.table, conflict.row, dots)
+    const [left, right] = tips
+    if (left === undefined || right === undefined) return conflict
     const sides = conflict.sides.map((side, index) => ({
       ...side,
       context: toVectorClock((index === 0 ? left : right).context, state),
     })) as unknown as readonly [ConflictSide, ConflictSide]
-    const base = conflict.fields.length === 0 ? {} : await this.#baseOf(conflict, left, right)
+    if (conflict.fields.length === 0) return { ...conflict, sides }
+    const past = await this.#pastOf(
+      tips,
+      position,
+      conflict.fields.map(({ name }) => state.names.find(name)),
+    )
+    if (!past.isWhole) return { ...conflict, sides }
+    const before = settleRow(replayChanges(past.shared, state.replicas), this.#definition(conflict.table), state)
+    const base = decodeVersions(before.versions, state)
     const fields = conflict.fields.map((field): ConflictField => {
       const value = base[field.name]
       return value === undefined ? field : { ...field, base: value }
     })
     return { ...conflict, sides, fields }
-  }
-
-  /** The values that both writers had seen: the newest change of each field that both contexts cover. */
-  async #baseOf(conflict: Conflict, left: ChangeEntry, right: ChangeEntry): Promise<Record<string, Value>> {
-    const { log, store, state } = this.#ledger
-    const [bytes] = await store.getMany([rowKey('r', left.table, conflict.row)])
-    const base: Record<string, Value> = Object.create(null) as Record<string, Value>
-    if (bytes === undefined) return base
-    let left_ = HISTORY_MAX
-    for await (const { entry } of log.rowHistory(decodeRow(bytes).position)) {
-      if (left_-- === 0) break
-      if (entry.op === 'void' || !clockCovers(left.context, entry.replica, entry.seq)) continue
-      if (!clockCovers(right.context, entry.replica, entry.seq)) continue
-      const values = decodeVersions(entry.versions, state)
-      for (const { name } of conflict.fields) if (!(name in base) && name in values) base[name] = values[name] as Value
-    }
-    return base
   }
 
   #redacted(conflict: Conflict): Conflict {
@@ -331,7 +371,7 @@ export class ReplicaConflicts {
       ConflictSide,
       ConflictSide,
     ]
-    return { ...conflict, sides }
+    return { ...conflict, sides, fields: conflict.fields.map(({ name, winner }) => ({ name, winner })) }
   }
 
   #options(table: string, row: string, state: RowState): ReportOptions {
@@ -341,6 +381,27 @@ export class ReplicaConflicts {
   #definition(table: string): TableDefinition {
     return this.#replica.tables.get(table) as TableDefinition
   }
+}
+
+/** Gathers what to write, given the row as it stands. */
+type Decide = (
+  write: DecidingOps,
+  row: { readonly state: RowState; readonly definition: TableDefinition; readonly isAlive: boolean },
+) => void
+
+function isSameDot(left: Dot, right: Dot): boolean {
+  return left.replica === right.replica && left.seq === right.seq
+}
+
+function loserOf({ sides, winner, type, fields }: Conflict): ConflictSide {
+  const [left, right] = sides
+  if (winner !== undefined) return isSameDot(left.dot, winner) ? right : left
+  if (type === 'merged' || (type === 'insert-insert' && fields.length === 0)) {
+    throw new TidemarkError('bad-option', 'nobody lost this conflict: both sides are kept')
+  }
+  throw new TidemarkError('bad-option', 'each side of this conflict lost something', {
+    remedy: `Say which to bring back: ${sides.map(({ dot }) => `${dot.replica}:${dot.seq}`).join(' or ')}`,
+  })
 }
 
 function closed(id: string): TidemarkError {

@@ -83,12 +83,15 @@ export function decodeField({ bytes, start, end }: FieldBytes): Value {
   return isCounterAt(bytes, start) ? decodeCounter(bytes, start) : decodeValue(bytes, start, end)
 }
 
-/** What a counter shows: the sum over replicas. A plain number from before the field was a counter counts as well. */
+/**
+ * What a counter shows: the sum over replicas, or the last exact integer where that is beyond it. A plain number from before
+ * the field was a counter counts as well.
+ */
 export function sumCounters(parts: readonly FieldBytes[]): number {
   let sum = 0
   for (const part of parts) {
     const value = decodeField(part)
     if (typeof value === 'number') sum += value
   }
-  return sum
+  return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, sum))
 }

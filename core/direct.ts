@@ -42,7 +42,7 @@ function createMeshLink(replica: Replica, isInitiator: boolean, transport: Trans
   return new Link({ hub: replica.hub, role: 'mesh', isInitiator, transport, tables: replica.tables, now: replica.now })
 }
 
-/** One direction: frames arrive in order, each in a turn of its own. */
+/** One direction: frames arrive in order, each in a turn of its own, and the end after them: a refusal is the last of them. */
 class Wire implements Transport {
   deliver: (frame: Uint8Array) => void = () => {}
   onClose: () => void = () => {}
@@ -54,14 +54,12 @@ class Wire implements Transport {
   }
 
   send(frame: Uint8Array): void {
-    queueMicrotask(() => {
-      if (!this.#isClosed) this.deliver(frame)
-    })
+    if (!this.#isClosed) queueMicrotask(() => this.deliver(frame))
   }
 
   close(): void {
     if (this.#isClosed) return
     for (const wire of this.#wires) wire.#isClosed = true
-    this.onClose()
+    queueMicrotask(() => this.onClose())
   }
 }

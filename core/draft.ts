@@ -14,6 +14,7 @@
 import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
 import { ByteWriter, concatBytes } from './bytes.ts'
 import type { Usage } from './gate.ts'
+import { type Meeting, recordMeetings } from './journal.ts'
 import { CURSOR_KEY, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
 import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
@@ -38,6 +39,7 @@ export interface DraftMark {
   readonly seqs: number
   readonly puts: number
   readonly deletes: number
+  readonly meetings: number
 }
 
 /** Told of every row that has several heads after a touch. */
@@ -55,6 +57,8 @@ const ALL_ZERO = new Uint8Array([0])
 
 export class Draft {
   readonly state: LedgerState
+  /** Heads that met in this commit, for the journal. */
+  readonly meetings: Meeting[] = []
   readonly #puts: StoreEntry[] = []
   readonly #deletes: Uint8Array[] = []
   /** Every touch in order, for undo: the row and, at the same place, its state before. */
@@ -233,6 +237,7 @@ export class Draft {
       seqs: this.#raisedSeqs.length,
       puts: this.#puts.length,
       deletes: this.#deletes.length,
+      meetings: this.meetings.length,
     }
   }
 
@@ -245,11 +250,13 @@ export class Draft {
     for (const [replica, before] of this.#raisedSeqs.splice(mark.seqs).reverse()) this.state.seqs[replica] = before
     this.#puts.length = mark.puts
     this.#deletes.length = mark.deletes
+    this.meetings.length = mark.meetings
   }
 
   /** The commit. Encodes every touched row once, however often it was touched. */
   toCommit(): StoreCommit {
     this.flushOpenBlock()
+    if (this.meetings.length > 0) recordMeetings(this)
     const { state } = this
     for (const entry of this.#dirty) {
       if (entry.state === entry.before) continue

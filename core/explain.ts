@@ -1,11 +1,12 @@
 /**
- * Explanations: why a row has the value it has, field by field.
+ * Explanations: why a row has the value it has, field by field, in the order of their names.
  */
-import type { ChangeEntry } from './block.ts'
-import { clockCovers, type Dot } from './clock.ts'
+import type { Dot } from './clock.ts'
+import { type ChangeOp, publicOp } from './conflict.ts'
 import { decodeField, isCounter } from './counter.ts'
 import type { Ledger } from './ledger.ts'
-import type { Op, RowState, Version } from './row.ts'
+import { type RowState, sameValue, type Version } from './row.ts'
+import { readPast, replayChanges } from './row-past.ts'
 import { settleField, settleRow, toDot } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import { timestampToMs } from './timestamp.ts'
@@ -36,7 +37,7 @@ export interface Explanation {
   readonly id: string
   readonly exists: boolean
   /** The changes of the row that no other known change covers. */
-  readonly heads: readonly { readonly dot: Dot; readonly op: Op; readonly time: number }[]
+  readonly heads: readonly { readonly dot: Dot; readonly op: ChangeOp; readonly time: number }[]
   readonly policy: string
   readonly reason: string
   readonly fallback: string | undefined
@@ -55,51 +56,36 @@ export async function explainRow(options: ExplainOptions): Promise<Explanation> 
   const { ledger, state, definition } = options
   const settled = settleRow(state, definition, ledger.state)
   const fields: ExplainedField[] = []
-  const history = await readHistory(ledger, state)
-  for (const version of settled.versions) fields.push(explainField(options, version, history))
+  for (const version of settled.versions) fields.push(await explainField(options, version))
   return {
     table: options.table,
     id: options.id,
     exists: settled.isAlive,
     heads: state.heads.map((head) => ({
       dot: toDot(head, ledger.state),
-      op: head.op,
+      op: publicOp(head),
       time: timestampToMs(head.timestamp),
     })),
     policy: `${definition.policy.name}@${definition.policy.version}`,
     reason: explainExistence(state, settled.isAlive, definition),
     fallback: settled.fallback,
-    fields,
+    fields: fields.sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
 }
 
-const HISTORY_MAX = 10_000
-
-async function readHistory(ledger: Ledger, state: RowState): Promise<ChangeEntry[]> {
-  const entries: ChangeEntry[] = []
-  for await (const { entry } of ledger.log.rowHistory(state.position)) {
-    if (entry.op !== 'void') entries.push(entry)
-    if (entries.length === HISTORY_MAX) break
-  }
-  return entries
-}
-
-function explainField(
-  { ledger, state, definition }: ExplainOptions,
-  shown: Version,
-  history: readonly ChangeEntry[],
-): ExplainedField {
+async function explainField(options: ExplainOptions, shown: Version): Promise<ExplainedField> {
+  const { ledger, state } = options
   const versions = state.versions.filter(({ name }) => name === shown.name)
-  const others = versions.filter((version) => version !== shown)
-  const name = ledger.state.names.textOf(shown.name)
+  // A policy's own code answers with a version of its own; one that was written may say the same.
+  const source = versions.filter((version) => sameValue(version, shown)).pop() ?? shown
   return {
-    name,
+    name: ledger.state.names.textOf(shown.name),
     value: decodeField(shown),
-    dot: toDot(shown.stamp, ledger.state),
-    time: timestampToMs(shown.stamp.timestamp),
-    overwrote: findOverwritten(ledger, shown, history),
-    competedWith: versions.length > 1 ? others.map((version) => toExplained(ledger, version)) : [],
-    reason: explainChoice(versions, shown, definition, ledger, name),
+    dot: toDot(source.stamp, ledger.state),
+    time: timestampToMs(source.stamp.timestamp),
+    overwrote: await findOverwritten(options, source),
+    competedWith: versions.filter((version) => version !== source).map((version) => toExplained(ledger, version)),
+    reason: explainChoice(options, versions, source),
   }
 }
 
@@ -108,34 +94,43 @@ function toExplained(ledger: Ledger, version: Version): ExplainedValue {
   return { value: decodeField(version), dot: toDot(stamp, ledger.state), time: timestampToMs(stamp.timestamp) }
 }
 
-/** The newest older change of the field that the writer of the shown one had seen. */
-function findOverwritten(ledger: Ledger, shown: Version, history: readonly ChangeEntry[]): ExplainedValue | undefined {
-  const writer = history.find(({ replica, seq }) => replica === shown.stamp.replica && seq === shown.stamp.seq)
-  if (writer === undefined) return undefined
-  for (const entry of history) {
-    if (!clockCovers(writer.context, entry.replica, entry.seq)) continue
-    const version = entry.versions.find(({ name }) => name === shown.name)
-    if (version !== undefined) return toExplained(ledger, version)
-  }
-  return undefined
+/** What the field showed to the writer of a version. */
+async function findOverwritten(
+  { ledger, table, id, state, definition }: ExplainOptions,
+  { stamp, name }: Version,
+): Promise<ExplainedValue | undefined> {
+  const writer = await ledger.log.entryOf(stamp.replica, stamp.seq)
+  if (writer === undefined || writer.entry.op === 'void' || writer.entry.id !== id) return undefined
+  if (ledger.state.names.textOf(writer.entry.table) !== table) return undefined
+  const past = await readPast({ log: ledger.log, position: state.position, tips: [writer.entry], fields: [name] })
+  if (!past.isWhole) return undefined
+  const before = settleRow(replayChanges(past.shared, ledger.state.replicas), definition, ledger.state)
+  const version = before.versions.find((each) => each.name === name)
+  return version && toExplained(ledger, version)
 }
 
 function explainChoice(
+  { state, definition, ledger }: ExplainOptions,
   versions: readonly Version[],
   shown: Version,
-  definition: TableDefinition,
-  ledger: Ledger,
-  name: string,
 ): string {
+  const { policy } = definition
+  const dot = toDot(shown.stamp, ledger.state)
+  const author = `replica ${dot.replica} (change ${dot.seq})`
+  if (state.heads.length > 1 && policy.decide !== undefined) {
+    const { fallback } = settleRow(state, definition, ledger.state)
+    if (fallback !== undefined) return `The ${fallback}.`
+    if (!versions.includes(shown)) return `Policy ${policy.name} made it of ${state.heads.length} concurrent changes.`
+    return `Of ${state.heads.length} concurrent changes, ${policy.name} kept the value of ${author}.`
+  }
   if (versions.some(isCounter)) return `The field counts: it shows the sum of ${versions.length} replicas' increments.`
   if (versions.length < 2) return 'It is the only value: whoever wrote it had seen every earlier one.'
-  if (definition.granularity === 'row') return `The row is settled as a whole by ${definition.policy.name}.`
+  if (definition.granularity === 'row') return `The row is settled as a whole by ${policy.name}.`
   const { isMade, fallback } = settleField(versions, definition, ledger.state)
-  const policy = definition.fields.get(name) ?? definition.policy
+  const own = definition.fields.get(ledger.state.names.textOf(shown.name)) ?? policy
   if (fallback !== undefined) return `The ${fallback}.`
-  if (isMade) return `Policy ${policy.name} made it of ${versions.length} concurrent values.`
-  const { replica, seq } = toDot(shown.stamp, ledger.state)
-  return `Of ${versions.length} concurrent values, ${policy.name} chose that of replica ${replica} (change ${seq}).`
+  if (isMade) return `Policy ${own.name} made it of ${versions.length} concurrent values.`
+  return `Of ${versions.length} concurrent values, ${own.name} chose that of ${author}.`
 }
 
 function explainExistence(state: RowState, isAlive: boolean, { policy }: TableDefinition): string {

@@ -5,10 +5,13 @@
  * was lost in a conflict is kept longer than the log keeps it.
  *
  * Invariants:
- * J2  A record is written in the commit that made the row's heads concurrent, whether a change or a snapshot did it.
+ * J2  A record is written in the commit that made the row's heads concurrent, whether a change or a snapshot did it; also
+ *     when a later change of the same commit settled it.
+ * J4  Of the changes that one side brings in one commit only the last meets the other side: its report has them all.
  * J3  The journal has at most `JOURNAL_RECORDS_MAX` records: the oldest goes with the commit that adds one more.
  */
 import { ByteReader, ByteWriter } from './bytes.ts'
+import { clockCovers } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { journalKey } from './keys.ts'
 import { type Head, type RowState, type Stamp, sameStamp } from './row.ts'
@@ -32,15 +35,63 @@ export interface DotRef {
   readonly seq: number
 }
 
+/** Two changes of a row that turned out to be concurrent: `head` came to where `other` was. */
+export interface Meeting {
+  readonly entry: RowEntry
+  /** Unix milliseconds at this replica. */
+  readonly time: number
+  readonly head: Head
+  readonly other: Head
+}
+
 /** Notes every head of `after` that is new and concurrent with another. Called for rows with more than one head only. */
 export function witnessHeads(draft: Draft, entry: RowEntry, before: RowState, after: RowState, nowMs: number): void {
   const known = [...before.heads]
   for (const head of after.heads) {
     if (hasHead(before.heads, head)) continue
-    const others = after.heads.filter((other) => other !== head && hasHead(known, other))
+    for (const other of after.heads) {
+      if (other !== head && hasHead(known, other)) draft.meetings.push({ entry, time: nowMs, head, other })
+    }
     known.push(head)
-    if (others.length > 0) addRecord(draft, { table: entry.table, id: entry.id, time: nowMs, head, others })
   }
+}
+
+/** Writes what the commit under way has to remember. */
+export function recordMeetings(draft: Draft): void {
+  const byRow = new Map<RowEntry, Meeting[]>()
+  for (const meeting of draft.meetings) {
+    const meetings = byRow.get(meeting.entry)
+    if (meetings === undefined) byRow.set(meeting.entry, [meeting])
+    else meetings.push(meeting)
+  }
+  const records = [...byRow.values()].flatMap(recordsOf)
+  // What would be dropped again by the same commit is counted, and not written: of a put and a delete the put would win.
+  draft.state.meta.journalEnd += Math.max(0, records.length - JOURNAL_RECORDS_MAX)
+  for (const record of records.slice(-JOURNAL_RECORDS_MAX)) addRecord(draft, record)
+}
+
+function recordsOf(meetings: readonly Meeting[]): JournalRecord[] {
+  const records = new Map<Head, JournalRecord & { readonly others: DotRef[] }>()
+  for (const meeting of meetings) {
+    if (meetings.some((later) => goesOn(meeting, later))) continue
+    const { entry, time, head, other } = meeting
+    const record = records.get(head) ?? { table: entry.table, id: entry.id, time, head, others: [] }
+    record.others.push(other)
+    records.set(head, record)
+  }
+  return [...records.values()]
+}
+
+/** True when the later meeting is the same one, after one side had written again (J4). */
+function goesOn(meeting: Meeting, later: Meeting): boolean {
+  return (
+    (sameStamp(later.other, meeting.other) && covers(later.head, meeting.head)) ||
+    (sameStamp(later.head, meeting.head) && covers(later.other, meeting.other))
+  )
+}
+
+function covers({ clock, ...head }: Head, other: Head): boolean {
+  return !sameStamp(head, other) && clockCovers(clock, other.replica, other.seq)
 }
 
 function hasHead(heads: readonly Head[], head: Stamp): boolean {

@@ -10,7 +10,8 @@
  */
 import { keepAgreed } from './agreed.ts'
 import type { ChangeEntry } from './block.ts'
-import { decodeCounter, encodeCounter, isCounter } from './counter.ts'
+import { clockIncludes, type SparseClock } from './clock.ts'
+import { decodeCounter, encodeCounter, isCounter, sumCounters } from './counter.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type EncodedFields, toVersions } from './fields.ts'
@@ -20,6 +21,7 @@ import type { HeadOp, RowState, Stamp, Version } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import type { SettledRow } from './settle.ts'
 import { nextTimestamp } from './timestamp.ts'
+import { encodeValue } from './value.ts'
 
 /**
  * `upsert` becomes an insert or an update; `update` a replace where the table has row granularity. `rewrite` and `erase` decide
@@ -52,11 +54,11 @@ export interface WrittenChange {
   readonly after: RowState
 }
 
-/** A row that a transaction has read: its last position then. When it moved since, the transaction runs again. */
+/** A row that a transaction has read: its clock then. When the row is another since, the transaction runs again. */
 export interface ReadRow {
   readonly table: string
   readonly id: string
-  readonly position: number
+  readonly clock: SparseClock
 }
 
 export interface LocalWriteOptions {
@@ -125,9 +127,10 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
     const stamp: Stamp = { replica: own, seq: meta.ownSeq + 1, timestamp }
     let versions = kind === 'delete' ? [] : toVersions(op.fields, stamp, draft.state)
     if (kind === 'update') addToParts(versions, row, own)
-    if ((kind === 'replace' && op.kind !== 'rewrite') || (kind === 'update' && rules.validate !== undefined)) {
+    if (op.kind === 'rewrite') rules.validate?.(op.id, versions)
+    else if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
       const whole = overlay(rules.settle(row).versions, versions, stamp)
-      rules.validate?.(op.id, whole)
+      rules.validate?.(op.id, summed(whole, versions, row, own))
       if (kind === 'replace') versions = whole
     }
     meta.lastTimestamp = timestamp
@@ -171,8 +174,20 @@ function overlay(base: readonly Version[], patch: readonly Version[], stamp: Sta
   return [...kept.map((version) => ({ ...version, stamp })), ...patch].sort((a, b) => a.name - b.name)
 }
 
+/** Counters of the patch as they will show: our part as it is written, and what the others have counted. */
+function summed(whole: readonly Version[], patch: readonly Version[], row: RowState, own: number): readonly Version[] {
+  return whole.map((version) => {
+    if (!isCounter(version) || !patch.includes(version)) return version
+    const others = row.versions.filter((old) => old.name === version.name && old.stamp.replica !== own)
+    const bytes = encodeValue(sumCounters([version, ...others]))
+    return { ...version, bytes, start: 0, end: bytes.length }
+  })
+}
+
 function expectUnmoved(row: RowEntry, read: ReadRow): void {
-  if (row.state.position === read.position) return
+  const { clock } = row.state
+  // Positions would not do: what a snapshot brings moves none.
+  if (clockIncludes(clock, read.clock) && clockIncludes(read.clock, clock)) return
   throw new TidemarkError('transaction-conflict', `row ${quote(read.id)} changed while the transaction ran`, {
     retryable: true,
   })

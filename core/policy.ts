@@ -101,7 +101,7 @@ export interface ConcurrentRow {
   readonly time: number
   /** The fields that this side changed and another had not seen. */
   readonly written: readonly string[]
-  /** The row as this side left it, as far as the others have not overwritten it. Undefined for a delete. */
+  /** The row as this side left it; in fields that only others wrote since, what they wrote. Undefined for a delete. */
   readonly row: Readonly<Record<string, Value>> | undefined
 }
 
@@ -207,8 +207,27 @@ export function counter(): FieldPolicy {
   return { name: 'counter', version: 1, isCounter: true, decideField: (versions) => last(versions).value }
 }
 
+/** The names of the policies that come with the engine: another policy by that name would pass for it at hello. */
+const TAKEN_NAMES: ReadonlySet<string> = new Set([
+  'lastWriteWins',
+  'causal',
+  'firstWriteWins',
+  'deleteWins',
+  'updateWins',
+  'max',
+  'min',
+  'union',
+  'longestText',
+  'counter',
+])
+
 function parseIdentity(name: string, version: number): { readonly name: string; readonly version: number } {
   if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a policy name`)
+  if (TAKEN_NAMES.has(name)) {
+    throw new TidemarkError('bad-name', `${name} is the name of a policy that comes with the engine`, {
+      remedy: 'Give a policy of your own a name of its own',
+    })
+  }
   if (!Number.isSafeInteger(version) || version < 1) {
     throw new TidemarkError(
       'bad-option',

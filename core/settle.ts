@@ -11,7 +11,7 @@
 import type { Dictionaries } from './block.ts'
 import { clockCovers, type Dot } from './clock.ts'
 import { decodeField, isCounter, sumCounters } from './counter.ts'
-import type { ReplicaId } from './names.ts'
+import { quote, type ReplicaId } from './names.ts'
 import { type ConcurrentRow, type FieldPolicy, type Granularity, lastWriteWins, type Policy } from './policy.ts'
 import { type Head, type RowState, type Stamp, sameStamp, sameValue, type Version } from './row.ts'
 import { timestampToMs } from './timestamp.ts'
@@ -75,7 +75,8 @@ export function versionsOf(row: RowState, head: Stamp): readonly Version[] {
 
 // ── Fields ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function settleFields(
+/** One version for each field. Given some that may be concurrent, sorted by name index, then canonically. */
+export function settleFields(
   versions: readonly Version[],
   rules: SettleRules,
   dictionaries: Dictionaries,
@@ -86,7 +87,7 @@ function settleFields(
   }
   if (isSimple) return { versions, fallback: undefined }
   const settled: Version[] = []
-  let fallback: string | undefined
+  const fallbacks: [name: string, reason: string][] = []
   for (let at = 0; at < versions.length; ) {
     let end = at + 1
     while (end < versions.length && (versions[end] as Version).name === (versions[at] as Version).name) end++
@@ -94,11 +95,13 @@ function settleFields(
     else {
       const field = settleField(versions.slice(at, end), rules, dictionaries)
       settled.push(field.version)
-      fallback ??= field.fallback
+      if (field.fallback !== undefined) fallbacks.push([dictionaries.names.textOf(field.version.name), field.fallback])
     }
     at = end
   }
-  return { versions: settled, fallback }
+  // By name and not by index: of several the same one on every replica (V6).
+  const [first] = fallbacks.sort(([a], [b]) => (a < b ? -1 : 1))
+  return { versions: settled, fallback: first?.[1] }
 }
 
 export interface SettledField {
@@ -149,9 +152,9 @@ function withValue({ name, stamp }: Version, value: unknown): Version {
 function settleByDecision(row: RowState, rules: SettleRules, dictionaries: Dictionaries): SettledRow {
   const decide = rules.policy.decide as NonNullable<Policy['decide']>
   const newest = row.heads[row.heads.length - 1] as Head
-  const outcome = runBounded(rules.policy.name, concurrentRows(row, dictionaries), (input) => {
+  const outcome = runBounded(rules.policy.name, concurrentRows(row, rules, dictionaries), (input) => {
     const values = decide(input)
-    return values === null ? null : toSynthetic(values, newest, dictionaries)
+    return values === null ? null : toSynthetic(values, row, newest, dictionaries)
   })
   if (outcome.type === 'failed') {
     return { ...settleByPick(row, { ...rules, policy: lastWriteWins() }, dictionaries), fallback: outcome.reason }
@@ -163,27 +166,59 @@ function settleByDecision(row: RowState, rules: SettleRules, dictionaries: Dicti
   return { winner: undefined, isAlive: true, versions, fallback: undefined }
 }
 
-/** Every head as its writer left the row, as far as the state still knows. */
-export function concurrentRows(row: RowState, dictionaries: Dictionaries): ConcurrentRow[] {
+/**
+ * Every head as its writer left the row. What it had there in a field that only others wrote since is not known any more: such
+ * a field has what they wrote, so that each side is a whole row. Nothing in it depends on the store (V6).
+ */
+export function concurrentRows(row: RowState, rules: SettleRules, dictionaries: Dictionaries): ConcurrentRow[] {
+  const { names } = dictionaries
   return row.heads.map((head) => {
     const seen = row.versions.filter((version) => hasSeen(head, version.stamp))
-    const isNews = ({ stamp }: Version): boolean => row.heads.some((other) => !hasSeen(other, stamp))
+    const news = seen.filter(({ stamp }) => row.heads.some((other) => !hasSeen(other, stamp)))
+    const isWhole = rules.granularity === 'row'
+    const whole = row.versions.filter(
+      (version) => seen.includes(version) || (!isWhole && !seen.some(({ name }) => name === version.name)),
+    )
     return {
       dot: toDot(head, dictionaries),
       op: head.op === 'replace' ? 'update' : head.op,
       time: timestampToMs(head.timestamp),
-      written: seen.filter(isNews).map((version) => dictionaries.names.textOf(version.name)),
-      row: head.op === 'delete' ? undefined : decodeVersions(seen, dictionaries),
+      written: [...new Set(news.map(({ name }) => names.textOf(name)))].sort(),
+      row: head.op === 'delete' ? undefined : decodeSettled(whole, rules, dictionaries),
     }
   })
 }
 
-function toSynthetic(values: object, stamp: Stamp, { names }: Dictionaries): Version[] {
+/** Fields in the order of their names, which is the same in every store; name indexes are not. */
+export function decodeSettled(
+  versions: readonly Version[],
+  rules: SettleRules,
+  dictionaries: Dictionaries,
+): Record<string, Value> {
+  const { names } = dictionaries
+  const settled = settleFields(versions, rules, dictionaries).versions.slice()
+  return decodeVersions(
+    settled.sort((a, b) => (names.textOf(a.name) < names.textOf(b.name) ? -1 : 1)),
+    dictionaries,
+  )
+}
+
+/**
+ * What a policy's own code answered. It may use the fields that the row has, and no others: a name that only this store has
+ * met would pass here and fail elsewhere.
+ */
+function toSynthetic(values: object, row: RowState, stamp: Stamp, { names }: Dictionaries): Version[] {
+  const prototype: unknown = typeof values === 'object' ? Object.getPrototypeOf(values) : undefined
+  if (prototype !== null && prototype !== Object.prototype) {
+    throw new TypeError('it answered with something that is neither a plain object nor null')
+  }
   const versions: Version[] = []
   for (const [field, value] of Object.entries(values)) {
     if (field === 'id') continue
     const name = names.find(field)
-    if (name < 0) throw new TypeError(`the policy answered with a field ${field} that no replica wrote`)
+    if (!row.versions.some((version) => version.name === name)) {
+      throw new TypeError(`it answered with a field ${quote(field)} that the row does not have`)
+    }
     versions.push(withValue({ name, stamp, bytes: EMPTY, start: 0, end: 0 }, value))
   }
   return versions.sort((a, b) => a.name - b.name)
@@ -220,24 +255,51 @@ function runBounded<Input extends object, Result>(
   try {
     return { type: 'done', result: run(countReads(input)) }
   } catch (error) {
-    const what = error instanceof Error ? error.message : String(error)
-    return { type: 'failed', reason: `policy ${name} failed (${what}), so the last write is shown` }
+    return { type: 'failed', reason: `policy ${name} failed (${messageOf(error)}), so the last write is shown` }
   }
 }
 
-/** The input behind a proxy that counts reads at every level and allows no change. */
+const MESSAGE_MAX = 200
+
+/** What was thrown may be anything, and may throw itself. */
+function messageOf(error: unknown): string {
+  try {
+    return String(error instanceof Error ? error.message : error).slice(0, MESSAGE_MAX)
+  } catch {
+    return 'it threw something that cannot be shown'
+  }
+}
+
+/** The input behind a proxy that counts reads at every level, of values and of keys, and allows no change. */
 function countReads<Input extends object>(input: Input): Input {
   let reads = 0
+  const count = (): void => {
+    if (++reads > READS_MAX) throw new RangeError(`it read its input more than ${READS_MAX} times`)
+  }
   const wrap = <Part>(part: Part): Part => {
     if (typeof part !== 'object' || part === null || part instanceof Date || part instanceof Uint8Array) return part
     return new Proxy(part, {
       get: (target, key, receiver) => {
-        if (++reads > READS_MAX) throw new RangeError(`it read its input more than ${READS_MAX} times`)
+        count()
         return wrap(Reflect.get(target, key, receiver))
+      },
+      has: (target, key) => {
+        count()
+        return Reflect.has(target, key)
+      },
+      ownKeys: (target) => {
+        count()
+        return Reflect.ownKeys(target)
+      },
+      getPrototypeOf: (target) => {
+        count()
+        return Reflect.getPrototypeOf(target)
       },
       set: () => false,
       defineProperty: () => false,
       deleteProperty: () => false,
+      setPrototypeOf: () => false,
+      preventExtensions: () => false,
     })
   }
   return wrap(input)

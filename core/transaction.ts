@@ -6,7 +6,7 @@
  * Z2  Values are encoded at the call: what the app does to its objects afterwards changes nothing.
  */
 import { ByteWriter } from './bytes.ts'
-import { decodeField } from './counter.ts'
+import { decodeField, isCounter } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { encodeFields, NO_FIELDS, ShapeCache } from './fields.ts'
 import { idFits, parseRowId } from './keys.ts'
@@ -91,21 +91,28 @@ export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
   async #read(table: string, id: string): Promise<Record<string, Value> | undefined> {
     const state = await this.#replica.readState(table, id)
     const name = `${table}\n${id}`
-    if (!this.#reads.has(name)) this.#reads.set(name, { table, id, position: state.position })
+    if (!this.#reads.has(name)) this.#reads.set(name, { table, id, clock: state.clock })
     let row = this.#replica.toRow(table, id, state)
     for (const op of this.#ops) {
       if (op.table !== table || op.id !== id) continue
-      row = op.kind === 'delete' ? undefined : Object.assign(Object.create(null), { id }, row, decodeFields(op))
+      row = op.kind === 'delete' ? undefined : Object.assign(Object.create(null), { id }, row, decodeFields(op, row))
     }
     return row
   }
 }
 
-function decodeFields({ fields }: WriteOp): Record<string, Value> {
+/** What an operation writes over a row: values, and counters with what it adds to them. */
+function decodeFields({ fields }: WriteOp, row: Record<string, Value> | undefined): Record<string, Value> {
   const values: Record<string, Value> = {}
   for (const [index, name] of fields.shape.names.entries()) {
-    const start = fields.offsets[index] as number
-    values[name] = decodeField({ bytes: fields.bytes, start, end: fields.offsets[index + 1] as number })
+    const field = {
+      bytes: fields.bytes,
+      start: fields.offsets[index] as number,
+      end: fields.offsets[index + 1] as number,
+    }
+    const value = decodeField(field)
+    const before = row?.[name]
+    values[name] = isCounter(field) && typeof before === 'number' ? before + (value as number) : value
   }
   return values
 }

@@ -176,7 +176,7 @@ function expectedReport(
   })
   const winners = new Set(isByField ? fields.map(([, winner]) => winner) : [decider.dot])
   const sideOf = (head: OracleChange, op: string, news: readonly News[]): ExpectedReport['sides'][number] => {
-    return [head.dot, op, Object.fromEntries(news.map((part) => [part.field, numberOf(part.change, part.field)]))]
+    return [head.dot, op, Object.fromEntries(news.map(({ field }) => [field, shownOf(news, field, policy)]))]
   }
   return {
     id: `${left.dot}~${right.dot}@cities/x`,
@@ -190,6 +190,15 @@ function expectedReport(
 interface News {
   readonly field: string
   readonly change: OracleChange
+}
+
+/** What a side showed of its own in a field: of several that it had not brought together, what the policy makes of them. */
+function shownOf(news: readonly News[], field: string, policy: OraclePolicy): number {
+  const writers = news.filter((part) => part.field === field).map((part) => part.change)
+  const plain = writers.filter((writer) => !isPart(writer, field))
+  const shown = policy === 'firstWriteWins' ? plain[0] : plain.at(-1)
+  const parts = writers.filter((writer) => isPart(writer, field))
+  return parts.reduce((sum, part) => sum + numberOf(part, field), shown === undefined ? 0 : numberOf(shown, field))
 }
 
 function knows(head: OracleChange, change: OracleChange): boolean {
