@@ -46,13 +46,11 @@ export interface Meeting {
 
 /** Notes every head of `after` that is new and concurrent with another. Called for rows with more than one head only. */
 export function witnessHeads(draft: Draft, entry: RowEntry, before: RowState, after: RowState, nowMs: number): void {
-  const known = [...before.heads]
+  const known = new Set<Head>(after.heads.filter((head) => hasHead(before.heads, head)))
   for (const head of after.heads) {
-    if (hasHead(before.heads, head)) continue
-    for (const other of after.heads) {
-      if (other !== head && hasHead(known, other)) draft.meetings.push({ entry, time: nowMs, head, other })
-    }
-    known.push(head)
+    if (known.has(head)) continue
+    for (const other of known) draft.meetings.push({ entry, time: nowMs, head, other })
+    known.add(head)
   }
 }
 
@@ -72,8 +70,10 @@ export function recordMeetings(draft: Draft): void {
 
 function recordsOf(meetings: readonly Meeting[]): JournalRecord[] {
   const records = new Map<Head, JournalRecord & { readonly others: DotRef[] }>()
+  // One new head meets heads that are concurrent with each other: none of these meetings goes on in another.
+  const isOneHead = meetings.every(({ head }) => head === meetings[0]?.head)
   for (const meeting of meetings) {
-    if (meetings.some((later) => goesOn(meeting, later))) continue
+    if (!isOneHead && meetings.some((later) => goesOn(meeting, later))) continue
     const { entry, time, head, other } = meeting
     const record = records.get(head) ?? { table: entry.table, id: entry.id, time, head, others: [] }
     record.others.push(other)
@@ -90,8 +90,8 @@ function goesOn(meeting: Meeting, later: Meeting): boolean {
   )
 }
 
-function covers({ clock, ...head }: Head, other: Head): boolean {
-  return !sameStamp(head, other) && clockCovers(clock, other.replica, other.seq)
+function covers(head: Head, other: Head): boolean {
+  return !sameStamp(head, other) && clockCovers(head.clock, other.replica, other.seq)
 }
 
 function hasHead(heads: readonly Head[], head: Stamp): boolean {

@@ -159,7 +159,7 @@ export class DecidingOps {
 
   #add(kind: WriteKind, id: string, values: Readonly<Record<string, unknown>>): void {
     const counters = this.#replica.countersOf(this.#table)
-    const shape = shapesOf(this.#replica, this.#table).shapeOf(values)
+    const shape = shapesOf(this.#replica, this.#table).shapeOf(expectObject(values))
     const fields = encodeFields(new ByteWriter(256), shape, values, counters, kind === 'rewrite')
     this.ops.push({ kind, table: this.#table, id, fields })
   }
