@@ -286,6 +286,9 @@ function readHeader(reader: ByteReader): { header: BlockHeader; baseTimestamp: n
 export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: Limits): Entry[] {
   const reader = new ByteReader(block)
   const { header, baseTimestamp } = readHeader(reader)
+  if (header.count > limits.transactionChangesMax) {
+    throw badFrame(`a block has ${header.count} entries; the limit is ${limits.transactionChangesMax}`)
+  }
   const replicas = header.replicas.map((id, slot) => resolver.replica(id, slot < header.authors.length))
   const names = header.names.map((name) => resolver.name(name))
   const decoder = new EntryDecoder(reader, replicas, header.authors.length, names, baseTimestamp, limits)

@@ -8,7 +8,7 @@ import { BlockWriter, isAuthoredBy } from './block.ts'
 import { encodeFrame } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
-import type { LogBlock, LogSlice } from './log-reader.ts'
+import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { placeAfter, readSnapshotRows } from './snapshot.ts'
 
@@ -125,13 +125,25 @@ export class Feeds {
   async #readOwn(afterSeq: number): Promise<Feed> {
     const { own } = this.#ledger.state
     const throughSeq = this.#ledger.durableSeqOf(own)
-    const found =
-      afterSeq < throughSeq ? await this.#ledger.log.blocksOf(own, afterSeq, throughSeq, BATCH_BYTES_TARGET) : []
+    const found = await this.#pushable(own, afterSeq, throughSeq)
     const last = found[found.length - 1]
     if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
     const frame = encodeFrame({ type: 'push', blocks: this.#compact(found) })
     const next: FeedPlace = { type: 'own', afterSeq: last.lastSeq }
     return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
+  }
+
+  /** As many of our own blocks as one push may hold, in bytes and in changes. */
+  async #pushable(own: number, afterSeq: number, throughSeq: number): Promise<AuthoredBlock[]> {
+    if (afterSeq >= throughSeq) return []
+    const { log, limits } = this.#ledger
+    const blocks = await log.blocksOf(own, afterSeq, throughSeq, BATCH_BYTES_TARGET)
+    let changes = 0
+    const tooMany = blocks.findIndex(({ from, to }, index) => {
+      changes += to - from
+      return index > 0 && changes > limits.transactionChangesMax
+    })
+    return tooMany < 0 ? blocks : blocks.slice(0, tooMany)
   }
 
   // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -196,6 +196,10 @@ export type Frame =
   | Compare
   | Compared
 
+/** Blocks of a frame, and rows of a snapshot's piece: what costs per piece and not per byte is bounded as well. */
+export const PARTS_MAX = 1_024
+export const ROWS_MAX = 2_048
+
 const TYPES = {
   hello: 1,
   welcome: 2,
@@ -512,7 +516,10 @@ export function readClock(bytes: Uint8Array): ClockEntry[] {
 function readParts(bytes: Uint8Array): Uint8Array[] {
   const reader = new ByteReader(bytes)
   const parts: Uint8Array[] = []
-  while (reader.at < reader.end) parts.push(reader.raw(reader.varint()))
+  while (reader.at < reader.end) {
+    if (parts.length === PARTS_MAX) throw badFrame(`it has more than ${PARTS_MAX} blocks`)
+    parts.push(reader.raw(reader.varint()))
+  }
   return parts
 }
 
@@ -520,6 +527,7 @@ function readRows(bytes: Uint8Array): SnapshotRow[] {
   const reader = new ByteReader(bytes)
   const rows: SnapshotRow[] = []
   while (reader.at < reader.end) {
+    if (rows.length === ROWS_MAX) throw badFrame(`it has more than ${ROWS_MAX} rows`)
     const id = reader.text(reader.varint())
     rows.push({ id, row: reader.raw(reader.varint()) })
   }

@@ -7,6 +7,7 @@
 import { type BlockResolver, blockCount, decodeBlock, type Entry } from './block.ts'
 import { ByteReader } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
+import { PARTS_MAX } from './frame.ts'
 import { dotKeySeq, dotRange, logKey, logKeyPosition, logRange } from './keys.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { Limits } from './limits.ts'
@@ -41,7 +42,7 @@ export interface AuthoredBlock extends LogBlock {
   readonly lastSeq: number
 }
 
-const PAGE_BLOCKS = 1_024
+const PAGE_BLOCKS: number = PARTS_MAX
 const READ_BLOCKS = 8
 const RECENT_MAX = 8
 

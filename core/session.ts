@@ -19,7 +19,8 @@
  * I3  An acknowledgement is sent only for what `applied` has reported, which is after the flush.
  * I4  A message that is not allowed in this state, or too large for its credit, ends the session, not the process.
  */
-import { isErrorCode, TidemarkError } from './errors.ts'
+import { blockCount } from './block.ts'
+import { isErrorCode, isTidemarkError, TidemarkError } from './errors.ts'
 import {
   type Ack,
   type Changes,
@@ -99,10 +100,14 @@ export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'close
 interface Queued {
   readonly message: Incoming
   readonly bytes: number
+  /** Of a push: how many. */
+  readonly changes: number
 }
 
 /** Messages of one kind that may be carried out in one commit. */
 const GROUP_MESSAGES_MAX = 64
+/** Pushed changes that may be carried out in one commit: the time they take is time that everybody else waits. */
+const GROUP_CHANGES_MAX = 2_000
 const CREDIT_STEP = 1 / 4
 
 export class Session {
@@ -325,8 +330,25 @@ export class Session {
     if (this.#queuedBytes + this.#applyingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
       return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))
     }
-    this.#queue.push({ message, bytes })
+    const changes = message.type === 'push' ? this.#countChanges(message) : 0
+    if (changes === undefined) return
+    this.#queue.push({ message, bytes, changes })
     this.#applyNext()
+  }
+
+  /** How many changes a push says it holds; ends the session when it is more than one may hold. */
+  #countChanges({ blocks }: Push): number | undefined {
+    try {
+      let changes = 0
+      for (const block of blocks) changes += blockCount(block)
+      const limit = this.#limits.transactionChangesMax
+      if (changes <= limit) return changes
+      this.fail(new TidemarkError('too-large', `a push has ${changes} changes; the limit is ${limit}`))
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error
+      this.fail(error)
+    }
+    return undefined
   }
 
   #mayReceive(type: Incoming['type']): boolean {
@@ -366,7 +388,12 @@ export class Session {
     if (this.#state !== 'streaming' || this.#isApplying || first === undefined) return
     const isGrouped = first.message.type === 'push' || first.message.type === 'changes'
     let count = 1
-    while (isGrouped && count < GROUP_MESSAGES_MAX && this.#queue[count]?.message.type === first.message.type) count++
+    let { changes } = first
+    for (; isGrouped && count < GROUP_MESSAGES_MAX; count++) {
+      const next = this.#queue[count]
+      if (next?.message.type !== first.message.type || changes + next.changes > GROUP_CHANGES_MAX) break
+      changes += next.changes
+    }
     const group = this.#queue.splice(0, count)
     for (const { bytes } of group) this.#applyingBytes += bytes
     this.#queuedBytes -= this.#applyingBytes

@@ -19,7 +19,7 @@ import { badFrame } from './bytes.ts'
 import { clockGet, VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { type ClockEntry, packClock, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
+import { type ClockEntry, packClock, ROWS_MAX, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
 import {
   allRows,
   keyAfter,
@@ -45,7 +45,7 @@ export interface SnapshotPlace {
   readonly id: string
 }
 
-const CHUNK_ROWS_MAX = 2_048
+const CHUNK_ROWS_MAX: number = ROWS_MAX
 
 /** The rows after a place, of one table, about `bytesMax` of them; undefined when there are no more. */
 export async function readSnapshotRows(
