@@ -295,6 +295,7 @@ export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: 
   const entries: Entry[] = []
   for (let left = header.count; left > 0; left--) entries.push(decoder.next())
   reader.expectEnd()
+  decoder.expectAllUsed()
   expectWholeTransactions(entries, limits)
   return entries
 }
@@ -318,6 +319,7 @@ class EntryDecoder {
   readonly #authorCount: number
   readonly #names: readonly number[]
   readonly #limits: Limits
+  readonly #usedReplicas: Uint8Array
   #timestamp: number
   #author = -1
   #seq = 0
@@ -337,6 +339,14 @@ class EntryDecoder {
     this.#names = names
     this.#timestamp = baseTimestamp
     this.#limits = limits
+    this.#usedReplicas = new Uint8Array(replicas.length)
+  }
+
+  /** A header that names replicas which no entry uses would plant them in every log that stores the block as it came. */
+  expectAllUsed(): void {
+    if (this.#usedReplicas.subarray(this.#authorCount).includes(0)) {
+      throw badFrame('a block names a replica that no entry uses')
+    }
   }
 
   next(): Entry {
@@ -380,6 +390,7 @@ class EntryDecoder {
     }
     const slot = this.#reader.varint()
     if (slot >= this.#authorCount) throw badFrame('an entry has no author')
+    this.#usedReplicas[slot] = 1
     this.#author = this.#replicas[slot] as number
     this.#seq = this.#reader.varint()
     if (this.#seq < 1) throw badFrame('a seq is below 1')
@@ -419,7 +430,9 @@ class EntryDecoder {
     if (count > this.#replicas.length) throw badFrame('a context has more entries than the block has replicas')
     const pairs: [replica: number, seq: number][] = []
     for (let left = count; left > 0; left--) {
-      const replica = this.#replicas[reader.varint()]
+      const slot = reader.varint()
+      this.#usedReplicas[slot] = 1
+      const replica = this.#replicas[slot]
       const seq = reader.varint()
       if (replica === undefined || seq < 1) throw badFrame('a context has a wrong entry')
       pairs.push([replica, seq])

@@ -184,7 +184,7 @@ export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume)
   if (resume.type === 'clock') return placeAfterClock(ledger, role, resume.clock)
   const { meta } = ledger.state
   const isOurs = resume.logId === meta.logId && resume.epoch === meta.epoch
-  if (!isOurs || resume.position > ledger.durablePosition) {
+  if (!isOurs || !(await isPlaceOf(ledger, resume.position))) {
     throw new TidemarkError('foreign-cursor', 'the cursor belongs to another log, or to one that was restored', {
       retryable: true,
       remedy: 'Offer a clock instead',
@@ -198,6 +198,14 @@ export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume)
   }
   if (!isHeld) return { type: 'snapshot', position: undefined, after: undefined }
   return { type: 'snapshot', position: resume.position, after: { table: resume.table, id: resume.id } }
+}
+
+/** Only places that a reader was given count: the end of the log, the start of a block, and what is gone by now. */
+async function isPlaceOf(ledger: Ledger, position: number): Promise<boolean> {
+  const { floor } = ledger.state.meta
+  if (position >= ledger.durablePosition) return position === ledger.durablePosition
+  if (position < floor) return position > 0
+  return (await ledger.log.blockAt(position)).from === position
 }
 
 async function placeAfterClock(ledger: Ledger, role: SessionRole, entries: readonly ClockEntry[]): Promise<FeedPlace> {

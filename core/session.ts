@@ -109,6 +109,9 @@ const GROUP_MESSAGES_MAX = 64
 /** Pushed changes that may be carried out in one commit: the time they take is time that everybody else waits. */
 const GROUP_CHANGES_MAX = 2_000
 const CREDIT_STEP = 1 / 4
+/** Small messages cost more than their bytes: so many may wait to be carried out, and so many questions to be answered. */
+const QUEUED_MAX = 4_096
+const MARKS_MAX = 64
 
 export class Session {
   readonly role: SessionRole
@@ -326,6 +329,15 @@ export class Session {
 
   #enqueue(message: Incoming, bytes: number): void {
     if (!this.#mayReceive(message.type)) return this.#misplaced(message.type)
+    const asked =
+      message.type === 'compare' ? this.#queue.filter((queued) => queued.message.type === 'compare').length : 0
+    if (this.#queue.length >= QUEUED_MAX || this.#marks.length >= MARKS_MAX || asked >= MARKS_MAX) {
+      return this.fail(
+        new TidemarkError('rate-limited', 'more waits for an answer than one session may leave open', {
+          retryable: true,
+        }),
+      )
+    }
     this.#queuedBytes += bytes
     if (this.#queuedBytes + this.#applyingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
       return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))

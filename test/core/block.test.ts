@@ -437,7 +437,7 @@ describe('a block put together by hand', () => {
   const uuidText = Uint8Array.from(Buffer.from('01234567-89ab-cdef-0123-456789abcdef'))
 
   test('is taken when all is right', () => {
-    expectSame(readPlain(rawBlock({})), [change({ timestamp: 5, fields: { name: null } })])
+    expectSame(readPlain(rawBlock({ replicaIds: [R0] })), [change({ timestamp: 5, fields: { name: null } })])
   })
 
   test.each<[string, RawBlock]>([
@@ -448,6 +448,7 @@ describe('a block put together by hand', () => {
     ['says it has more entries than it has', { count: 2 }],
     ['says it has more entries than bytes', { count: Number.MAX_SAFE_INTEGER }],
     ['says it has no authors', { authors: 0 }],
+    ['names a replica that no entry uses', {}],
     ['says it has more authors than replicas', { authors: 3 }],
     ['says it has more replicas than bytes', { authors: 1, replicas: 2 ** 50 }],
     ['says it has so many replicas that their size is beyond 2^53', { replicas: Number.MAX_SAFE_INTEGER }],
@@ -538,7 +539,7 @@ describe('a block put together by hand', () => {
   })
 
   test.each([0, 1, -1, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER])('may have a counter of %i', (total) => {
-    const block = rawBlock({ body: [...INSERT.slice(0, 10), counter(total)] })
+    const block = rawBlock({ replicaIds: [R0], body: [...INSERT.slice(0, 10), counter(total)] })
     const [entry] = decodeBlock(block, resolverOf(createDictionaries()), DEFAULT_LIMITS)
     const [version] = entry?.op === 'insert' ? entry.versions : []
     expect(version && decodeCounter(version.bytes, version.start)).toBe(total)
@@ -550,7 +551,7 @@ describe('a block put together by hand', () => {
     const nameTexts = ['cities', ...Array.from({ length: 257 }, (_, at) => `f${at}`)]
     const withFields = (count: number): Uint8Array => {
       const fields = Array.from({ length: count }, (_, at) => [varint(at + 1), 0xc0]).flat()
-      return rawBlock({ nameTexts, body: [0x00, 0, 1, 0, 0, 1, 0x78, 0, varint(count), ...fields] })
+      return rawBlock({ replicaIds: [R0], nameTexts, body: [0x00, 0, 1, 0, 0, 1, 0x78, 0, varint(count), ...fields] })
     }
     expect(refusalOf(withFields(256))).toBeUndefined()
     expect(refusalOf(withFields(257))).toBe('bad-frame')
@@ -561,7 +562,7 @@ describe('a block put together by hand', () => {
     const withBytes = (size: number): Uint8Array => {
       const writer = new ByteWriter()
       writeValue(writer, new Uint8Array(size - 13))
-      return rawBlock({ body: [...INSERT.slice(0, 10), writer.toBytes()] })
+      return rawBlock({ replicaIds: [R0], body: [...INSERT.slice(0, 10), writer.toBytes()] })
     }
     expect(refusalOf(withBytes(1_000), limits)).toBeUndefined()
     expect(refusalOf(withBytes(1_001), limits)).toBe('too-large')
