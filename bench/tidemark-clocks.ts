@@ -5,25 +5,22 @@
  * would push, and the server admits them like any other.
  */
 import { BlockWriter } from '../dist/core/block.js'
-import { createReplicaId, DEFAULT_LIMITS, Hub, Ledger, parseTenantName } from '../dist/core/index.js'
-import { rowKey } from '../dist/core/keys.js'
 import { OPEN_GATE } from '../dist/core/gate.js'
+import { createReplicaId, type Hub } from '../dist/core/index.js'
+import { rowKey } from '../dist/core/keys.js'
 import { AdmitChanges } from '../dist/core/receive.js'
 import { decodeRow } from '../dist/core/row-codec.js'
-import { openMemoryStore } from '../dist/core/stores/memory.js'
 import { nextTimestamp } from '../dist/core/timestamp.js'
 import { encodeValue } from '../dist/core/value.js'
 import { rows } from './data.ts'
-import { type BenchReplica, insertAll, openInMemory, tenant } from './tidemark-replica.ts'
-import { clientEnd, openWire, serverEnd } from './tidemark-wire.ts'
+import { type BenchReplica, insertAll, openInMemory } from './tidemark-replica.ts'
+import { clientEnd, openHub, openWire, serverEnd } from './tidemark-wire.ts'
 import type { Figures, Subject } from './workloads.ts'
 
-const drawn = rows(1_000)
-
-async function openHub(): Promise<Hub> {
-  const store = openMemoryStore()
-  return new Hub(await Ledger.open({ tenant: parseTenantName(tenant), store, limits: DEFAULT_LIMITS, authority: 2 }))
-}
+/** The made-up writers take turns on all rows but the last, which only the replica that inserted it writes. */
+const drawn = rows(1_001)
+const sharedRowCount = drawn.length - 1
+const lastRow = drawn[sharedRowCount]
 
 /** One change of a new replica to one row. */
 async function writeAs({ ledger }: Hub, id: string, priority: number): Promise<void> {
@@ -44,7 +41,9 @@ async function writeAs({ ledger }: Hub, id: string, priority: number): Promise<v
     context: decodeRow(bytes).clock,
     versions: [{ name, stamp, bytes: value, start: 0, end: value.length }],
   })
-  const { refusals } = await ledger.submit(new AdmitChanges({ blocks: [block.finish()], replica, nowMs: Date.now(), gate: OPEN_GATE }))
+  const blocks = [block.finish()]
+  const admission = { blocks, replica, nowMs: Date.now(), gate: OPEN_GATE, isPaused: false }
+  const { refusals } = await ledger.submit(new AdmitChanges(admission))
   if (refusals.length > 0) throw new Error(`the server refused a change: ${refusals[0].code}`)
 }
 
@@ -64,6 +63,7 @@ async function changeBytes(
   writer: BenchReplica,
   reader: BenchReplica,
   hub: Hub,
+  id: string,
 ): Promise<{ readonly wire: number; readonly log: number }> {
   const { meta } = hub.ledger.state
   const up = openWire(clientEnd(writer), serverEnd(hub))
@@ -75,7 +75,7 @@ async function changeBytes(
   await down.settled()
   const logBefore = meta.logBytes
   wire = 0
-  await writer.table('rows').update(drawn[0].id, { priority: 4_321 })
+  await writer.table('rows').update(id, { priority: 4_321 })
   await up.settled()
   await down.settled()
   up.close()
@@ -86,22 +86,24 @@ async function changeBytes(
 async function measureClocks(): Promise<Figures> {
   const hub = await openHub()
   const [writer, reader] = [await openInMemory(), await openInMemory()]
-  await insertAll(writer, [drawn])
+  await insertAll(writer, [drawn.slice(0, sharedRowCount), [lastRow]])
   let writers = 1
   const at = async (replicas: number) => {
-    for (; writers < replicas; writers++) await writeAs(hub, drawn[writers % drawn.length].id, writers)
-    const change = await changeBytes(writer, reader, hub)
+    for (; writers < replicas; writers++) await writeAs(hub, drawn[writers % sharedRowCount].id, writers)
+    const change = await changeBytes(writer, reader, hub, drawn[0].id)
     return { ...change, handshake: await handshakeBytes(reader, hub) }
   }
   const first = openWire(clientEnd(writer), serverEnd(hub))
   await first.settled()
   first.close()
   const [few, hundred, thousand, tenThousand] = [await at(2), await at(100), await at(1_000), await at(10_000)]
+  const ofOneWriter = await changeBytes(writer, reader, hub, lastRow.id)
   return {
     changeBytesAt2: few.wire,
     changeBytesAt100: hundred.wire,
     changeBytesAt1000: thousand.wire,
     changeBytesAt10000: tenThousand.wire,
+    ownRowChangeBytesAt10000: ofOneWriter.wire,
     handshakeBytesAt2: few.handshake,
     handshakeBytesAt100: hundred.handshake,
     handshakeBytesAt1000: thousand.handshake,
@@ -110,6 +112,7 @@ async function measureClocks(): Promise<Figures> {
     logBytesAt100: hundred.log,
     logBytesAt1000: thousand.log,
     logBytesAt10000: tenThousand.log,
+    ownRowLogBytesAt10000: ofOneWriter.log,
   }
 }
 

@@ -3,7 +3,18 @@
  *
  * The same as `syncDirectly`, frame by frame and turn by turn, with a place to look at the frames.
  */
-import { type Hub, Link, type LinkOptions, type TidemarkError, type Transport } from '../dist/core/index.js'
+import {
+  DEFAULT_LIMITS,
+  Hub,
+  Ledger,
+  Link,
+  type LinkOptions,
+  parseTenantName,
+  type TidemarkError,
+  type Transport,
+} from '../dist/core/index.js'
+import { openMemoryStore } from '../dist/core/stores/memory.js'
+import { tenant } from './tidemark-replica.ts'
 
 /** One side of a wire: a replica, or the hub of a server. */
 export type End = {
@@ -26,6 +37,12 @@ export type OnFrame = (frame: Uint8Array, from: 'initiator' | 'acceptor') => voi
 export const meshEnd = ({ hub, tables }: Pick<End, 'hub' | 'tables'>): End => ({ hub, tables, role: 'mesh' })
 export const clientEnd = ({ hub, tables }: Pick<End, 'hub' | 'tables'>): End => ({ hub, tables, role: 'client' })
 export const serverEnd = (hub: Hub): End => ({ hub, tables: new Map(), role: 'server' })
+
+/** A server's side of a tenant, in memory and without sockets. */
+export async function openHub(): Promise<Hub> {
+  const store = openMemoryStore()
+  return new Hub(await Ledger.open({ tenant: parseTenantName(tenant), store, limits: DEFAULT_LIMITS, authority: 2 }))
+}
 
 export function openWire(left: End, right: End, onFrame: OnFrame = () => {}): Wire {
   let bytes = 0

@@ -21,8 +21,9 @@ import {
   type Welcome,
 } from './frame.ts'
 import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import { CURSOR_KEY, tableKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import { CURSOR_KEY, kindRange, tableKey, tableKeyName, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
+import { scanRange } from './ledger-state.ts'
 import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { readBaseClock } from './replica-log.ts'
@@ -266,6 +267,15 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     if (!isKnown) draft.touchMeta()
     return { replica: state.internReplica(this.#hello.replica) }
   }
+}
+
+/** The tables that replicas brought with their hellos, by name, as fingerprints. A replica's own store has none. */
+export async function rememberedTables({ store }: Ledger): Promise<ReadonlyMap<string, string>> {
+  const tables = new Map<string, string>()
+  for await (const { key, value } of scanRange(store, kindRange('t'))) {
+    tables.set(tableKeyName(key), asText(unpackRecord(value)))
+  }
+  return tables
 }
 
 function mismatch(name: string, expected: string, actual: string): TidemarkError {

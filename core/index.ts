@@ -19,6 +19,7 @@ export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
 export { type Gate, type Growth, type Proposal, quotaExceeded, type Shortage, type Usage } from './gate.ts'
+export { rememberedTables } from './handshake.ts'
 export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
@@ -36,6 +37,7 @@ export {
   type DecideField,
   type DecideRow,
   deleteWins,
+  FIELD_POLICIES,
   type FieldPolicy,
   firstWriteWins,
   type Granularity,
@@ -43,6 +45,7 @@ export {
   longestText,
   max,
   min,
+  POLICIES,
   type Policy,
   union,
   updateWins,
@@ -61,6 +64,7 @@ export type { LogQuery, LogStats, ReplicaLog } from './replica-log.ts'
 export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
 export {
   type JournalOptions,
+  parseTableFingerprint,
   type RowPatch,
   type RowShape,
   type TableDefinition,

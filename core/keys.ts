@@ -139,6 +139,10 @@ export function tableKey(name: string): Uint8Array {
   return textKey('t', name)
 }
 
+export function tableKeyName(key: Uint8Array): string {
+  return readText(key, 1, key.length)
+}
+
 function textKey(kind: string, text: string): Uint8Array {
   const writer = new ByteWriter(64)
   writer.byte(letter(kind))

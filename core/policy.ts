@@ -207,23 +207,18 @@ export function counter(): FieldPolicy {
   return { name: 'counter', version: 1, isCounter: true, decideField: (versions) => last(versions).value }
 }
 
-/** The names of the policies that come with the engine: another policy by that name would pass for it at hello. */
-const TAKEN_NAMES: ReadonlySet<string> = new Set([
-  'lastWriteWins',
-  'causal',
-  'firstWriteWins',
-  'deleteWins',
-  'updateWins',
-  'max',
-  'min',
-  'union',
-  'longestText',
-  'counter',
-])
+/** The policies that come with the engine, by name. */
+export const POLICIES: ReadonlyMap<string, Policy> = new Map(
+  [LAST_WRITE_WINS, CAUSAL, FIRST_WRITE_WINS, DELETE_WINS, UPDATE_WINS].map((policy) => [policy.name, policy]),
+)
+export const FIELD_POLICIES: ReadonlyMap<string, FieldPolicy> = new Map(
+  [max(), min(), union(), longestText(), counter()].map((policy) => [policy.name, policy]),
+)
 
 function parseIdentity(name: string, version: number): { readonly name: string; readonly version: number } {
   if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a policy name`)
-  if (TAKEN_NAMES.has(name)) {
+  // Another policy by that name would pass for it at hello.
+  if (POLICIES.has(name) || FIELD_POLICIES.has(name)) {
     throw new TidemarkError('bad-name', `${name} is the name of a policy that comes with the engine`, {
       remedy: 'Give a policy of your own a name of its own',
     })

@@ -7,7 +7,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec'
 import type { Increment } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { parseName, quote } from './names.ts'
-import { type FieldPolicy, type Granularity, lastWriteWins, type Policy } from './policy.ts'
+import { FIELD_POLICIES, type FieldPolicy, type Granularity, lastWriteWins, POLICIES, type Policy } from './policy.ts'
 
 /** What a row of a table must have: its id. Everything else is a field. */
 export interface RowShape {
@@ -92,6 +92,26 @@ function parseFields(
 export function tableFingerprint({ granularity, policy, fields }: TableDefinition): string {
   const own = [...fields].map(([name, each]) => `${name}:${each.name}@${each.version}`).sort()
   return [granularity, `${policy.name}@${policy.version}`, ...own].join(' ')
+}
+
+/** The definition behind a fingerprint; undefined where it names a policy of an app's own code, or a version of another engine. */
+export function parseTableFingerprint(fingerprint: string): TableDefinition | undefined {
+  const [granularity, policy, ...own] = fingerprint.split(' ')
+  const rowPolicy = [...POLICIES.values()].find((each) => `${each.name}@${each.version}` === policy)
+  if ((granularity !== 'fields' && granularity !== 'row') || rowPolicy === undefined) return undefined
+  const fields: [string, FieldPolicy | Policy][] = []
+  for (const text of own) {
+    const [name = '', identity] = text.split(':')
+    const known = [...POLICIES.values(), ...FIELD_POLICIES.values()]
+    const found = known.find((each) => `${each.name}@${each.version}` === identity)
+    if (found === undefined) return undefined
+    fields.push([name, found])
+  }
+  return table({
+    granularity,
+    policy: rowPolicy,
+    fields: Object.fromEntries(fields) as Readonly<Record<string, never>>,
+  })
 }
 
 export function parseTables(tables: TableDefinitions): ReadonlyMap<string, TableDefinition> {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { conflictsCommand } from './commands/conflicts.ts'
 import { serveCommand } from './commands/serve.ts'
 
 /** Next to the sources and, one level deeper, next to what is built from them. */
@@ -25,4 +26,5 @@ await new Command('tidemark')
   .version(readVersion(), '-v, --version')
   .showHelpAfterError('(add --help for what there is)')
   .addCommand(serveCommand())
+  .addCommand(conflictsCommand())
   .parseAsync()

@@ -287,6 +287,16 @@ describe('a decision is refused', () => {
     expect(await codeOf(ann.conflicts.resolve(id, { keep }))).toBe('bad-option')
   })
 
+  test('when what it gives is no row', async () => {
+    const { ann } = await openContested()
+    const { id } = await onlyConflict(ann)
+    for (const value of ['title', 5, [], undefined] as unknown as (null | { readonly title: string })[]) {
+      expect(await codeOf(ann.conflicts.resolve(id, { value }))).toBe('bad-value')
+    }
+    expect(await codeOf(ann.conflicts.resolve(id, { value: { title: () => 'x' } }))).toBe('bad-value')
+    expect(await openConflicts(ann)).toHaveLength(1)
+  })
+
   test('when the row changed after it was decided and before that was written', async () => {
     const { ann } = await openContested()
     const { id } = await onlyConflict(ann)

@@ -92,18 +92,21 @@ describe('explain', () => {
     }
   })
 
-  test('says nothing of what was overwritten where the log does not reach back, rather than something older', async () => {
-    const { ann, bob, cas, meet, restore } = await openStar(notesBy())
+  test('says nothing of what was overwritten where the log does not hold all of it, rather than something else', async () => {
+    const { clock, ann, bob, cas, meet, restore } = await openStar(notesBy())
     await ann.table('notes').insert(NOTE)
-    await meet(ann, cas)
-    await ann.table('notes').update('n', { title: 'in the snapshot' })
+    await meet(ann, bob, cas)
+    await bob.table('notes').update('n', { title: 'by Bob' })
+    await meet(bob, cas)
+    clock.tick()
+    await ann.table('notes').update('n', { title: 'by Ann' })
     await meet(ann)
     await restore(cas)
     await ann.table('notes').update('n', { title: 'last' })
     await meet(ann, bob, cas)
     const titleAt = async (replica: typeof ann): Promise<unknown> =>
       (await replica.explain('notes', 'n')).fields.find(({ name }) => name === 'title')?.overwrote
-    expect(await titleAt(bob)).toMatchObject({ value: 'in the snapshot' })
+    expect(await titleAt(bob)).toMatchObject({ value: 'by Ann' })
     expect(await titleAt(cas)).toBeUndefined()
   })
 

@@ -14,6 +14,7 @@ import {
   parseLimits,
   parseTenantName,
   type Replica,
+  type Store,
   syncDirectly,
   type Transport,
 } from '../../core/index.ts'
@@ -125,22 +126,30 @@ export interface Star<Tables extends TableDefinitions> extends Trio<Tables> {
 
 export async function openStar<const Tables extends TableDefinitions>(tables: Tables): Promise<Star<Tables>> {
   const clock = new HandClock()
-  const { now } = clock
-  const hub = await openHub()
-  const replicas = [1, 2, 3].map(() => openReplica({ tenant: TENANT, store: openMemoryStore(), tables, now }))
+  const hub = await openHub(openMemoryStore())
   const meet = async (...peers: readonly Peer[]): Promise<void> => {
-    for (const peer of peers) await meetServer(hub, peer, now)
+    for (const peer of peers) await meetServer(hub, peer, clock.now)
   }
   const restore = async (...peers: readonly Peer[]): Promise<void> => {
     for (const peer of peers) await sendSnapshot(hub.ledger, peer)
   }
-  return { ...toTrio(clock, await Promise.all(replicas)), hub, meet, restore }
+  return { ...(await openClients(tables, clock)), hub, meet, restore }
+}
+
+/** Replicas of a server. */
+export async function openClients<const Tables extends TableDefinitions>(
+  tables: Tables,
+  clock: HandClock,
+): Promise<Trio<Tables>> {
+  const { now } = clock
+  const replicas = [1, 2, 3].map(() => openReplica({ tenant: TENANT, store: openMemoryStore(), tables, now }))
+  return toTrio(clock, await Promise.all(replicas))
 }
 
 /** A server without sockets. */
-export async function openHub(): Promise<Hub> {
+export async function openHub(store: Store): Promise<Hub> {
   const tenant = parseTenantName(TENANT)
-  return new Hub(await Ledger.open({ tenant, store: openMemoryStore(), limits: parseLimits(), authority: 2 }))
+  return new Hub(await Ledger.open({ tenant, store, limits: parseLimits(), authority: 2 }))
 }
 
 export async function meetServer(hub: Hub, peer: Peer, now: () => number): Promise<void> {

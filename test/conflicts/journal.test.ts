@@ -129,11 +129,17 @@ describe('the journal', () => {
     expect(await openConflicts(after)).toEqual(open)
   })
 
-  test('J3: regression 29: is bounded, and forgets the oldest first', async () => {
+  test.each([
+    ['at once', [JOURNAL_RECORDS_MAX + 50]],
+    ['one after the other', [6_000, JOURNAL_RECORDS_MAX - 5_950]],
+  ])('J3: regression 29: is bounded, and forgets the oldest first, when they come %s', async (_name, counts) => {
     const { ann, bob } = await openTrio(notesBy())
-    const count = JOURNAL_RECORDS_MAX + 50
-    for (const replica of [ann, bob]) await insertMany(replica, count)
-    await sync(ann, bob)
+    let count = 0
+    for (const more of counts) {
+      for (const replica of [ann, bob]) await insertMany(replica, count, count + more)
+      await sync(ann, bob)
+      count += more
+    }
     const [first] = await ann.conflicts.journal({ limit: 1 })
     expect(first?.number).toBe(51)
     expect(await ann.conflicts.journal({ since: count - 1 })).toMatchObject([{ number: count }])
@@ -142,11 +148,12 @@ describe('the journal', () => {
   })
 })
 
-async function insertMany(replica: Replica<Notes>, count: number): Promise<void> {
-  for (let from = 0; from < count; from += 1_000) {
+/** Inserts the rows from one number up to, not including, another. */
+async function insertMany(replica: Replica<Notes>, first: number, end: number): Promise<void> {
+  for (let from = first; from < end; from += 1_000) {
     await replica.transact((transaction) => {
       const notes = transaction.table('notes')
-      for (let row = from; row < Math.min(count, from + 1_000); row++) {
+      for (let row = from; row < Math.min(end, from + 1_000); row++) {
         notes.insert({ id: `n${String(row).padStart(6, '0')}`, title: replica.id })
       }
     })

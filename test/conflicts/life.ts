@@ -101,7 +101,11 @@ export class Life {
       const replica = await openReplica({ tenant: TENANT, store, tables, authority, now: () => clock.ms })
       return new Witness(replica, clock)
     })
-    return new Life(await Promise.all(witnesses), rules, topology === 'star' ? await openHub() : undefined)
+    return new Life(
+      await Promise.all(witnesses),
+      rules,
+      topology === 'star' ? await openHub(openMemoryStore()) : undefined,
+    )
   }
 
   /** Answers with the replicas that the step concerned. */
@@ -172,7 +176,7 @@ export class Life {
 
 async function act(replica: Replica<Cells>, { type, other, values }: Step): Promise<void> {
   const cells = replica.table('cells')
-  const row = await cells.get(ROW)
+  const row: Cell | undefined = await cells.get(ROW)
   if (type === 'put') {
     await (row === undefined ? cells.insert({ id: ROW, ...values }) : cells.update(ROW, values))
     return

@@ -108,6 +108,27 @@ describe('a report', () => {
     expect(await cas.conflicts.get(whole.id)).toEqual(bare)
   })
 
+  test('is the same for a newcomer, to whom the server gives a snapshot because there is too much history', async () => {
+    const { ann, bob, cas, meet } = await openStar(notesBy())
+    for (const from of [0, 1_000]) {
+      await ann.transact((transaction) => {
+        const notes = transaction.table('notes')
+        for (let row = from; row < from + 1_000; row++) notes.insert({ id: `n${row}`, title: 'Pump' })
+      })
+    }
+    await meet(ann, bob)
+    await ann.table('notes').update('n7', { title: 'A' })
+    await bob.table('notes').update('n7', { title: 'B' })
+    await meet(ann, bob, ann, cas)
+    expect(cas.log.stats().end).toBe(1)
+    expect(await cas.digest()).toEqual(await ann.digest())
+    expect(await onlyConflict(cas)).toMatchObject({ id: (await onlyConflict(ann)).id, type: 'update-update' })
+    await cas.conflicts.resolve((await onlyConflict(cas)).id, { value: { title: 'C' } })
+    await meet(cas, ann)
+    expect(await openConflicts(ann)).toEqual([])
+    expect(await ann.table('notes').get('n7')).toEqual({ id: 'n7', title: 'C' })
+  })
+
   test('has all that a side changed while it was alone, not only its last change', async () => {
     const { clock, ann, bob } = await openSharedNote()
     await ann.table('notes').update('n', { title: 'Pump 4' })
@@ -134,6 +155,24 @@ describe('a report', () => {
     for (const replica of [ann, bob, cas]) {
       expect((await onlyConflict(replica)).fields).toMatchObject([{ name: 'title', base: 'B' }])
     }
+  })
+
+  test('names no value before where the log does not reach back to all of it, rather than another one', async () => {
+    const { clock, ann, bob, cas, meet, restore } = await openStar(notesBy())
+    await ann.table('notes').insert(NOTE)
+    await meet(ann, bob, cas)
+    await bob.table('notes').update('n', { title: 'by Bob' })
+    await meet(bob, cas)
+    clock.tick()
+    await ann.table('notes').update('n', { title: 'by Ann' })
+    await meet(ann, bob)
+    await restore(cas)
+    clock.tick()
+    await ann.table('notes').update('n', { title: 'A' })
+    await bob.table('notes').update('n', { title: 'B' })
+    await meet(ann, bob, ann, cas)
+    expect((await onlyConflict(ann)).fields).toMatchObject([{ name: 'title', base: 'by Ann' }])
+    expect((await onlyConflict(cas)).fields).toEqual([{ name: 'title', winner: expect.anything() }])
   })
 
   test('names no value before where only one side had seen it', async () => {
