@@ -25,7 +25,7 @@ describe('an example', () => {
   test('quickstart: two replicas disagree, agree again, and report the conflict', async () => {
     const { code, output } = await run('examples/quickstart.ts')
     expect(code, output).toBe(0)
-    const rows = output.match(/\{ id: 'n1'.*\}/g) ?? []
+    const rows = output.match(/\{\s*id: 'n1'[^}]*\}/g) ?? []
     expect(rows).toHaveLength(2)
     expect(rows[0]).toBe(rows[1])
     expect(rows[0]).toContain('done: true')
