@@ -1,6 +1,6 @@
 /** Tidemark over sockets: the sync server and its client, with stores in memory and on LMDB. */
 import { join } from 'node:path'
-import { openMemoryStore } from '../dist/core/stores/memory.js'
+import { createMemoryStores } from '../dist/core/stores/memory.js'
 import { connect } from '../dist/sync-client/index.js'
 import { createSyncServer, type ServerOptions } from '../dist/sync-server/index.js'
 import { type BulkPeer, measureBulk } from './bulk.ts'
@@ -13,7 +13,7 @@ const urlOf = (port: number): string => `http://127.0.0.1:${port}`
 
 async function openServer(kind: StoreKind, directory: string): Promise<number> {
   const storage: ServerOptions =
-    kind === 'memory' ? { openStore: () => openMemoryStore() } : { dataDir: join(directory, 'server') }
+    kind === 'memory' ? { openStore: createMemoryStores() } : { dataDir: join(directory, 'server') }
   const { port } = await createSyncServer({ ...storage, dev: true, port: 0 })
   return port
 }

@@ -26,7 +26,7 @@ export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
 export { Link, type LinkOptions, type Transport } from './link.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
-export { FRAME_EVENT, packetParser } from './packet.ts'
+export { AUTH_EVENT, FRAME_EVENT, packetParser } from './packet.ts'
 export {
   type ConcurrentRow,
   type ConcurrentValue,

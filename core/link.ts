@@ -59,6 +59,8 @@ export interface LinkOptions {
   readonly now: () => number
   /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
   readonly gate?: Gate
+  /** A server's: told how many changes were answered, after each commit that did. */
+  readonly onAdmit?: (changes: number) => void
   /** Told after anything that a status shows has changed. */
   readonly onChange?: () => void
 }
@@ -102,6 +104,8 @@ export class Link {
   readonly #gate: Gate
   /** A server's: the writer was told to stop, and has not begun anew yet. */
   #isPaused = false
+  /** A server's: what the peer was told that we have of it. */
+  #answeredSeq = 0
   /** A writer's: why the server takes nothing more for now. */
   #pause: Shortage | undefined
 
@@ -307,6 +311,7 @@ export class Link {
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
     this.#replica = replica
+    this.#answeredSeq = welcome.yourSeq
     hub.enter(this)
     this.#session.accept(welcome, this.#gate.mayRead() ? place : undefined)
   }
@@ -384,7 +389,7 @@ export class Link {
   }
 
   async #admit(pushes: readonly Push[]): Promise<Ack> {
-    const { hub, now } = this.#options
+    const { hub, now, onAdmit } = this.#options
     if (!this.#gate.mayWrite()) throw new TidemarkError('forbidden', 'this session may not write')
     const { throughSeq, refusals, shortage, isEarly } = await hub.ledger.submit(
       new AdmitChanges({
@@ -396,6 +401,8 @@ export class Link {
       }),
     )
     if (!isEarly) this.#isPaused = shortage !== undefined
+    onAdmit?.(throughSeq - this.#answeredSeq)
+    this.#answeredSeq = throughSeq
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
     return { type: 'ack', throughSeq, refusals: records, pause: shortage }
   }

@@ -7,19 +7,22 @@
  *     binary               event `f` with the frame
  *     0 [object]           connect: to the server what it authenticates with, to the client the session id
  *     1                    disconnect
+ *     2 object             event `auth`: from the client a new token, from the server what became of the old one
  *     4 object             connect error: { message, data? }
  *
  * Knows: what Socket.IO asks of the official `parser` option. Must never know: sockets, and what a frame says.
  *
  * Invariants:
- * K1  One namespace, one event, no acknowledgements: any other packet is refused, in both directions.
+ * K1  One namespace, two events, no acknowledgements: any other packet is refused, in both directions.
  * K2  What comes in is checked before it is parsed: types from the list above, text of at most 16 Ki characters.
  * K3  A frame goes out as the very bytes that it was handed in as: frames that are shared are not copied.
  */
 import { TidemarkError } from './errors.ts'
 
-/** The one event. Its only argument is a frame. */
+/** Its only argument is a frame. */
 export const FRAME_EVENT = 'f'
+/** Its only argument is an object of JSON. */
+export const AUTH_EVENT = 'auth'
 /** A token has at most 8 KiB; this leaves room for what else an app authenticates with. */
 const TEXT_LENGTH_MAX = 16_384
 const NAMESPACE = '/'
@@ -46,7 +49,7 @@ export class PacketEncoder {
     switch (type) {
       case EVENT:
       case BINARY_EVENT:
-        return [frameOf(packet)]
+        return [messageOf(packet)]
       case DISCONNECT:
         return [`${DISCONNECT}`]
       case CONNECT:
@@ -58,10 +61,11 @@ export class PacketEncoder {
   }
 }
 
-function frameOf({ data, id }: SocketPacket): Uint8Array {
-  const [event, frame] = Array.isArray(data) ? (data as readonly unknown[]) : []
-  if (event === FRAME_EVENT && frame instanceof Uint8Array && id === undefined) return frame
-  throw refusal(`the only event is ${FRAME_EVENT}, with one frame and without acknowledgement`)
+function messageOf({ data, id }: SocketPacket): string | Uint8Array {
+  const [event, content] = Array.isArray(data) ? (data as readonly unknown[]) : []
+  if (event === FRAME_EVENT && content instanceof Uint8Array && id === undefined) return content
+  if (event === AUTH_EVENT && isObject(content) && id === undefined) return `${EVENT}${JSON.stringify(content)}`
+  throw refusal(`the events are ${FRAME_EVENT} with a frame and ${AUTH_EVENT} with an object, without acknowledgement`)
 }
 
 type Listener = (packet: SocketPacket) => void
@@ -106,6 +110,7 @@ function readText(text: string): SocketPacket {
   if (type === DISCONNECT && json === '') return { type, nsp: NAMESPACE }
   if (type === CONNECT && json === '') return { type, nsp: NAMESPACE }
   if (type === CONNECT || type === CONNECT_ERROR) return { type, nsp: NAMESPACE, data: readObject(json) }
+  if (type === EVENT) return { type, nsp: NAMESPACE, data: [AUTH_EVENT, readObject(json)] }
   throw refusal('its type is unknown')
 }
 
@@ -116,8 +121,12 @@ function readObject(json: string): object {
   } catch (cause) {
     throw refusal('its text is not JSON', cause)
   }
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
+  if (isObject(value)) return value
   throw refusal('its text is not an object')
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** Node hands over a Buffer, browsers an ArrayBuffer; a frame is a plain array in either case. */

@@ -5,14 +5,14 @@
 // README: begin
 import { pino } from 'pino'
 import { openReplica, table } from 'tidemark/core'
-import { openMemoryStore } from 'tidemark/stores/memory'
+import { createMemoryStores, openMemoryStore } from 'tidemark/stores/memory'
 import { connect } from 'tidemark/sync-client'
 import { createSyncServer } from 'tidemark/sync-server'
 
 type Note = { id: string; title: string; done: boolean }
 
 const logger = pino({ level: 'warn' })
-const server = await createSyncServer({ dev: true, port: 0, openStore: openMemoryStore, logger })
+const server = await createSyncServer({ dev: true, port: 0, openStore: createMemoryStores(), logger })
 const open = () => openReplica({ tenant: 'acme', store: openMemoryStore(), tables: { notes: table<Note>() } })
 const [phone, laptop] = [await open(), await open()]
 

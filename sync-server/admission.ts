@@ -1,13 +1,15 @@
 /**
- * Admission: who may connect, and as what, before a single frame is read.
+ * Admission: whom a connection speaks for, before a single frame is read.
  *
  * Invariants:
  * A1  The tenant of a connection comes from its principal alone, and never changes.
  * A2  A server without authentication listens on loopback, and lets in only what came from this machine: a web page that
  *     is open in a browser here is somebody else's code (cross-site WebSocket, DNS rebinding).
+ * A3  What goes wrong on our side while authenticating is `unavailable`, and says nothing of why.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { isTidemarkError, parseTenantName, type TenantName, TidemarkError } from '../core/index.ts'
+import { isTidemarkError, parseTenantName, TidemarkError } from '../core/index.ts'
+import { type Principal, SCOPES, type Scope } from '../tenant/index.ts'
 import { isLoopbackUrl } from './loopback.ts'
 
 /** What a connection brings along. */
@@ -19,38 +21,56 @@ export interface Handshake {
   readonly headers: IncomingHttpHeaders
 }
 
-/** Whom a connection speaks for. */
-export interface Principal {
+/** Whom a connection speaks for, as a function of the program's own says it. */
+export interface Identity {
   readonly tenant: string
-  /** Who it is within the tenant, for the log. */
-  readonly subject?: string
+  /** Who it is within the tenant; what is limited by subject goes by it. */
+  readonly subject: string
+  readonly scopes: Iterable<Scope>
+  /** The tables it may write, and then it may not read the log. Default: all. */
+  readonly tables?: Iterable<string> | undefined
+  /** Unix milliseconds. Default: never. */
+  readonly expiresAtMs?: number
+  /** Unix milliseconds: revoking a subject voids what was issued before. Default 0. */
+  readonly issuedAtMs?: number
+  /** Names the token, so that it can be revoked alone. */
+  readonly tokenId?: string | undefined
 }
 
-export type Authenticate = (handshake: Handshake) => Principal | Promise<Principal>
+/** Asked when a client connects, and again with `auth.token` when it renews its token on the same connection. */
+export type Authenticate = (handshake: Handshake) => Identity | Promise<Identity>
 
-export interface Admitted {
-  readonly tenant: TenantName
-  readonly subject: string | undefined
-}
-
-export async function admit(authenticate: Authenticate, handshake: Handshake): Promise<Admitted> {
-  let principal: Principal
+export async function admit(authenticate: Authenticate, handshake: Handshake): Promise<Principal> {
+  let identity: Identity
   try {
-    principal = await authenticate(handshake)
+    identity = await authenticate(handshake)
   } catch (error) {
     if (isTidemarkError(error)) throw error
-    // Whatever else it threw is about our side, and none of the client's business.
     throw new TidemarkError('unavailable', 'the server cannot authenticate now', { retryable: true, cause: error })
   }
-  return { tenant: parseTenantName(principal.tenant), subject: principal.subject }
+  const { tenant, subject, scopes, tables, expiresAtMs = Number.POSITIVE_INFINITY, issuedAtMs = 0, tokenId } = identity
+  return {
+    tenant: parseTenantName(tenant),
+    subject,
+    scopes: new Set(scopes),
+    tables: tables === undefined ? undefined : new Set(tables),
+    issuedAtMs,
+    expiresAtMs,
+    tokenId,
+  }
 }
 
-/** Development: everybody is who they say. */
-export function authenticateDev({ auth }: Handshake): Principal {
-  if (auth.tenant !== undefined) return { tenant: parseTenantName(auth.tenant) }
-  throw new TidemarkError('unauthenticated', 'this is a development server: it takes no tokens', {
-    remedy: 'Connect without a token; the tenant is then the one that the replica was opened with',
-  })
+/** Development: everybody is who they say, and somebody else each time: what is limited by subject is not here. */
+export function authenticateDev(): Authenticate {
+  let count = 0
+  return ({ auth }) => {
+    if (auth.tenant !== undefined) {
+      return { tenant: parseTenantName(auth.tenant), subject: `dev-${++count}`, scopes: SCOPES }
+    }
+    throw new TidemarkError('unauthenticated', 'this is a development server: it takes no tokens', {
+      remedy: 'Connect without a token; the tenant is then the one that the replica was opened with',
+    })
+  }
 }
 
 /** A2: false for a request that some other site's page made. */

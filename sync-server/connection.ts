@@ -1,27 +1,34 @@
 /**
  * One connection of a client: the session that runs over its socket, from admission to the last byte.
  *
- * Knows: Socket.IO's server side. Must never know: whom else the tenant serves.
+ * Knows: Socket.IO's server side, one visit. Must never know: whom else the tenant serves.
  *
  * Invariants:
  * Y1  A socket that does not say hello in time is closed; so is one that leaves too much waiting, or anything for too long.
  * Y2  A connection ends once, and leaves its tenant then. A bug ends the connection, not the process.
+ * Y6  Before each frame, in either direction, the visit is asked whether it may go on. Once it may not, nothing more is
+ *     processed, and nothing more is sent but the reason.
+ * Y7  A frame that comes faster than its sender may send waits for its time.
  */
 import type { Socket } from 'socket.io'
-import { FRAME_EVENT, type Limits, Link, TidemarkError } from '../core/index.ts'
+import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
+import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
 import { Outbox } from './outbox.ts'
-import type { OpenTenant } from './tenants.ts'
+import { Pace } from './pace.ts'
 
 export interface ConnectionOptions {
   readonly socket: Socket
-  readonly tenant: OpenTenant
+  readonly visit: Visit
+  readonly traffic: Traffic
   readonly limits: Limits
   readonly logger: Logger
   readonly hasCompression: boolean
   readonly now: () => number
   /** Monotonic milliseconds. */
   readonly monotonicMs: () => number
+  /** Whom a new token speaks for. */
+  readonly authenticate: (auth: Readonly<Record<string, unknown>>) => Promise<Principal>
   /** Called once, when the session is over. */
   readonly onEnd: (error: TidemarkError | undefined) => void
   /** Called once, after `onEnd`, when the transport is closed as well. */
@@ -31,38 +38,66 @@ export interface ConnectionOptions {
 /** How long a client may take to take our last frame and close its side. */
 const GOODBYE_MS = 1_000
 
+/** A token is signed, and that costs: so often may one connection bring a new one. */
+const RENEWAL_MS = 1_000
+
 export class Connection {
-  readonly tenant: OpenTenant
   readonly #options: ConnectionOptions
   readonly #outbox: Outbox
   readonly #link: Link
+  readonly #pace: Pace
+  readonly #stopListening: () => void
   readonly #openedAtMs: number
   /** Since when bytes wait without any having left. */
   #waitingSinceMs: number | undefined
   #waitingBytes = 0
   #closedAtMs: number | undefined
 
+  /** Why nothing more is processed or sent. */
+  #end: TidemarkError | undefined
+  #isSayingWhy = false
+  #isSending = false
+  #renewedAtMs = Number.NEGATIVE_INFINITY
+  #isRenewing = false
+
   constructor(options: ConnectionOptions) {
-    const { socket, tenant, limits, hasCompression, now, monotonicMs } = options
+    const { socket, visit, traffic, limits, hasCompression, now, monotonicMs } = options
     this.#options = options
-    this.tenant = tenant
     this.#openedAtMs = monotonicMs()
     this.#outbox = new Outbox(socket.conn, limits.bufferedBytesMax, hasCompression)
     this.#link = new Link({
-      hub: tenant.hub,
+      hub: visit.tenant.hub,
       role: 'server',
       isInitiator: false,
       transport: { send: (frame) => this.#send(frame), close: (error) => this.#close(error) },
       tables: new Map(),
       now,
+      gate: visit.gate,
+      onAdmit: (changes) => traffic.countChanges(visit.sender, changes, monotonicMs()),
     })
-    socket.on(FRAME_EVENT, (frame: Uint8Array) => this.#receive(frame))
+    this.#pace = new Pace({
+      waitMs: (bytes) => traffic.frameWaitMs(visit.sender, bytes, monotonicMs()),
+      bytesMax: limits.creditBytes + limits.frameBytesMax,
+      monotonicMs,
+      deliver: (frame) => this.#receive(frame),
+      refuse: (error) => this.fail(error),
+    })
+    socket.on(FRAME_EVENT, (frame: Uint8Array) => this.#pace.take(frame))
+    socket.on(AUTH_EVENT, (auth: Readonly<Record<string, unknown>>) => this.#renew(auth))
     socket.on('disconnect', () => this.#link.end())
+    this.#stopListening = visit.tenant.onEnd((error) => this.fail(error))
+    // It may have ended since the visit began.
+    this.#mayGoOn()
   }
 
   /** Ends the session, telling the client why. */
   fail(error: TidemarkError): void {
-    this.#link.fail(error)
+    if (this.#end !== undefined || this.#closedAtMs !== undefined) return
+    this.#end = error
+    this.#pace.close()
+    if (!this.#isSending) this.#sayWhy(error)
+    // The link is in the middle of something, and has to come to its end first.
+    else queueMicrotask(() => this.#sayWhy(error))
   }
 
   /** Looks whether a bound is passed. Called every now and then, also after the end, until the transport is closed. */
@@ -72,6 +107,7 @@ export class Connection {
       if (nowMs - this.#closedAtMs > GOODBYE_MS) this.terminate()
       return
     }
+    if (!this.#mayGoOn()) return
     const { helloMs, stalledMs } = this.#options.limits
     if (this.#link.state === 'new' && nowMs - this.#openedAtMs > helloMs) {
       return this.fail(new TidemarkError('timeout', `no hello came within ${helloMs} ms`, { retryable: true }))
@@ -88,7 +124,30 @@ export class Connection {
     this.#outbox.terminate()
   }
 
+  #sayWhy(error: TidemarkError): void {
+    this.#isSayingWhy = true
+    this.#link.fail(error)
+    this.#isSayingWhy = false
+  }
+
+  /** Y6. */
+  #mayGoOn(): boolean {
+    if (this.#end !== undefined) return this.#isSayingWhy
+    const answer = this.#options.visit.check(this.#options.now())
+    switch (answer.type) {
+      case 'pass':
+        return true
+      case 'warn':
+        this.#options.socket.emit(AUTH_EVENT, { expiresAtMs: answer.expiresAtMs })
+        return true
+      case 'end':
+        this.fail(answer.error)
+        return false
+    }
+  }
+
   #receive(frame: Uint8Array): void {
+    if (!this.#mayGoOn()) return
     try {
       this.#link.receive(frame)
     } catch (error) {
@@ -98,7 +157,33 @@ export class Connection {
   }
 
   #send(frame: Uint8Array): void {
-    if (this.#closedAtMs === undefined && !this.#outbox.write(frame)) this.#cutOff('too much waits for it')
+    if (this.#closedAtMs !== undefined) return
+    this.#isSending = true
+    const mayGoOn = this.#mayGoOn()
+    this.#isSending = false
+    if (mayGoOn && !this.#outbox.write(frame)) this.#cutOff('too much waits for it')
+  }
+
+  /** A client brings a new token. One that is not good changes nothing: the session goes on until the old one expires. */
+  #renew(auth: Readonly<Record<string, unknown>>): void {
+    const { socket, visit, authenticate, logger, now, monotonicMs } = this.#options
+    if (!this.#mayGoOn() || this.#isRenewing) return
+    if (monotonicMs() - this.#renewedAtMs < RENEWAL_MS) return
+    this.#isRenewing = true
+    authenticate(auth)
+      .then((principal) => visit.renew(principal, now()))
+      .then(
+        () => logger.info({ expiresAtMs: visit.principal.expiresAtMs }, 'token renewed'),
+        (error: unknown) => {
+          logger.info(errorFields(error), 'token not renewed')
+          const { code, message, retryable } = isTidemarkError(error) ? error : failed(error)
+          if (this.#end === undefined) socket.emit(AUTH_EVENT, { code, message, retryable })
+        },
+      )
+      .finally(() => {
+        this.#isRenewing = false
+        this.#renewedAtMs = monotonicMs()
+      })
   }
 
   /** What waits would never arrive, so a goodbye would not either. */
@@ -110,10 +195,16 @@ export class Connection {
   #close(error: TidemarkError | undefined): void {
     if (this.#closedAtMs !== undefined) return
     this.#closedAtMs = this.#options.monotonicMs()
+    this.#pace.close()
+    this.#stopListening()
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)
     this.#options.onEnd(error)
     this.#outbox.whenGone(this.#options.onGone)
   }
+}
+
+function failed(cause: unknown): TidemarkError {
+  return new TidemarkError('unavailable', 'the server failed', { retryable: true, cause })
 }

@@ -1,23 +1,50 @@
 /**
  * What a server can be told, with defaults and why they are what they are.
  */
-import { createHash } from 'node:crypto'
-import { join } from 'node:path'
 import { type Limits, parseLimits, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { openLmdbStore } from '../core/stores/lmdb.ts'
+import {
+  type Authorize,
+  ISOLATION_MODES,
+  type IsolationMode,
+  Plans,
+  type TrafficRules,
+  type UsageEvent,
+} from '../tenant/index.ts'
 import { type Authenticate, authenticateDev } from './admission.ts'
+import { type AuthOptions, authenticateTokens } from './auth.ts'
 import { createLogger, type Logger } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
+import { type ServerStores, storesIn, storesOf } from './stores.ts'
 
 export interface ServerOptions {
-  /** Where the LMDB stores are, one directory for each tenant. This or `openStore`. */
+  /** Where the LMDB stores are: those of tenants, and the registry of tenants. This or `openStore`. */
   readonly dataDir?: string
-  /** Opens the store of a tenant; the server closes it. Called once at a time for each tenant. */
+  /** Opens the store of a tenant, the same one each time; the server closes it. */
   readonly openStore?: (tenant: TenantName) => Store | Promise<Store>
-  /** Says whom a connection speaks for, or throws a `TidemarkError`. This or `dev`. */
+  /** With `openStore`: removes such a store with all it holds, when a tenant is erased. */
+  readonly removeStore?: (tenant: TenantName) => void | Promise<void>
+  /** With `openStore`: opens the store of the registry. A development server does without: it forgets, and asks nobody. */
+  readonly openRegistry?: () => Store | Promise<Store>
+  /** How tokens are checked. This, `authenticate` or `dev`. */
+  readonly auth?: AuthOptions
+  /** Says whom a connection speaks for, or throws a `TidemarkError`; for what no token says. */
   readonly authenticate?: Authenticate
-  /** True: everybody may connect, naming the tenant; on loopback only. */
+  /** True: everybody may connect, naming the tenant; on loopback only. Unknown tenants are registered, unlimited. */
   readonly dev?: boolean
+  /** The app's own rule about each change: `true` lets it pass. Synchronous. */
+  readonly authorize?: Authorize
+  /** Plans by name, as in a configuration file; beside `free`, `starter`, `pro` and `unlimited`, or in their place. */
+  readonly plans?: Readonly<Record<string, unknown>>
+  /** Features that plans may name, beyond the engine's own. */
+  readonly features?: readonly string[]
+  /** The plan of tenants that a valid token names and nobody has registered. Default: those are refused. */
+  readonly defaultPlan?: string
+  /** Where new tenants live. Default `dedicated`: a store of its own for each. */
+  readonly isolation?: IsolationMode
+  /** How fast addresses may connect and subjects may send; what tenants may is in their plans. */
+  readonly traffic?: Partial<TrafficRules>
+  /** Told when a tenant passes 80 % or 100 % of a quota of its plan. */
+  readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
   /** Default 127.0.0.1. */
   readonly host?: string
   /** Default 7300; 0 takes any that is free. */
@@ -40,8 +67,14 @@ export interface ServerOptions {
 }
 
 export interface ServerSettings {
-  readonly openStore: (tenant: TenantName) => Store | Promise<Store>
+  readonly stores: ServerStores
   readonly authenticate: Authenticate
+  readonly authorize: Authorize | undefined
+  readonly plans: Plans
+  readonly defaultPlan: string | undefined
+  readonly isolation: IsolationMode
+  readonly traffic: Partial<TrafficRules>
+  readonly onUsage: ((tenant: TenantName, event: UsageEvent) => void) | undefined
   readonly isDev: boolean
   readonly host: string
   readonly port: number
@@ -59,14 +92,19 @@ export interface ServerSettings {
 export const DEFAULT_PORT = 7300
 export const DEFAULT_HOST = '127.0.0.1'
 
-export function parseServerOptions(options: ServerOptions): ServerSettings {
-  const { host = DEFAULT_HOST, port = DEFAULT_PORT, dev = false, heartbeat = {} } = options
+/** Throws `bad-option` for the first thing that is wrong. */
+export async function parseServerOptions(options: ServerOptions): Promise<ServerSettings> {
+  const { host = DEFAULT_HOST, port = DEFAULT_PORT, dev = false, heartbeat = {}, now = Date.now } = options
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new TidemarkError('bad-option', `port must be a whole number from 0 to 65535, not ${port}`)
   }
   return {
-    openStore: parseStore(options),
-    authenticate: parseAuthenticate(options, host),
+    stores: parseStores(options),
+    authenticate: await parseAccess(options, host, now),
+    authorize: options.authorize,
+    ...parseTenancy(options),
+    traffic: options.traffic ?? {},
+    onUsage: options.onUsage,
     isDev: dev,
     host,
     port,
@@ -78,7 +116,7 @@ export function parseServerOptions(options: ServerOptions): ServerSettings {
     origins: options.origins,
     idleMs: parseMs('idleMs', options.idleMs ?? 60_000),
     drainMs: parseMs('drainMs', options.drainMs ?? 5_000),
-    now: options.now ?? Date.now,
+    now,
   }
 }
 
@@ -87,39 +125,57 @@ function parseMs(name: string, value: number): number {
   throw new TidemarkError('bad-option', `${name} must be a positive number of milliseconds, not ${value}`)
 }
 
-function parseStore({ dataDir, openStore }: ServerOptions): ServerSettings['openStore'] {
+function parseStores({ dataDir, openStore, removeStore, openRegistry, dev = false }: ServerOptions): ServerStores {
   if ((dataDir === undefined) === (openStore === undefined)) {
     throw new TidemarkError('bad-option', 'a server needs either dataDir or openStore', {
       remedy: 'Give `dataDir` for LMDB stores in that directory, or `openStore` to open them yourself',
     })
   }
-  if (openStore !== undefined) return openStore
-  const directory = dataDir as string
-  return (tenant) => openLmdbStore(tenantDirectory(directory, tenant))
-}
-
-/** Named by hash, so that no name of a tenant means anything to a file system. */
-function tenantDirectory(dataDir: string, tenant: TenantName): string {
-  return join(dataDir, createHash('sha256').update(tenant).digest('hex').slice(0, 32))
-}
-
-function parseAuthenticate({ authenticate, dev = false }: ServerOptions, host: string): Authenticate {
-  if (dev && authenticate !== undefined) {
-    throw new TidemarkError('bad-option', 'a development server does not authenticate', {
-      remedy: 'Give `authenticate` or `dev: true`, not both',
+  if (openStore === undefined) return storesIn(dataDir as string)
+  if (openRegistry === undefined && !dev) {
+    throw new TidemarkError('bad-option', 'a server that opens stores by itself needs openRegistry', {
+      remedy: 'Who was revoked, and which log a tenant began with, has to outlive the server: give it a store',
     })
   }
+  return storesOf({ openStore, removeStore, openRegistry })
+}
+
+function parseTenancy(options: ServerOptions): Pick<ServerSettings, 'plans' | 'defaultPlan' | 'isolation'> {
+  const plans = new Plans({ plans: options.plans ?? {}, features: options.features ?? [] })
+  const { isolation = 'dedicated', defaultPlan = options.dev ? 'unlimited' : undefined } = options
+  if (defaultPlan !== undefined && !plans.has(defaultPlan)) {
+    throw new TidemarkError('bad-option', `defaultPlan names ${quote(defaultPlan)}, which is no plan`, {
+      remedy: `The plans are ${plans.names.join(', ')}`,
+      details: { key: 'defaultPlan' },
+    })
+  }
+  if (!ISOLATION_MODES.includes(isolation)) {
+    throw new TidemarkError('bad-option', `isolation must be one of ${ISOLATION_MODES.join(', ')}`, {
+      details: { key: 'isolation' },
+    })
+  }
+  return { plans, defaultPlan, isolation }
+}
+
+async function parseAccess(options: ServerOptions, host: string, now: () => number): Promise<Authenticate> {
+  const { auth, authenticate, dev = false } = options
+  const count = [auth !== undefined, authenticate !== undefined, dev].filter(Boolean).length
+  if (count > 1) {
+    throw new TidemarkError('bad-option', 'a server has one way to tell who connects', {
+      remedy: 'Give `auth`, `authenticate` or `dev: true`, not two of them',
+    })
+  }
+  if (auth !== undefined) return authenticateTokens(auth, now)
   if (authenticate !== undefined) return authenticate
   if (!dev) {
     throw new TidemarkError('bad-option', 'a server has to know whom it talks to', {
-      remedy: 'Give `authenticate`, or `dev: true` for a server on your own machine that lets everybody in',
+      remedy: 'Give `auth`, `authenticate`, or `dev: true` for a server on your own machine that lets everybody in',
     })
   }
   if (!isLoopbackHost(host)) {
     throw new TidemarkError('bad-option', `a development server must not listen on ${quote(host)}`, {
-      remedy:
-        'It lets everybody in who can reach it: use 127.0.0.1, ::1 or localhost, or give `authenticate` instead of `dev`',
+      remedy: 'It lets everybody in who can reach it: use 127.0.0.1, ::1 or localhost, or give `auth` instead of `dev`',
     })
   }
-  return authenticateDev
+  return authenticateDev()
 }

@@ -10,13 +10,14 @@ import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo, Socket as TcpSocket } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
-import { type Admitted, admit, isFromThisMachine } from './admission.ts'
+import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
+import { admit, isFromThisMachine } from './admission.ts'
 import { Connection } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost, isLoopbackUrl } from './loopback.ts'
 import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
-import { type OpenTenant, type OpenTenantInfo, shuttingDown, Tenants } from './tenants.ts'
+import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
 
 export interface SyncServer {
   /** What clients connect to. */
@@ -25,6 +26,8 @@ export interface SyncServer {
   readonly port: number
   /** The tenants that are open now. */
   readonly tenants: readonly OpenTenantInfo[]
+  /** Registers, lists, suspends, moves and erases tenants, and revokes tokens. */
+  readonly manager: TenantManager
   /**
    * Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice.
    * Rejects with `timeout` when a store hangs.
@@ -33,8 +36,7 @@ export interface SyncServer {
 }
 
 interface SocketData {
-  admitted: Admitted
-  tenant: OpenTenant
+  visit: Visit
 }
 
 type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
@@ -46,8 +48,15 @@ const ENVELOPE_BYTES = 1_024
 
 /** Opens a sync server. Throws `bad-option`, and `unavailable` when it cannot listen. */
 export async function createSyncServer(options: ServerOptions): Promise<SyncServer> {
-  const server = new ListeningServer(parseServerOptions(options))
-  await server.listen()
+  const settings = await parseServerOptions(options)
+  const tenancy = await Tenancy.open(settings, monotonicMs)
+  const server = new ListeningServer(settings, tenancy)
+  try {
+    await server.listen()
+  } catch (error) {
+    await tenancy.close()
+    throw error
+  }
   return server
 }
 
@@ -55,7 +64,7 @@ class ListeningServer implements SyncServer {
   readonly #settings: ServerSettings
   readonly #http: HttpServer
   readonly #io: SocketServer<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
-  readonly #tenants: Tenants
+  readonly #tenancy: Tenancy
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
   readonly #tcpSockets = new Set<TcpSocket>()
@@ -63,10 +72,10 @@ class ListeningServer implements SyncServer {
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
 
-  constructor(settings: ServerSettings) {
-    const { openStore, limits, logger, idleMs } = settings
+  constructor(settings: ServerSettings, tenancy: Tenancy) {
+    const { logger } = settings
     this.#settings = settings
-    this.#tenants = new Tenants({ openStore, limits, logger, idleMs, monotonicMs })
+    this.#tenancy = tenancy
     this.#http = createServer(answerHealth(() => this.#readUnready()))
     this.#http.headersTimeout = HEADERS_MS
     this.#http.on('connection', (tcpSocket) => {
@@ -102,7 +111,11 @@ class ListeningServer implements SyncServer {
   }
 
   get tenants(): readonly OpenTenantInfo[] {
-    return this.#tenants.list()
+    return this.#tenancy.list()
+  }
+
+  get manager(): TenantManager {
+    return this.#tenancy.manager
   }
 
   async listen(): Promise<void> {
@@ -133,42 +146,46 @@ class ListeningServer implements SyncServer {
   async #admit(socket: Socket): Promise<void> {
     if (this.#closing !== undefined) throw shuttingDown()
     const { auth, address, headers } = socket.handshake
-    const admitted = await admit(this.#settings.authenticate, { auth, address, headers })
-    socket.data.admitted = admitted
-    socket.data.tenant = await this.#tenants.open(admitted.tenant)
+    const answer = this.#tenancy.traffic.connect(address, monotonicMs())
+    if (answer.type === 'limited') throw rateLimited(answer)
+    const principal = await admit(this.#settings.authenticate, { auth, address, headers })
+    const visit = await this.#tenancy.visit(principal)
+    // A client that goes before it is welcomed is never heard of again.
+    socket.conn.once('close', () => visit.close())
+    if (socket.conn.readyState !== 'open') visit.close()
+    socket.data.visit = visit
   }
 
   #welcome(socket: Socket): void {
-    const { admitted, tenant } = socket.data as SocketData
-    if (this.#closing !== undefined || !this.#tenants.enter(tenant)) {
+    const { visit } = socket.data as SocketData
+    if (this.#closing !== undefined) {
       socket.disconnect(true)
       return
     }
-    const { limits, hasCompression, now } = this.#settings
-    const logger = this.#settings.logger.child({ socket: socket.id, tenant: tenant.name, ...subjectOf(admitted) })
-    logger.info({ address: socket.handshake.address, transport: socket.conn.transport.name }, 'connected')
+    const { authenticate, limits, hasCompression, now } = this.#settings
+    const { address, headers } = socket.handshake
+    const { tenant, principal } = visit
+    const subject = quote(principal.subject)
+    const logger = this.#settings.logger.child({ socket: socket.id, tenant: tenant.name, subject })
+    logger.info({ address, transport: socket.conn.transport.name }, 'connected')
     const connection = new Connection({
       socket,
-      tenant,
+      visit,
+      traffic: this.#tenancy.traffic,
       limits,
       logger,
       hasCompression,
       now,
       monotonicMs,
+      authenticate: (auth) => admit(authenticate, { auth, address, headers }),
       onEnd: (error) => {
         logger.info(error === undefined ? {} : errorFields(error), 'session ended')
-        this.#tenants.leave(tenant)
-        if (error !== undefined && this.#tenants.blame(tenant, error)) this.#sendAway(tenant)
+        visit.close()
+        if (error !== undefined) this.#tenancy.blame(tenant, error)
       },
       onGone: () => this.#connections.delete(connection),
     })
     this.#connections.add(connection)
-  }
-
-  /** Everybody of a tenant whose store failed: they find it opened anew when they come back. */
-  #sendAway(tenant: OpenTenant): void {
-    const error = new TidemarkError('unavailable', 'the store of the tenant failed', { retryable: true })
-    for (const connection of this.#connections) if (connection.tenant === tenant) connection.fail(error)
   }
 
   #toRefusal(error: unknown, socket: Socket): Error {
@@ -178,18 +195,20 @@ class ListeningServer implements SyncServer {
       : new TidemarkError('unavailable', 'the server failed', { retryable: true, cause: error })
     logger.info({ address: socket.handshake.address, ...errorFields(refusal) }, 'connection refused')
     if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
-    const { code, message, retryable } = refusal
-    return Object.assign(new Error(message), { data: { code, retryable } })
+    const { code, message, retryable, details } = refusal
+    const told = { resource: details.resource, limit: details.limit, used: details.used }
+    const retryAfterMs = details.retryAfterMs
+    return Object.assign(new Error(message), { data: { code, retryable, retryAfterMs, ...told } })
   }
 
   #check(): void {
     for (const connection of this.#connections) connection.check()
-    this.#tenants.sweep()
+    this.#tenancy.tick()
   }
 
   #readUnready(): Unready {
     if (this.#closing !== undefined) return 'draining'
-    return this.#tenants.isHealthy ? undefined : 'store-failed'
+    return this.#tenancy.isHealthy ? undefined : 'store-failed'
   }
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +219,7 @@ class ListeningServer implements SyncServer {
     const stopped = new Promise<void>((resolve) => this.#http.close(() => resolve()))
     const deadline = setTimeout(() => this.#cutOff(), drainMs)
     for (const connection of this.#connections) connection.fail(shuttingDown())
-    const stores = this.#tenants.close()
+    const stores = this.#tenancy.close()
     // What is left never became a connection of ours.
     this.#io.disconnectSockets(true)
     this.#http.closeIdleConnections()
@@ -261,10 +280,6 @@ function socketOptions(settings: ServerSettings): NonNullable<ConstructorParamet
           cors: { origin: [...origins] },
         }),
   }
-}
-
-function subjectOf({ subject }: Admitted): { readonly subject?: string } {
-  return subject === undefined ? {} : { subject: quote(subject) }
 }
 
 function listenFailure(host: string, port: number, error: Error): TidemarkError {

@@ -114,6 +114,23 @@ export class TenantManager {
     })
   }
 
+  /** For servers that take whomever a token names. Throws `unavailable` when it cannot be registered now. */
+  async registerUnlessKnown(registration: Registration): Promise<void> {
+    const name = parseTenantName(registration.name)
+    try {
+      if (await this.#isKnown(name)) return
+      await this.register(registration)
+    } catch (error) {
+      // Another process may have been faster.
+      if (!(await this.#isKnown(name).catch(() => false))) throw unavailable(error)
+    }
+  }
+
+  async #isKnown(name: TenantName): Promise<boolean> {
+    const record = await this.#registry.get(name)
+    return record !== undefined && record.state !== 'founding'
+  }
+
   async get(name: string): Promise<TenantRecord | undefined> {
     return this.#registry.get(parseTenantName(name))
   }

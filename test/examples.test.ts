@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import { DEFAULT_LIMITS, ERROR_CODES, type Limits } from 'tidemark/core'
-import { openMemoryStore } from 'tidemark/stores/memory'
+import { createMemoryStores } from 'tidemark/stores/memory'
 import { createSyncServer } from 'tidemark/sync-server'
 import { afterAll, describe, expect, test } from 'vitest'
 import { VOID_CODES } from '../core/block.ts'
@@ -66,7 +66,7 @@ describe('the demo', () => {
     timeout: DEMO_TIMEOUT_MS,
   }, async () => {
     const logger = pino({ level: 'silent' })
-    const server = await createSyncServer({ dev: true, port: 0, openStore: openMemoryStore, logger })
+    const server = await createSyncServer({ dev: true, port: 0, openStore: createMemoryStores(), logger })
     try {
       const options = ['--rows', '2000', '--tenant', 'beside', '--url', server.url, '--data', join(folder, 'beside')]
       const { code, output } = await run('examples/demo.ts', ...options)

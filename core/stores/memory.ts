@@ -25,6 +25,16 @@ export function createMemoryDisk(): MemoryDisk {
   return { open: () => new MemoryStore(content) }
 }
 
+/** One store for each name, there for as long as what this answers: for servers that keep nothing. */
+export function createMemoryStores(): (name: string) => Store {
+  const disks = new Map<string, MemoryDisk>()
+  return (name) => {
+    const disk = disks.get(name) ?? createMemoryDisk()
+    disks.set(name, disk)
+    return disk.open()
+  }
+}
+
 interface Content {
   readonly tree: ByteTree
   head: number

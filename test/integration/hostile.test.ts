@@ -237,7 +237,7 @@ describe('pages of other sites', () => {
   })
 
   test('connect to a server only from the origins it lists', async () => {
-    const authenticate = () => ({ tenant: 'acme' })
+    const authenticate = () => ({ tenant: 'acme', subject: 'ada', scopes: ['read', 'write'] as const })
     const server = await openServer({ authenticate, origins: ['https://app.example.com'] })
     expect(await statusWith(server.port, { origin: 'https://app.example.com' })).toBe(200)
     expect(await statusWith(server.port, { origin: 'https://evil.example' })).toBe(403)

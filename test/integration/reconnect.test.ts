@@ -3,6 +3,7 @@
 import { createServer } from 'node:net'
 import { describe, expect, test, vi } from 'vitest'
 import { isTidemarkError, TidemarkError } from '../../core/index.ts'
+import { createMemoryStores } from '../../core/stores/memory.ts'
 import { delayMsAfter, parseBackoff } from '../../sync-client/backoff.ts'
 import { connect } from '../../sync-client/index.ts'
 import { type Waking, watchWaking } from '../../sync-client/waking.ts'
@@ -11,7 +12,6 @@ import {
   contentOf,
   createFolder,
   linkTo,
-  memoryStores,
   type NoteReplica,
   openLinked,
   openNotes,
@@ -133,7 +133,7 @@ test('a network that swallows WebSockets is got through by polling', async () =>
 })
 
 test('a server whose store cannot be opened is tried again until it can, and is never taken for empty', async () => {
-  const stores = memoryStores()
+  const stores = createMemoryStores()
   let isBroken = false
   const openStore = (tenant: string) => {
     if (isBroken) throw new Error('the disk is gone')
@@ -302,7 +302,7 @@ describe('a link', () => {
     const server = await openServer({
       authenticate: ({ auth }) => {
         tokens.push(String(auth.token))
-        return { tenant: 'acme' }
+        return { tenant: 'acme', subject: 'ada', scopes: ['read', 'write'] }
       },
     })
     let giveToken: (token: string) => void = () => {}
@@ -322,7 +322,7 @@ describe('a link', () => {
     const given: unknown[] = []
     const authenticate = ({ auth }: { readonly auth: Readonly<Record<string, unknown>> }) => {
       given.push(auth.token)
-      if (auth.token === 'third') return { tenant: 'acme' }
+      if (auth.token === 'third') return { tenant: 'acme', subject: 'ada', scopes: ['read', 'write'] as const }
       throw new TidemarkError('unavailable', 'not yet', { retryable: true })
     }
     const server = await openServer({ authenticate })

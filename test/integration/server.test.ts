@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { connect as connectTcp } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { DEFAULT_LIMITS, type Store, TidemarkError } from '../../core/index.ts'
-import { openMemoryStore } from '../../core/stores/memory.ts'
+import { createMemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
 import { createSyncServer, type ServerOptions } from '../../sync-server/index.ts'
 import { isLoopbackHost, isLoopbackUrl } from '../../sync-server/loopback.ts'
 import {
@@ -20,16 +20,24 @@ import {
 } from './stage.ts'
 
 const openStore = openMemoryStore
-const authenticate = () => ({ tenant: 'acme' })
+const authenticate = () => ({ tenant: 'acme', subject: 'ada', scopes: ['read'] as const })
+
+const AUTH = { issuer: 'https://id.example', audience: 'tidemark', algorithms: ['HS256'] }
 
 describe('a server is not opened', () => {
   test.each<[string, ServerOptions, string]>([
     ['without stores', { dev: true }, 'dataDir'],
     ['with two kinds of stores', { dev: true, openStore, dataDir: 'x' }, 'dataDir'],
-    ['without a way to tell who connects', { openStore }, 'dev: true'],
-    ['with two of them', { openStore, dev: true, authenticate }, 'not both'],
-    ['for everybody on all interfaces', { openStore, dev: true, host: '0.0.0.0' }, 'authenticate'],
-    ['for everybody on all interfaces of IPv6', { openStore, dev: true, host: '::' }, 'authenticate'],
+    ['without a way to tell who connects', { openStore, openRegistry: openStore }, 'dev: true'],
+    ['with two of them', { openStore, dev: true, authenticate }, 'not two'],
+    ['that forgets who was revoked', { openStore, authenticate }, 'openRegistry'],
+    ['with a default plan that is none', { openStore, dev: true, defaultPlan: 'gold' }, 'gold'],
+    ['with a plan that leaves a quota open', { openStore, dev: true, plans: { gold: { features: [] } } }, 'plans.gold'],
+    ['with a secret that is short', { dataDir: 'x', auth: { ...AUTH, secret: 'changeme' } }, 'auth.secret'],
+    ['with a secret and public keys', { dataDir: 'x', auth: { ...AUTH, secret: 'x', jwksFile: 'y' } }, 'exactly one'],
+    ['without any key', { dataDir: 'x', auth: AUTH }, 'exactly one'],
+    ['for everybody on all interfaces', { openStore, dev: true, host: '0.0.0.0' }, '`auth`'],
+    ['for everybody on all interfaces of IPv6', { openStore, dev: true, host: '::' }, '`auth`'],
     ['for everybody on a name that may lead anywhere', { openStore, dev: true, host: 'example.com' }, '127.0.0.1'],
     ['on a port that is none', { openStore, dev: true, port: 65_536 }, '65535'],
     ['with a limit above its ceiling', { openStore, dev: true, limits: { helloMs: 1e9 } }, 'helloMs'],
@@ -133,11 +141,12 @@ describe('a tenant', () => {
   test('is opened once for all who come at the same time, and closed some time after the last has gone', async () => {
     const opened: string[] = []
     let isClosed = false
+    const disk = createMemoryDisk()
     const server = await openServer({
       idleMs: 50,
       openStore: (tenant) => {
         opened.push(tenant)
-        const store = openMemoryStore()
+        const store = disk.open()
         const close = async (): Promise<void> => {
           isClosed = true
           await store.close()
@@ -147,7 +156,8 @@ describe('a tenant', () => {
     })
     const all = await Promise.all(Array.from({ length: 8 }, () => openLinked(server.url)))
     await settleAll(...all.map(({ link }) => link))
-    expect(opened).toEqual(['acme'])
+    // Once to found it, once to use it.
+    expect(opened).toEqual(['acme', 'acme'])
     expect(server.tenants).toMatchObject([{ tenant: 'acme', connections: 8 }])
     await Promise.all(all.map(({ link }) => link.close()))
     await until(() => server.tenants.length === 0, 'the idle tenant is closed')
@@ -189,7 +199,8 @@ describe('a tenant', () => {
     expect((await fetch(`${server.url}/readyz`)).status).toBe(503)
     isFailing = false
     await settleAll(a.link, b.link)
-    expect(opened).toBe(2)
+    // Founded, opened, and opened anew.
+    expect(opened).toBe(3)
     expect((await b.replica.table('notes').get('n1'))?.title).toBe('kept until there is a disk again')
   })
 })
@@ -223,14 +234,15 @@ describe('close', () => {
 })
 
 test('a store that hangs does not keep the server from closing, which says so', async () => {
-  const stores = openMemoryStore()
+  const stores = createMemoryDisk()
+  const disk = stores.open()
   let [isHanging, hanging] = [false, 0]
   const commit: Store['commit'] = (batch) => {
-    if (!isHanging) return stores.commit(batch)
+    if (!isHanging) return disk.commit(batch)
     hanging++
     return new Promise(() => {})
   }
-  const openStore = (): Store => ({ ...bound(stores), commit })
+  const openStore = (): Store => ({ ...bound(stores.open()), commit })
   const server = await createSyncServer({ dev: true, port: 0, openStore, drainMs: 200, logger: silent() })
   const { replica, link } = await openLinked(server.url)
   await settleAll(link)

@@ -12,7 +12,7 @@ import { pino } from 'pino'
 import { type Socket as ClientSocket, io } from 'socket.io-client'
 import { onTestFinished } from 'vitest'
 import { openReplica, packetParser, type Replica, type Store, type TableDefinition, table } from '../../core/index.ts'
-import { createMemoryDisk, type MemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
+import { createMemoryStores, openMemoryStore } from '../../core/stores/memory.ts'
 import { type ConnectOptions, connect, type SyncLink, type SyncStatus } from '../../sync-client/index.ts'
 import { createSyncServer, type Logger, type ServerOptions, type SyncServer } from '../../sync-server/index.ts'
 
@@ -34,21 +34,13 @@ const BACKOFF = { baseMs: 20, capMs: 200 }
 
 /** A development server with stores in memory, unless the options say otherwise. */
 export async function openServer(options: Partial<ServerOptions> = {}): Promise<SyncServer> {
-  const stores = options.dataDir === undefined && options.openStore === undefined ? { openStore: memoryStores() } : {}
-  const access = options.authenticate === undefined ? { dev: true } : {}
+  const stores =
+    options.dataDir === undefined && options.openStore === undefined ? { openStore: createMemoryStores() } : {}
+  const isDev = options.authenticate === undefined && options.auth === undefined
+  const access = isDev ? { dev: true } : { defaultPlan: 'unlimited', openRegistry: openMemoryStore }
   const server = await createSyncServer({ port: 0, logger: silent(), drainMs: 1_000, ...stores, ...access, ...options })
   onTestFinished(() => server.close())
   return server
-}
-
-/** Stores that outlive the server that opened them, as those on a disk do. */
-export function memoryStores(): (tenant: string) => Store {
-  const disks = new Map<string, MemoryDisk>()
-  return (tenant) => {
-    const disk = disks.get(tenant) ?? createMemoryDisk()
-    disks.set(tenant, disk)
-    return disk.open()
-  }
 }
 
 export function silent(): Logger {

@@ -173,7 +173,7 @@ describe('a link stops, and says why,', () => {
   })
 
   test('when its token is for another tenant', async () => {
-    const server = await openServer({ authenticate: () => ({ tenant: 'globex' }) })
+    const server = await openServer({ authenticate: () => ({ tenant: 'globex', subject: 'ada', scopes: ['read'] }) })
     const { link } = await openLinked(server.url)
     expect(await stateOf(link, 'stopped')).toMatchObject({ lastError: { code: 'forbidden' } })
   })

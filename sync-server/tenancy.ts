@@ -1,0 +1,150 @@
+/**
+ * The tenants of a server: its manager, who may visit, and what happens to a tenant whose store fails.
+ *
+ * Knows: the tenant room, the server's stores. Must never know: sockets.
+ *
+ * Invariants:
+ * O1  A tenant that nobody registered is refused, unless the server was given a plan for such; a development server was.
+ * O2  What cannot be opened is `unavailable`: never taken for an empty tenant, and never opened as one.
+ * O3  A tenant whose store failed ends for everybody, and is opened anew for those who come back.
+ */
+import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
+import { type OpenTenant, openVisit, type Principal, TenantManager, Traffic, type Visit } from '../tenant/index.ts'
+import { errorFields } from './log.ts'
+import type { ServerSettings } from './options.ts'
+
+export interface OpenTenantInfo {
+  readonly tenant: TenantName
+  readonly plan: string
+  readonly connections: number
+  /** Entries in its log. */
+  readonly position: number
+}
+
+/** How long a failed store counts against the server's readiness. */
+const FAILURE_MS = 30_000
+/** What other processes change counts here after this long; half of what is promised. */
+const REFRESH_MS = 2_500
+
+export class Tenancy {
+  readonly manager: TenantManager
+  readonly traffic: Traffic
+  readonly #settings: ServerSettings
+  readonly #monotonicMs: () => number
+  #failedAtMs = Number.NEGATIVE_INFINITY
+  #refreshedAtMs: number
+  #isRefreshing = false
+
+  private constructor(settings: ServerSettings, manager: TenantManager, monotonicMs: () => number) {
+    this.#settings = settings
+    this.manager = manager
+    this.traffic = new Traffic(settings.traffic)
+    this.#monotonicMs = monotonicMs
+    this.#refreshedAtMs = monotonicMs()
+  }
+
+  static async open(settings: ServerSettings, monotonicMs: () => number): Promise<Tenancy> {
+    const { stores, plans, limits, idleMs, now, logger, onUsage } = settings
+    const registry = await stores.openRegistry()
+    try {
+      const manager = await TenantManager.open({
+        registry,
+        stores: stores.byMode,
+        plans,
+        limits,
+        idleMs,
+        now,
+        monotonicMs,
+        onUsage: (tenant, event) => {
+          logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)
+          onUsage?.(tenant, event)
+        },
+        onFault: (error, tenant) => logger.error({ tenant, ...errorFields(error) }, 'tenant failed'),
+      })
+      return new Tenancy(settings, manager, monotonicMs)
+    } catch (error) {
+      await registry.close()
+      throw error
+    }
+  }
+
+  /** False for a while after a store has failed to open or to write. */
+  get isHealthy(): boolean {
+    return this.#monotonicMs() - this.#failedAtMs > FAILURE_MS
+  }
+
+  list(): OpenTenantInfo[] {
+    return this.manager.open.map(({ name, plan, seats, hub }) => ({
+      tenant: name,
+      plan: plan.name,
+      connections: seats.connections,
+      position: hub.ledger.durablePosition - 1,
+    }))
+  }
+
+  /** Lets somebody in. Throws what the client has to be told. */
+  async visit(principal: Principal): Promise<Visit> {
+    const { defaultPlan, isolation, isDev, authorize, logger } = this.#settings
+    const { tenant } = principal
+    try {
+      if (defaultPlan !== undefined) {
+        await this.manager.registerUnlessKnown({ name: tenant, plan: defaultPlan, mode: isolation, adopt: isDev })
+      }
+      return await openVisit({
+        manager: this.manager,
+        principal,
+        ...(authorize === undefined ? {} : { authorize }),
+        onFault: (error) => logger.error({ tenant, ...errorFields(error) }, 'authorize failed'),
+      })
+    } catch (error) {
+      if (isOursToBlame(error)) this.#failedAtMs = this.#monotonicMs()
+      throw error
+    }
+  }
+
+  /** A session of the tenant ended with this error. When it was the store's, everybody of the tenant has to go. */
+  blame(tenant: OpenTenant, error: TidemarkError): void {
+    if (tenant.isBroken || tenant.end !== undefined || error.details.isRemote === true || !isStoreFailure(error)) return
+    this.#failedAtMs = this.#monotonicMs()
+    tenant.markBroken()
+    tenant.finish(new TidemarkError('unavailable', 'the store of the tenant failed', { retryable: true }))
+  }
+
+  /** For a timer: closes what is idle, and takes over what other processes have changed. */
+  tick(): void {
+    this.manager.sweep()
+    const nowMs = this.#monotonicMs()
+    if (this.#isRefreshing || nowMs - this.#refreshedAtMs < REFRESH_MS) return
+    this.#isRefreshing = true
+    this.manager
+      .refresh()
+      .catch((error: unknown) => this.#settings.logger.error(errorFields(error), 'registry cannot be read'))
+      .finally(() => {
+        this.#isRefreshing = false
+        this.#refreshedAtMs = nowMs
+      })
+  }
+
+  /** Waits for commits under way and closes every store. Nothing is opened afterwards. */
+  async close(): Promise<void> {
+    try {
+      await this.manager.close()
+    } finally {
+      await this.#settings.stores.close()
+    }
+  }
+}
+
+function isStoreFailure({ code }: TidemarkError): boolean {
+  return code === 'store-failed' || code === 'store-full' || code === 'store-closed' || code === 'store-foreign'
+}
+
+/** What a tenant could not be opened for. */
+function isOursToBlame(error: unknown): boolean {
+  if (!isTidemarkError(error) || error.code !== 'unavailable' || error.cause === undefined) return false
+  return !isTidemarkError(error.cause) || isStoreFailure(error.cause)
+}
+
+export function shuttingDown(): TidemarkError {
+  return new TidemarkError('unavailable', 'the server is shutting down', { retryable: true })
+}
