@@ -32,11 +32,11 @@ export interface AgreedRow {
   readonly ours: readonly ChangeEntry[]
 }
 
-export async function readAgreed(ledger: Ledger, row: RowEntry): Promise<AgreedRow> {
+/** `refused` is for jobs that read many rows: what `readRefused` answered them. */
+export async function readAgreed(ledger: Ledger, row: RowEntry, refused: ReadonlySet<number>): Promise<AgreedRow> {
   const [bytes] = await ledger.store.getMany([rowKeyAs('a', row.key)])
   const state = bytes === undefined ? EMPTY_ROW : decodeRow(bytes)
   const { own } = ledger.state
-  const refused = await readRefused(ledger)
   const ours: ChangeEntry[] = []
   for await (const { entry } of ledger.log.rowHistory(row.state.position)) {
     if (entry.op === 'void' || entry.replica !== own) continue

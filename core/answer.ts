@@ -64,20 +64,20 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
       this.#obsolete = page.map(({ key }) => key)
       return
     }
+    const refused = await readRefused(ledger)
+    for (const { seq } of this.#refusals) refused.add(seq)
     for (const { row, entry } of this.#refused) {
       // What built on an earlier refusal is gone from the row already.
       if (this.#rebuilt.has(row) || !clockCovers(row.state.clock, ledger.state.own, entry.seq)) continue
-      this.#rebuilt.set(row, await this.#rebuild(ledger, row))
+      this.#rebuilt.set(row, await this.#rebuild(ledger, row, refused))
     }
   }
 
-  /** The agreed state with our changes since, but those that were refused or build on one that was. */
-  async #rebuild(ledger: Ledger, row: RowEntry): Promise<{ agreed: RowState; state: RowState }> {
+  /** The agreed state with our changes since, but those that were refused or build on one that was: these join `refused`. */
+  async #rebuild(ledger: Ledger, row: RowEntry, refused: Set<number>): Promise<{ agreed: RowState; state: RowState }> {
     const { own, replicas } = ledger.state
     const current = row.state
-    const agreed = await readAgreed(ledger, row)
-    const refused = await readRefused(ledger)
-    for (const { seq } of this.#refusals) refused.add(seq)
+    const agreed = await readAgreed(ledger, row, refused)
     const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
     for await (const { entry, position } of ledger.log.rowHistory(current.position)) {
       if (entry.op === 'void' || entry.replica !== own) continue

@@ -81,7 +81,7 @@ export class RenewIdentity implements Job<Renewal> {
     const refused = await readRefused(ledger)
     this.#held = []
     for (const entry of this.#rows) {
-      const { state: agreed } = withAccepted(await readAgreed(ledger, entry), meta.ackedSeq, replicas)
+      const { state: agreed } = withAccepted(await readAgreed(ledger, entry, refused), meta.ackedSeq, replicas)
       const ours: { readonly entry: ChangeEntry; readonly position: number }[] = []
       for await (const placed of ledger.log.rowHistory(entry.state.position)) {
         const { entry: change, position } = placed

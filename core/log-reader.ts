@@ -110,10 +110,11 @@ export class LogReader {
   async entryOf(replica: number, seq: number): Promise<PlacedEntry | undefined> {
     const position = await this.positionAfter(replica, seq - 1)
     if (position === undefined) return undefined
+    const recent = this.#recent.find(({ from }) => from === position)
+    if (recent !== undefined) return entryIn(recent.entries, replica, seq)
     const [value] = await this.#store.getMany([logKey(position)])
     if (value === undefined) return undefined
-    const placed = this.decode(placeBlock({ key: logKey(position), value }))
-    return placed.find(({ entry }) => entry.replica === replica && entry.seq === seq)
+    return entryIn(this.#decodeAndKeep(placeBlock({ key: logKey(position), value })), replica, seq)
   }
 
   /** The block that holds a position. */
@@ -132,10 +133,14 @@ export class LogReader {
       if (position >= from && position < to) return entries[position - from] as PlacedEntry
     }
     const block = await this.blockAt(position)
+    return this.#decodeAndKeep(block)[position - block.from] as PlacedEntry
+  }
+
+  #decodeAndKeep(block: LogBlock): readonly PlacedEntry[] {
     const entries = this.decode(block)
     this.#recent.unshift({ from: block.from, to: block.to, entries })
     this.#recent.length = Math.min(this.#recent.length, RECENT_MAX)
-    return entries[position - block.from] as PlacedEntry
+    return entries
   }
 
   /** Blocks were written anew in place. */
@@ -191,6 +196,10 @@ export class LogReader {
       remedy: 'The store lost data: restore it from a backup',
     })
   }
+}
+
+function entryIn(entries: readonly PlacedEntry[], replica: number, seq: number): PlacedEntry | undefined {
+  return entries.find(({ entry }) => entry.replica === replica && entry.seq === seq)
 }
 
 function placeBlock({ key, value }: StoreEntry): LogBlock {

@@ -11,7 +11,7 @@
  * E5  Receiving merges clocks. It never advances our own counter.
  * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched.
  */
-import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed } from './agreed.ts'
+import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
 import {
   type BlockResolver,
   type ChangeEntry,
@@ -75,9 +75,11 @@ export class ReceiveChanges implements Job<void> {
     const { own, meta } = ledger.state
     this.#agreed.clear()
     if (meta.ownSeq === meta.ackedSeq) return
+    let refused: ReadonlySet<number> | undefined
     for (const row of this.#decoded.flatMap(({ rows }) => rows)) {
       if (row === undefined || this.#agreed.has(row) || !hasUnanswered(row, own, meta.ackedSeq)) continue
-      this.#agreed.set(row, await readAgreed(ledger, row))
+      refused ??= await readRefused(ledger)
+      this.#agreed.set(row, await readAgreed(ledger, row, refused))
     }
   }
 
