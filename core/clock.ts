@@ -125,6 +125,7 @@ export function clockCovers(clock: SparseClock, replica: number, seq: number): b
 
 /** The clock raised to cover one dot. Answers with the same array when it already did. */
 export function clockWith(clock: SparseClock, replica: number, seq: number): SparseClock {
+  if (clock.length === 0) return [replica, seq]
   let at = 0
   while (at < clock.length && (clock[at] as number) < replica) at += 2
   if (clock[at] === replica) {

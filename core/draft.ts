@@ -190,9 +190,7 @@ export class Draft {
     const record = encodeLogRecord(block, previous, position)
     this.put(logKey(position), record)
     for (const [replica, seq] of authors) {
-      const value = new ByteWriter(8)
-      value.varint(position)
-      this.put(dotKey(replica, seq), value.toBytes())
+      this.put(dotKey(replica, seq), encodePosition(position))
     }
     meta.logBytes += record.length
     meta.nextPosition += entries
@@ -310,6 +308,14 @@ export class Draft {
   raisedReplicas(): ReadonlySet<number> {
     return new Set(this.#raisedSeqs.map(([replica]) => replica))
   }
+}
+
+const positionWriter: ByteWriter = new ByteWriter(8)
+
+function encodePosition(position: number): Uint8Array {
+  positionWriter.reset()
+  positionWriter.varint(position)
+  return positionWriter.toBytes()
 }
 
 /** A block that still takes entries. */

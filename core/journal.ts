@@ -105,17 +105,23 @@ function addRecord(draft: Draft, record: JournalRecord): void {
 }
 
 function encodeRecord({ table, id, time, head, others }: JournalRecord): Uint8Array {
-  const writer = new ByteWriter(64 + id.length * 3 + others.length * 8)
+  writer.reset()
+  text.reset()
   writer.varint(table)
-  const text = new ByteWriter(id.length * 3)
   writer.varint(text.text(id))
   writer.raw(text.bytes, 0, text.length)
   writer.varint(time)
-  for (const { replica, seq } of [head, ...others]) {
-    writer.varint(replica)
-    writer.varint(seq)
-  }
+  writeDot(head)
+  for (const other of others) writeDot(other)
   return writer.toBytes()
+}
+
+const writer: ByteWriter = new ByteWriter(1024)
+const text: ByteWriter = new ByteWriter(1024)
+
+function writeDot({ replica, seq }: DotRef): void {
+  writer.varint(replica)
+  writer.varint(seq)
 }
 
 export function decodeRecord(bytes: Uint8Array): JournalRecord {

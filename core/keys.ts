@@ -28,8 +28,10 @@ const POSITION_WIDTH = 6
 const INDEX_WIDTH = 4
 const ROW_PREFIX_BYTES = 1 + INDEX_WIDTH
 
+const writer: ByteWriter = new ByteWriter(1024)
+
 function fixedKey(kind: string, ...parts: readonly (readonly [value: number, width: number])[]): Uint8Array {
-  const writer = new ByteWriter(16)
+  writer.reset()
   writer.byte(letter(kind))
   for (const [value, width] of parts) writer.fixed(value, width)
   return writer.toBytes()
@@ -144,7 +146,7 @@ export function tableKeyName(key: Uint8Array): string {
 }
 
 function textKey(kind: string, text: string): Uint8Array {
-  const writer = new ByteWriter(64)
+  writer.reset()
   writer.byte(letter(kind))
   writer.text(text)
   return writer.toBytes()
@@ -152,13 +154,10 @@ function textKey(kind: string, text: string): Uint8Array {
 
 // ── Rows ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const rowKeyWriter: ByteWriter = new ByteWriter(1024)
-
 export type RowKind = 'r' | 'a' | 'o'
 
 /** Throws `bad-id` or `too-large` for what cannot be a row id. */
 export function rowKey(kind: RowKind, table: number, id: string): Uint8Array {
-  const writer = rowKeyWriter
   writer.reset()
   writer.byte(letter(kind))
   writer.fixed(table, INDEX_WIDTH)

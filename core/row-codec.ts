@@ -10,32 +10,24 @@
  *   n, then n versions: name, stamp number, byte length, value bytes
  * Replicas and names are indexes of the store's dictionaries; a snapshot brings its own, see `mapRow`.
  */
-import { ByteReader, badFrame, copyBytes, putVarint, putZigzag } from './bytes.ts'
+import { ByteReader, badFrame, copyBytes, putFixed, putVarint, putZigzag } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { scanField } from './counter.ts'
 import { type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
+import { Slab } from './slab.ts'
 
 const TIMESTAMP_WIDTH = 7
 
-/**
- * Encoded rows share slabs: allocating each on its own costs more than encoding it. Small enough that one row that
- * lives long keeps little else alive.
- */
-const SLAB_BYTES = 16 * 1024
-let slab: Uint8Array = new Uint8Array(SLAB_BYTES)
-let slabEnd = 0
+/** Where encoded rows live. */
+const rowSlab: Slab = new Slab()
+/** The stamps of the row at hand: the first `stampCount` places. Never shrinks. */
 const stamps: Stamp[] = []
+let stampCount = 0
 
 /** The row as bytes. Moves the state's versions onto the new bytes, so that a row in memory keeps no block alive (M6). */
 export function encodeRow(row: RowState): Uint8Array {
-  const bound = boundRow(row)
-  if (slabEnd + bound > slab.length) {
-    slab = new Uint8Array(Math.max(SLAB_BYTES, bound))
-    slabEnd = 0
-  }
-  const start = slabEnd
-  slabEnd = writeRow(slab, start, row)
-  return slab.subarray(start, slabEnd)
+  const start = rowSlab.reserve(boundRow(row))
+  return rowSlab.take(writeRow(rowSlab.bytes, start, row))
 }
 
 /** More than the row can take. */
@@ -87,37 +79,28 @@ function opNumber(op: HeadOp): number {
 }
 
 function putStamps(bytes: Uint8Array, start: number): number {
-  let at = putVarint(bytes, start, stamps.length)
+  let at = putVarint(bytes, start, stampCount)
   let base = 0
-  for (let number = 0; number < stamps.length; number++) {
+  for (let number = 0; number < stampCount; number++) {
     const { replica, seq, timestamp } = stamps[number] as Stamp
     at = putVarint(bytes, at, replica)
     at = putVarint(bytes, at, seq)
     if (number === 0) {
       base = timestamp
-      at = putTimestamp(bytes, at, base)
+      at = putFixed(bytes, at, base, TIMESTAMP_WIDTH)
     } else at = putZigzag(bytes, at, timestamp - base)
   }
   return at
 }
 
-function putTimestamp(bytes: Uint8Array, start: number, timestamp: number): number {
-  let rest = timestamp
-  for (let at = start + TIMESTAMP_WIDTH - 1; at >= start; at--) {
-    bytes[at] = rest % 256
-    rest = Math.floor(rest / 256)
-  }
-  return start + TIMESTAMP_WIDTH
-}
-
 function collectStamps(row: RowState): void {
-  stamps.length = 0
-  for (const head of row.heads) if (stampNumber(head) < 0) stamps.push(head)
-  for (const { stamp } of row.versions) if (stampNumber(stamp) < 0) stamps.push(stamp)
+  stampCount = 0
+  for (const head of row.heads) if (stampNumber(head) < 0) stamps[stampCount++] = head
+  for (const { stamp } of row.versions) if (stampNumber(stamp) < 0) stamps[stampCount++] = stamp
 }
 
 function stampNumber(stamp: Stamp): number {
-  for (let at = 0; at < stamps.length; at++) {
+  for (let at = 0; at < stampCount; at++) {
     if (sameStamp(stamps[at] as Stamp, stamp)) return at
   }
   return -1
@@ -138,7 +121,10 @@ function putClock(bytes: Uint8Array, start: number, clock: SparseClock): number 
 function exceedsStamps(clock: SparseClock, at: number): boolean {
   const replica = clock[at] as number
   const seq = clock[at + 1] as number
-  for (const stamp of stamps) if (stamp.replica === replica && stamp.seq >= seq) return false
+  for (let number = 0; number < stampCount; number++) {
+    const stamp = stamps[number] as Stamp
+    if (stamp.replica === replica && stamp.seq >= seq) return false
+  }
   return true
 }
 
@@ -217,7 +203,8 @@ function readHeads(reader: ByteReader, table: readonly Stamp[], map: IndexMap, r
     const fields: number[] = []
     if (op === 'update') for (let more = reader.varint(); more > 0; more--) fields.push(map.name(reader.varint()))
     const clock = count > 1 ? readHeadClock(reader, map) : rowClock
-    heads.push({ replica, seq, timestamp, op: op satisfies HeadOp, fields: fields.sort((a, b) => a - b), clock })
+    if (fields.length > 1) fields.sort((a, b) => a - b)
+    heads.push({ replica, seq, timestamp, op: op satisfies HeadOp, fields, clock })
   }
   return heads
 }

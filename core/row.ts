@@ -124,8 +124,10 @@ function addHead(heads: readonly Head[], head: Head, context: SparseClock, repli
     else kept.push(other)
   }
   if (kept === undefined) return [head]
-  kept.push(head)
-  return kept.sort((a, b) => compareStamps(a, b, replicas))
+  let place = kept.length
+  while (place > 0 && compareStamps(kept[place - 1] as Head, head, replicas) > 0) place--
+  kept.splice(place, 0, head)
+  return kept
 }
 
 /** A hot loop: the common change overwrites one version of an unconflicted row, and copies the rest by reference. */
