@@ -19,11 +19,11 @@ import type { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
-import { decodeRow } from './row-codec.ts'
+import { decodeRow, type RowHeader } from './row-codec.ts'
 
 /** True when the row holds a change of ours that the server has not answered. */
 export function hasUnanswered(entry: RowEntry, own: number, ackedSeq: number): boolean {
-  return clockGet(entry.state.clock, own) > ackedSeq
+  return clockGet(entry.header.clock, own) > ackedSeq
 }
 
 /** An agreed state read for a job, and our own changes of the row that it lacks, oldest first. */
@@ -64,10 +64,10 @@ export async function readRefused(ledger: Ledger): Promise<Set<number>> {
 }
 
 /** Before the first unanswered change of ours is applied to a row: put what is agreed beside it. */
-export function keepAgreed(draft: Draft, entry: RowEntry): void {
-  const { own, meta } = draft.state
-  if (entry.state.heads.length === 0 || hasUnanswered(entry, own, meta.ackedSeq)) return
-  draft.setAgreed(entry, entry.state)
+export function keepAgreed(draft: Draft, entry: RowEntry, { clock }: RowHeader, own: number): void {
+  const { meta } = draft.state
+  if (clock.length === 0 || clockGet(clock, own) > meta.ackedSeq) return
+  draft.setAgreed(entry, entry.bytes)
 }
 
 /**

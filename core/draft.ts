@@ -20,9 +20,10 @@ import type { LedgerState, Meta } from './ledger-state.ts'
 import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
 import { packRecord } from './packing.ts'
-import { applyChange, type RowState, sizeOfRow } from './row.ts'
+import { applyChange, type RowState } from './row.ts'
 import type { Origin, RowEntry } from './row-cache.ts'
-import { encodeRow } from './row-codec.ts'
+import { decodeRow, encodeRow } from './row-codec.ts'
+import { overwriteRow } from './row-overwrite.ts'
 import type { StoreCommit, StoreEntry } from './store.ts'
 
 /** A place in a log; of another log or epoch it means nothing. */
@@ -45,12 +46,33 @@ export interface DraftMark {
 /** Told of every row that has several heads after a touch. */
 export type Witness = (draft: Draft, entry: RowEntry, before: RowState, after: RowState) => void
 
-/** A row as a commit changed it. */
-export interface TouchedRow {
+/** A row as a commit changed it; its states are decoded for who looks. */
+export class TouchedRow {
   readonly entry: RowEntry
-  readonly before: RowState
-  readonly after: RowState
   readonly origin: Origin
+  readonly #before: Uint8Array
+  readonly #after: Uint8Array
+  #states: { readonly before: RowState; readonly after: RowState } | undefined
+
+  constructor(entry: RowEntry, before: Uint8Array) {
+    this.entry = entry
+    this.origin = entry.origin
+    this.#before = before
+    this.#after = entry.bytes
+  }
+
+  get before(): RowState {
+    return this.#decoded().before
+  }
+
+  get after(): RowState {
+    return this.#decoded().after
+  }
+
+  #decoded(): { readonly before: RowState; readonly after: RowState } {
+    this.#states ??= { before: decodeRow(this.#before), after: decodeRow(this.#after) }
+    return this.#states
+  }
 }
 
 const ALL_ZERO = new Uint8Array([0])
@@ -63,7 +85,7 @@ export class Draft {
   readonly #deletes: Uint8Array[] = []
   /** Every touch in order, for undo: the row and, at the same place, its state before. */
   readonly #touched: RowEntry[] = []
-  readonly #previous: RowState[] = []
+  readonly #previous: Uint8Array[] = []
   readonly #dirty: RowEntry[] = []
   readonly #raisedSeqs: [replica: number, before: number][] = []
   #open: OpenBlock | undefined
@@ -80,7 +102,7 @@ export class Draft {
 
   /** True when there is nothing to commit. */
   get isEmpty(): boolean {
-    const isUnchanged = this.#dirty.every((entry) => entry.state === entry.before)
+    const isUnchanged = this.#dirty.every((entry) => entry.bytes === entry.before)
     return isUnchanged && this.#puts.length === 0 && this.#deletes.length === 0 && !this.#open && !this.#isMetaTouched
   }
 
@@ -100,33 +122,53 @@ export class Draft {
 
   /** Applies a change at its position of the log, which `append` has to be given in the same order. */
   apply(entry: RowEntry, change: ChangeEntry, position: number, origin: Origin): void {
-    const after = applyChange(entry.state, change, position, this.state.replicas)
+    const { bytes } = entry
+    const overwritten = overwriteRow(bytes, change, position)
+    if (overwritten === undefined) return this.setRow(entry, this.#merge(entry, change, position), origin)
+    this.#touch(entry, origin)
+    const { meta } = this.state
+    if (entry.isAlive) meta.rows--
+    entry.overwrite(overwritten, change.op !== 'delete')
+    if (entry.isAlive) meta.rows++
+    meta.rowBytes += overwritten.length - bytes.length
+    if (change.timestamp > meta.lastTimestamp) meta.lastTimestamp = change.timestamp
+  }
+
+  #merge({ state }: RowEntry, change: ChangeEntry, position: number): RowState {
+    const after = applyChange(state, change, position, this.state.replicas)
     // A snapshot may have brought the change before the log does: the row still has to find it there (W3).
-    this.setRow(entry, after === entry.state ? { ...after, position } : after, origin)
+    return after === state ? { ...after, position } : after
   }
 
   setRow(entry: RowEntry, after: RowState, origin: Origin): void {
-    const previous = entry.state
-    if (entry.before === undefined) {
-      entry.before = previous
-      this.#dirty.push(entry)
-    }
-    this.#touched.push(entry)
-    this.#previous.push(previous)
-    entry.origin = origin
-    if (after.heads.length > 1) this.#witness?.(this, entry, previous, after)
+    this.#touch(entry, origin)
+    if (after.heads.length > 1) this.#witness?.(this, entry, entry.state, after)
     const { meta } = this.state
-    meta.rows += aliveCount(after) - aliveCount(previous)
-    meta.conflicts += conflictCount(after) - conflictCount(previous)
-    meta.rowBytes += sizeOfRow(after) - sizeOfRow(previous)
-    entry.state = after
+    if (entry.isAlive) meta.rows--
+    if (entry.isConflicted) meta.conflicts--
+    meta.rowBytes -= entry.bytes.length
+    entry.become(after)
+    meta.rowBytes += entry.bytes.length
+    if (entry.isAlive) meta.rows++
+    if (entry.isConflicted) meta.conflicts++
     const last = after.heads[after.heads.length - 1]
     if (last !== undefined && last.timestamp > meta.lastTimestamp) meta.lastTimestamp = last.timestamp
   }
 
+  #touch(entry: RowEntry, origin: Origin): void {
+    const { bytes } = entry
+    if (entry.before === undefined) {
+      entry.before = bytes
+      this.#dirty.push(entry)
+    }
+    this.#touched.push(entry)
+    this.#previous.push(bytes)
+    entry.origin = origin
+  }
+
   /** Puts the agreed state of a row beside it. */
-  setAgreed(entry: RowEntry, agreed: RowState): void {
-    this.put(rowKeyAs('a', entry.key), encodeRow(agreed))
+  setAgreed(entry: RowEntry, agreed: RowState | Uint8Array): void {
+    this.put(rowKeyAs('a', entry.key), agreed instanceof Uint8Array ? agreed : encodeRow(agreed))
     this.state.meta.agreed++
   }
 
@@ -243,7 +285,7 @@ export class Draft {
     Object.assign(this.state.meta, mark.meta)
     while (this.#touched.length > mark.touched) {
       const entry = this.#touched.pop() as RowEntry
-      entry.state = this.#previous.pop() as RowState
+      entry.hold(this.#previous.pop() as Uint8Array)
     }
     for (const [replica, before] of this.#raisedSeqs.splice(mark.seqs).reverse()) this.state.seqs[replica] = before
     this.#puts.length = mark.puts
@@ -251,15 +293,15 @@ export class Draft {
     this.meetings.length = mark.meetings
   }
 
-  /** The commit. Encodes every touched row once, however often it was touched. */
+  /** The commit. Puts every touched row once, however often it was touched. */
   toCommit(): StoreCommit {
     this.flushOpenBlock()
     if (this.meetings.length > 0) recordMeetings(this)
     const { state } = this
     for (const entry of this.#dirty) {
-      if (entry.state === entry.before) continue
-      if (entry.state.heads.length === 0) this.delete(entry.key)
-      else this.put(entry.key, encodeRow(entry.state))
+      if (entry.bytes === entry.before) continue
+      if (entry.bytes.length === 0) this.delete(entry.key)
+      else this.put(entry.key, entry.bytes)
       this.#indexConflict(entry)
     }
     for (const replica of this.raisedReplicas()) this.#putEntry(state.replicaEntry(replica))
@@ -283,7 +325,7 @@ export class Draft {
   }
 
   #indexConflict(entry: RowEntry): void {
-    const isConflicted = entry.state.heads.length > 1
+    const { isConflicted } = entry
     if (isConflicted === entry.isIndexed) return
     entry.isIndexed = isConflicted
     const key = rowKeyAs('o', entry.key)
@@ -295,11 +337,9 @@ export class Draft {
   settle(isWatched: boolean): TouchedRow[] {
     const rows: TouchedRow[] = []
     for (const entry of this.#dirty) {
-      const before = entry.before as RowState
+      const before = entry.before as Uint8Array
       entry.before = undefined
-      if (isWatched && entry.state !== before) {
-        rows.push({ entry, before, after: entry.state, origin: entry.origin })
-      }
+      if (isWatched && entry.bytes !== before) rows.push(new TouchedRow(entry, before))
     }
     return rows
   }
@@ -360,14 +400,4 @@ function lastSeqs(entries: readonly Entry[]): Map<number, number> {
     seq = entry.seq
   }
   return seqs.set(replica, seq)
-}
-
-/** 1 for a row that exists under last write wins: the statistics of a store that knows no policies. */
-function aliveCount(row: RowState): number {
-  const last = row.heads[row.heads.length - 1]
-  return last === undefined || last.op === 'delete' ? 0 : 1
-}
-
-function conflictCount(row: RowState): number {
-  return row.heads.length > 1 ? 1 : 0
 }

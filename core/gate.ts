@@ -15,7 +15,6 @@ import type { ChangeOp } from './conflict.ts'
 import { TidemarkError } from './errors.ts'
 import type { ReplicaId } from './names.ts'
 import { lastWriteWins } from './policy.ts'
-import type { RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeVersions, settleRow } from './settle.ts'
 import type { Value } from './value.ts'
@@ -72,10 +71,10 @@ export interface Proposal {
 /** A proposal whose values are decoded when somebody asks for them. */
 export class ProposedChange implements Proposal {
   readonly #entry: ChangeEntry
-  readonly #row: RowState
+  readonly #row: RowEntry
   readonly #dictionaries: Dictionaries
 
-  constructor(entry: ChangeEntry, row: RowState, dictionaries: Dictionaries) {
+  constructor(entry: ChangeEntry, row: RowEntry, dictionaries: Dictionaries) {
     this.#entry = entry
     this.#row = row
     this.#dictionaries = dictionaries
@@ -103,7 +102,7 @@ export class ProposedChange implements Proposal {
   }
 
   get row(): Readonly<Record<string, Value>> | undefined {
-    const settled = settleRow(this.#row, LAST_WRITE, this.#dictionaries)
+    const settled = settleRow(this.#row.state, LAST_WRITE, this.#dictionaries)
     return settled.isAlive ? decodeVersions(settled.versions, this.#dictionaries) : undefined
   }
 }
@@ -125,11 +124,11 @@ export function growthOf(transaction: readonly Entry[], rows: readonly (RowEntry
       storedBytes += VOID_BYTES
       continue
     }
-    storedBytes += 2 * (ENTRY_OVERHEAD_BYTES + bytesOf(entry))
+    // A row that gets a second head spells out the clock of the first as well.
+    storedBytes += 2 * (ENTRY_OVERHEAD_BYTES + bytesOf(entry)) + row.header.clock.length * 8
     if (entry.op === 'delete') continue
     isRelief = false
-    const last = row.state.heads[row.state.heads.length - 1]
-    if (last === undefined || last.op === 'delete') born.add(row)
+    if (!row.isAlive) born.add(row)
   }
   return { rows: born.size, storedBytes, replicas: 0, isRelief }
 }

@@ -42,7 +42,7 @@ export interface Meta {
   rows: number
   conflicts: number
   logBytes: number
-  /** `sizeOfRow` of all rows. */
+  /** Of all rows, encoded. */
   rowBytes: number
   /** At least as many as there are agreed states; 0 only when there are none. */
   agreed: number

@@ -304,7 +304,7 @@ export class Ledger {
       const bytes = values[at]
       if (bytes === undefined) continue
       const entry = entries[at] as RowEntry
-      entry.load(decodeRow(bytes))
+      entry.load(bytes)
       this.state.cache.keep(entry)
     }
   }

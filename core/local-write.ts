@@ -19,6 +19,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { quote } from './names.ts'
 import type { HeadOp, RowState, Stamp, Version } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { RowHeader } from './row-codec.ts'
 import type { SettledRow } from './settle.ts'
 import { nextTimestamp } from './timestamp.ts'
 import { encodeValue } from './value.ts'
@@ -51,7 +52,8 @@ export interface WriteRules {
 export interface WrittenChange {
   readonly change: ChangeEntry
   readonly position: number
-  readonly after: RowState
+  /** The row's bytes. */
+  readonly after: Uint8Array
 }
 
 /** A row that a transaction has read: its clock then. When the row is another since, the transaction runs again. */
@@ -77,6 +79,8 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
   readonly #options: LocalWriteOptions
   #rows: readonly RowEntry[] = []
   #reads: readonly RowEntry[] = []
+  #rules: WriteRules | undefined
+  #rulesTable = ''
 
   constructor(options: LocalWriteOptions) {
     this.#options = options
@@ -97,47 +101,62 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
     const changes: ChangeEntry[] = []
     const previous: number[] = []
     let bytes = nameBytes(ops)
-    let position = draft.state.meta.nextPosition
+    const { own, meta } = draft.state
+    const nowMs = this.#options.now()
+    let position = meta.nextPosition
     for (let index = 0; index < ops.length; index++) {
       const op = ops[index] as WriteOp
       const entry = this.#rows[index] as RowEntry
-      const change = this.#toChange(draft, op, entry, index < ops.length - 1)
+      const { header } = entry
+      const stamp: Stamp = { replica: own, seq: meta.ownSeq + 1, timestamp: nextTimestamp(meta.lastTimestamp, nowMs) }
+      const change = this.#toChange(draft, op, entry, header, stamp, index < ops.length - 1)
+      meta.lastTimestamp = stamp.timestamp
+      meta.ownSeq = stamp.seq
       bytes += expectFits(op, change, ledger)
-      previous.push(entry.state.position)
-      if (draft.state.meta.authority === 0) keepAgreed(draft, entry)
+      previous.push(header.position)
+      if (meta.authority === 0) keepAgreed(draft, entry, header, own)
       draft.apply(entry, change, position, 'local')
       changes.push(change)
       position++
     }
     expectTransactionFits(bytes, ledger)
-    const { own, meta } = draft.state
     draft.raiseSeq(own, meta.ownSeq)
     if (meta.authority !== 0) meta.ackedSeq = meta.ownSeq
     const last = this.#rows[ops.length - 1]
     if (last === undefined) return undefined
     draft.appendEntries([own], changes, previous, bytes)
-    return { change: changes[changes.length - 1] as ChangeEntry, position: position - 1, after: last.state }
+    return { change: changes[changes.length - 1] as ChangeEntry, position: position - 1, after: last.bytes }
   }
 
-  #toChange(draft: Draft, op: WriteOp, { table, state: row }: RowEntry, more: boolean): ChangeEntry {
-    const { meta, own } = draft.state
-    const rules = this.#options.rulesOf(op.table)
-    const kind = kindOver(op, rules.isAlive(row), rules)
-    const timestamp = nextTimestamp(meta.lastTimestamp, this.#options.now())
-    const stamp: Stamp = { replica: own, seq: meta.ownSeq + 1, timestamp }
-    let versions = kind === 'delete' ? [] : toVersions(op.fields, stamp, draft.state)
-    if (kind === 'update') addToParts(versions, row, own)
-    if (op.kind === 'rewrite') rules.validate?.(op.id, versions)
+  #toChange(draft: Draft, op: WriteOp, entry: RowEntry, header: RowHeader, stamp: Stamp, more: boolean): ChangeEntry {
+    const { id } = op
+    const { replica, seq, timestamp } = stamp
+    const rules = this.#rulesOf(op.table)
+    const isAlive = header.op === undefined ? rules.isAlive(entry.state) : header.op !== 'delete'
+    const kind = kindOver(op, isAlive, rules)
+    let versions = kind === 'delete' ? NO_VERSIONS : toVersions(op.fields, stamp, draft.state)
+    if (kind === 'update') addToParts(versions, entry, replica)
+    if (op.kind === 'rewrite') rules.validate?.(id, versions)
     else if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
+      const row = entry.state
       const whole = overlay(rules.settle(row).versions, versions, stamp)
-      rules.validate?.(op.id, summed(whole, versions, row, own))
+      rules.validate?.(id, summed(whole, versions, row, replica))
       if (kind === 'replace') versions = whole
     }
-    meta.lastTimestamp = timestamp
-    meta.ownSeq = stamp.seq
-    return { op: kind, replica: own, seq: stamp.seq, timestamp, more, table, id: op.id, context: row.clock, versions }
+    return { op: kind, replica, seq, timestamp, more, table: entry.table, id, context: header.clock, versions }
+  }
+
+  /** Operations on the same table mostly follow each other. */
+  #rulesOf(table: string): WriteRules {
+    if (this.#rules === undefined || this.#rulesTable !== table) {
+      this.#rules = this.#options.rulesOf(table)
+      this.#rulesTable = table
+    }
+    return this.#rules
   }
 }
+
+const NO_VERSIONS: readonly Version[] = []
 
 function kindOver(op: WriteOp, isAlive: boolean, rules: WriteRules): HeadOp {
   if (op.kind === 'insert' && isAlive) {
@@ -156,10 +175,12 @@ function kindOver(op: WriteOp, isAlive: boolean, rules: WriteRules): HeadOp {
 }
 
 /** An increment is written as the new total of our own part. */
-function addToParts(versions: readonly Version[], row: RowState, own: number): void {
+function addToParts(versions: readonly Version[], entry: RowEntry, own: number): void {
   for (const version of versions) {
     if (!isCounter(version)) continue
-    const part = row.versions.find((old) => old.name === version.name && old.stamp.replica === own && isCounter(old))
+    const part = entry.state.versions.find(
+      (old) => old.name === version.name && old.stamp.replica === own && isCounter(old),
+    )
     if (part === undefined) continue
     const total = decodeCounter(part.bytes, part.start) + decodeCounter(version.bytes, version.start)
     version.bytes = encodeCounter(total)
@@ -185,7 +206,7 @@ function summed(whole: readonly Version[], patch: readonly Version[], row: RowSt
 }
 
 function expectUnmoved(row: RowEntry, read: ReadRow): void {
-  const { clock } = row.state
+  const { clock } = row.header
   // Positions would not do: what a snapshot brings moves none.
   if (clockIncludes(clock, read.clock) && clockIncludes(read.clock, clock)) return
   throw new TidemarkError('transaction-conflict', `row ${quote(read.id)} changed while the transaction ran`, {

@@ -23,7 +23,7 @@ import {
   type VoidEntry,
 } from './block.ts'
 import { equalSlices } from './bytes.ts'
-import { clockGet, type SparseClock } from './clock.ts'
+import { clockGet, clockIncludes, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { fingerprintOf } from './fingerprint.ts'
@@ -119,7 +119,7 @@ export class ReceiveChanges implements Job<void> {
         remedy: 'Start the session again',
       })
     }
-    const before = row.state.position
+    const before = row.position
     if (entry.replica === state.own && entry.seq > state.meta.ownSeq) {
       throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
     }
@@ -350,7 +350,7 @@ export class AdmitChanges implements Job<Admission> {
     draft.raiseSeq(entry.replica, entry.seq)
     if (entry.op === 'void') draft.addVoid(entry, NO_FINGERPRINT)
     if (entry.op === 'void' || row === undefined) return 0
-    const before = row.state.position
+    const before = row.position
     draft.apply(row, entry, position, 'remote')
     return before
   }
@@ -383,10 +383,8 @@ export class AdmitChanges implements Job<Admission> {
     }
     if (!isWithinLimits(entry, ledger)) return 'too-large'
     if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
-    const { heads } = row.state
-    const concurrent = heads.filter((head) => clockGet(entry.context, head.replica) < head.seq).length
-    if (concurrent >= ledger.limits.headsPerRowMax) return 'too-many-heads'
-    return gate.judge?.(new ProposedChange(entry, row.state, state))
+    if (concurrentHeads(row, entry) >= ledger.limits.headsPerRowMax) return 'too-many-heads'
+    return gate.judge?.(new ProposedChange(entry, row, state))
   }
 }
 
@@ -395,6 +393,11 @@ function isWithinLimits({ id, context, versions }: ChangeEntry, { limits }: Ledg
   let bytes = CHANGE_OVERHEAD_BYTES + id.length + context.length * 2
   for (const { start, end } of versions) bytes += end - start
   return bytes <= limits.changeBytesMax && versions.length <= limits.fieldsPerRowMax && idFits(id, limits)
+}
+
+function concurrentHeads(row: RowEntry, { context }: ChangeEntry): number {
+  if (clockIncludes(context, row.header.clock)) return 0
+  return row.state.heads.filter((head) => clockGet(context, head.replica) < head.seq).length
 }
 
 // ── What both need ──────────────────────────────────────────────────────────────────────────────────────────────────

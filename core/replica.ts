@@ -381,7 +381,7 @@ export class Table<Row extends RowShape> {
     if (written === undefined) throw new TidemarkError('closed', 'nothing was written')
     const { change, position, after } = written
     return {
-      row: this.#replica.toRow(this.name, change.id, after) as unknown as Row | undefined,
+      row: this.#replica.toRow(this.name, change.id, decodeRow(after)) as unknown as Row | undefined,
       change: toChange(change, position, this.#replica.ledger.state),
     }
   }

@@ -1,5 +1,7 @@
 /**
- * The rows that the commit pipeline works on, decoded.
+ * The rows that the commit pipeline works on, as the bytes that a store has or will have.
+ *
+ * The common change never needs more (`row-overwrite.ts`); the others decode a row when they look at it.
  *
  * Rows of the group under way are always here. A row stays beyond its group only when it was there before: inserts, imports
  * and snapshots pass through once and would drive out the rows that are really used (2Q, Johnson and Shasha 1994).
@@ -9,17 +11,25 @@
  */
 
 import { rowKey } from './keys.ts'
-import { EMPTY_ROW, type RowState } from './row.ts'
+import type { RowState } from './row.ts'
+import { decodeRow, encodeRow, type RowHeader, readRowHeader, readRowPosition } from './row-codec.ts'
+
+/** The bytes of a row that is not there. */
+const NO_ROW: Uint8Array = new Uint8Array(0)
 
 export class RowEntry {
   readonly table: number
   readonly id: string
   readonly key: Uint8Array
-  state: RowState = EMPTY_ROW
-  /** The state before the commit under way touched it; undefined while none has. */
-  before: RowState | undefined = undefined
+  bytes: Uint8Array = NO_ROW
+  #state: RowState | undefined = undefined
+  /** Its bytes before the commit under way touched it; undefined while none has. */
+  before: Uint8Array | undefined = undefined
   /** Who touched it last in the commit under way. */
   origin: Origin = 'local'
+  /** Whether it has several heads, and whether it exists when the last of them counts. */
+  isConflicted = false
+  isAlive = false
   /** Whether the index of conflicted rows holds this row. */
   isIndexed = false
 
@@ -29,10 +39,55 @@ export class RowEntry {
     this.key = rowKey('r', table, id)
   }
 
-  load(state: RowState): void {
-    this.state = state
-    this.isIndexed = state.heads.length > 1
+  get header(): RowHeader {
+    return readRowHeader(this.bytes)
   }
+
+  /** The header's first number alone. */
+  get position(): number {
+    return this.bytes.length === 0 ? 0 : readRowPosition(this.bytes)
+  }
+
+  /** Decoded for who looks first, until the row is another. */
+  get state(): RowState {
+    this.#state ??= decodeRow(this.bytes)
+    return this.#state
+  }
+
+  /** As it is in a store. */
+  load(bytes: Uint8Array): void {
+    this.hold(bytes)
+    this.isIndexed = this.isConflicted
+  }
+
+  hold(bytes: Uint8Array): void {
+    const { heads, op } = readRowHeader(bytes)
+    this.bytes = bytes
+    this.#state = undefined
+    this.isConflicted = heads > 1
+    this.isAlive = heads > 1 ? isLastAlive(this.state) : op !== undefined && op !== 'delete'
+  }
+
+  become(state: RowState): void {
+    this.bytes = state.heads.length === 0 ? NO_ROW : encodeRow(state)
+    this.isConflicted = state.heads.length > 1
+    this.#state = this.isConflicted ? state : undefined
+    this.isAlive = isLastAlive(state)
+  }
+
+  /** Other bytes, of a row with one head. */
+  overwrite(bytes: Uint8Array, isAlive: boolean): void {
+    this.bytes = bytes
+    this.#state = undefined
+    this.isConflicted = false
+    this.isAlive = isAlive
+  }
+}
+
+/** True for a row that exists under last write wins: the statistics of a store that knows no policies. */
+function isLastAlive({ heads }: RowState): boolean {
+  const last = heads[heads.length - 1]
+  return last !== undefined && last.op !== 'delete'
 }
 
 export type Origin = 'local' | 'remote'

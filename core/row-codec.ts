@@ -13,13 +13,13 @@
 import { ByteReader, badFrame, copyBytes, putFixed, putVarint, putZigzag } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { scanField } from './counter.ts'
-import { type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
+import { EMPTY_ROW, type Head, type HeadOp, OPS, type RowState, type Stamp, sameStamp, type Version } from './row.ts'
 import { Slab } from './slab.ts'
 
-const TIMESTAMP_WIDTH = 7
+export const TIMESTAMP_WIDTH = 7
 
 /** Where encoded rows live. */
-const rowSlab: Slab = new Slab()
+export const rowSlab: Slab = new Slab()
 /** The stamps of the row at hand: the first `stampCount` places. Never shrinks. */
 const stamps: Stamp[] = []
 let stampCount = 0
@@ -138,9 +138,10 @@ const SAME: IndexMap = { replica: (index) => index, name: (index) => index }
 
 /**
  * The row state in the bytes. With `map`, the bytes come from another store: indexes are translated and every value is
- * checked. Throws `bad-frame` for bytes that are no row.
+ * checked. Throws `bad-frame` for bytes that are no row. In our own store no bytes at all stand for a row that is not there.
  */
 export function decodeRow(bytes: Uint8Array, map?: IndexMap): RowState {
+  if (bytes.length === 0 && map === undefined) return EMPTY_ROW
   const reader = new ByteReader(bytes)
   const row = readRow(reader, map ?? SAME, map !== undefined)
   reader.expectEnd()
@@ -239,6 +240,38 @@ function readVersions(reader: ByteReader, table: readonly Stamp[], map: IndexMap
   // Names are sorted by the sender's indexes. Versions of one name keep their canonical order: sorting is stable.
   return ordered ? versions : versions.sort((a, b) => a.name - b.name)
 }
+
+/** What a change needs to know of the row that it continues. */
+export interface RowHeader {
+  readonly position: number
+  readonly clock: SparseClock
+  /** How many heads it has. */
+  readonly heads: number
+  /** Of its sole head. */
+  readonly op: HeadOp | undefined
+}
+
+/** The header of a row's bytes; none at all stand for a row that is not there. */
+export function readRowHeader(bytes: Uint8Array): RowHeader {
+  if (bytes.length === 0) return ABSENT
+  const reader = new ByteReader(bytes)
+  const position = reader.varint()
+  let clock = EMPTY_CLOCK
+  for (let stamps = reader.varint(), place = 0; place < stamps; place++) {
+    const replica = reader.varint()
+    clock = clockWith(clock, replica, reader.varint())
+    if (place === 0) reader.skip(TIMESTAMP_WIDTH)
+    else reader.zigzag()
+  }
+  for (let left = reader.varint(); left > 0; left--) {
+    const replica = reader.varint()
+    clock = clockWith(clock, replica, reader.varint())
+  }
+  const heads = reader.varint()
+  return { position, clock, heads, op: heads === 1 ? (OPS[reader.varint() % 8] as HeadOp) : undefined }
+}
+
+const ABSENT: RowHeader = { position: 0, clock: EMPTY_CLOCK, heads: 0, op: undefined }
 
 /** The position that the bytes begin with, without reading the row. */
 export function readRowPosition(bytes: Uint8Array): number {

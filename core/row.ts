@@ -204,13 +204,6 @@ export function sameStamp(left: Stamp, right: Stamp): boolean {
   return left === right || (left.seq === right.seq && left.replica === right.replica)
 }
 
-/** What a row takes up, whatever codec writes it: its values, and a share for each stamp, head and clock entry. */
-export function sizeOfRow(row: RowState): number {
-  let bytes = row.clock.length * 4 + row.heads.length * 16
-  for (const { start, end } of row.versions) bytes += end - start + 16
-  return bytes
-}
-
 /** True when `row` already holds everything `other` does. */
 export function rowIncludes(row: RowState, other: RowState): boolean {
   return clockIncludes(row.clock, other.clock)
