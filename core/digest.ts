@@ -56,3 +56,9 @@ export function hashRow(
   }
   return hashBytes(writer.bytes, 0, writer.length)
 }
+
+/** The same, as text, for many rows of one table. */
+export function rowHasher(table: string, dictionaries: Dictionaries): (id: string, row: RowState) => string {
+  const writer = new ByteWriter(1024)
+  return (id, row) => hashToText(hashRow(writer, table, id, row, dictionaries))
+}

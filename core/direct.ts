@@ -4,10 +4,13 @@
 import { TidemarkError } from './errors.ts'
 import { Link, type Transport } from './link.ts'
 import type { Replica } from './replica.ts'
+import type { VerifyReport } from './verify.ts'
 
 export interface DirectLink {
   /** Resolves when each side has everything the other had. */
   settled(): Promise<void>
+  /** Compares all rows of the left one with the right one's, and with `repair` joins what differs. Settle first. */
+  verify(repair?: boolean): Promise<VerifyReport>
   close(): void
 }
 
@@ -34,6 +37,7 @@ export function syncDirectly(left: Replica, right: Replica): DirectLink {
       await initiator.settled()
       await acceptor.settled()
     },
+    verify: (repair = false) => initiator.verify([...left.tables.keys()], repair),
     close: () => initiator.end(),
   }
 }

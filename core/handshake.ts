@@ -69,7 +69,8 @@ async function resumeOf(ledger: Ledger, role: SessionRole, withClock: boolean): 
   return { type: 'clock', clock: [...ledger.durableClock().entries()] }
 }
 
-async function readCursor(ledger: Ledger): Promise<LogCursor | undefined> {
+/** How far this replica has read its server's log. */
+export async function readCursor(ledger: Ledger): Promise<LogCursor | undefined> {
   const [bytes] = await ledger.store.getMany([CURSOR_KEY])
   if (bytes === undefined) return undefined
   const [logId, epoch, position] = asArray(unpackRecord(bytes))

@@ -54,3 +54,7 @@ export const ZERO_HASH: Hash64 = { high: 0, low: 0 }
 export function hashToText(hash: Hash64): string {
   return hash.high.toString(16).padStart(8, '0') + hash.low.toString(16).padStart(8, '0')
 }
+
+export function textToHash(text: string): Hash64 {
+  return { high: Number.parseInt(text.slice(0, 8), 16) >>> 0, low: Number.parseInt(text.slice(8), 16) >>> 0 }
+}

@@ -5,6 +5,14 @@
 export type { Change } from './change.ts'
 export { type ClockOrder, type Dot, VectorClock } from './clock.ts'
 export {
+  type Answer,
+  type Ask,
+  type ComparedRow,
+  type DifferingRow,
+  differingRows,
+  findDiffering,
+} from './comparison.ts'
+export {
   type ChangeOp,
   CONFLICT_TYPES,
   type Conflict,
@@ -18,8 +26,9 @@ export { type Digest, digestRows } from './digest.ts'
 export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
+export { decodeFrame, encodeFrame, type Frame, PROTOCOL_MAX, PROTOCOL_MIN, type Resume } from './frame.ts'
 export { type Gate, type Growth, type Proposal, quotaExceeded, type Shortage, type Usage } from './gate.ts'
-export { rememberedTables } from './handshake.ts'
+export { readCursor, rememberedTables } from './handshake.ts'
 export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
@@ -74,4 +83,4 @@ export {
 export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'
-export type { RowDifference, VerifyReport } from './verify.ts'
+export { askLedger, joinStretch, type RowDifference, tablesWithRows, type VerifyReport } from './verify.ts'

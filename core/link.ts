@@ -10,6 +10,7 @@
 import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
 import { VectorClock } from './clock.ts'
+import type { Ask } from './comparison.ts'
 import type { LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 import {
@@ -40,7 +41,7 @@ import {
   type StreamGoal,
 } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
-import { type Ask, answerCompare, type VerifyReport, verifyTables } from './verify.ts'
+import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
 export interface Transport {

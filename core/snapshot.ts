@@ -179,7 +179,7 @@ export class ReceiveRows implements Job<void> {
     const { state } = ledger
     if (!isName(this.#chunk.table)) throw badFrame('a table name is not allowed')
     const table = state.internName(this.#chunk.table)
-    const map = indexMapOf(ledger, this.#chunk)
+    const map = indexMapOf(state, this.#chunk)
     this.#rows = this.#chunk.rows.map(({ id, row }) => ({ entry: ledger.need(table, id), state: decodeRow(row, map) }))
     this.#gone = await this.#absentRows(ledger, table)
   }
@@ -241,13 +241,19 @@ export class ReceiveRows implements Job<void> {
   }
 }
 
+/** What learns replicas and names, and gives them indexes of its own. */
+interface Interner {
+  readonly internReplica: (id: ReplicaId) => number
+  readonly internName: (name: string) => number
+}
+
 /** How the indexes of a chunk read here; learns the replicas and names it brings. */
-export function indexMapOf(ledger: Ledger, chunk: SnapshotRows): IndexMap {
-  const replicas = new Map(chunk.replicas.map(([index, id]) => [index, ledger.state.internReplica(id)]))
+export function indexMapOf(interner: Interner, chunk: SnapshotRows): IndexMap {
+  const replicas = new Map(chunk.replicas.map(([index, id]) => [index, interner.internReplica(id)]))
   const names = new Map<number, number>()
   for (const [index, name] of chunk.names) {
     if (!isName(name)) throw badFrame('a field name is not allowed')
-    names.set(index, ledger.state.internName(name))
+    names.set(index, interner.internName(name))
   }
   const known = (map: ReadonlyMap<number, number>, index: number): number => {
     const ours = map.get(index)

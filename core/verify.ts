@@ -1,40 +1,36 @@
 /**
- * Verifying: do two replicas really hold the same rows? Ranges of a table are compared by hash and split where they differ,
- * so a difference is found in a number of messages that grows with the logarithm of the rows; rows that differ are joined.
- *
- * Source: the hash trees of Merkle (1987) over ordered key ranges, made on the fly instead of stored.
+ * Verifying: do two replicas really hold the same rows? A ledger as one side of a comparison, and the repair of what differs.
  *
  * Invariants:
- * F4  A range covers the ids in (after, through]; `undefined` is the end of the table on that side.
  * F5  Equal hashes mean equal heads and versions, by the same canonical form as a digest. Clocks of replicas do not count.
- * F6  Repair joins states, so it can only add what was missing: it never overrules a merge.
+ * F6  Repair joins states, so it can only add what was missing: it never overrules a merge. Two states that contradict each
+ *     other, which no merge leaves behind, stay as they are and are reported.
  */
+import { hasUnanswered } from './agreed.ts'
 import { ByteWriter, badFrame } from './bytes.ts'
-import { hashRow } from './digest.ts'
+import { clockGet } from './clock.ts'
+import {
+  type Answer,
+  type Ask,
+  type DifferingStretch,
+  findDiffering,
+  type IdStretch,
+  type Question,
+} from './comparison.ts'
+import { hashRow, rowHasher } from './digest.ts'
 import type { Draft } from './draft.ts'
+import { TidemarkError } from './errors.ts'
 import { type Compare, type Compared, encodeFrame, type RangePart, type SnapshotRows } from './frame.ts'
 import { addHashes, type Hash64, hashToText, ZERO_HASH } from './hash.ts'
-import { type KeyRange, keyAfter, rowKey, rowKeyId, rowRange } from './keys.ts'
+import { allRows, type KeyRange, keyAfter, keyIndex, rowKey, rowKeyAs, rowKeyId, rowRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName } from './names.ts'
-import { joinRows, type RowState } from './row.ts'
+import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
 import { chunkOf, indexMapOf } from './snapshot.ts'
 import type { StoreEntry } from './store.ts'
-
-/** A stretch of a table: ids in (after, through]. */
-export interface IdStretch {
-  readonly table: string
-  readonly after: string | undefined
-  readonly through: string | undefined
-}
-
-export interface Fingerprint {
-  readonly hash: string
-  readonly rows: number
-}
 
 const PARTS = 16
 /** A stretch this small is sent instead of split. */
@@ -51,12 +47,15 @@ function keysOf(ledger: Ledger, { table, after, through }: IdStretch): KeyRange 
   }
 }
 
-/** Hash and number of the rows of a stretch. */
-export async function fingerprintOf(ledger: Ledger, stretch: IdStretch): Promise<Fingerprint> {
-  const hasher = new RowHasher(ledger, stretch.table)
-  const keys = keysOf(ledger, stretch)
-  if (keys !== undefined) for await (const entry of scanRange(ledger.store, keys)) hasher.add(entry)
-  return hasher.fingerprint
+/** The tables of which any row is known, in the order in which their names were. */
+export async function tablesWithRows({ store, state }: Ledger): Promise<string[]> {
+  const tables: string[] = []
+  for (let { from, to } = allRows(); ; ) {
+    const [first] = await store.range({ from, to, limit: 1 })
+    if (first === undefined) return tables
+    tables.push(state.names.textOf(keyIndex(first.key)))
+    from = rowRange('r', keyIndex(first.key)).to
+  }
 }
 
 class RowHasher {
@@ -79,18 +78,27 @@ class RowHasher {
     this.bytes += value.length
   }
 
-  get fingerprint(): Fingerprint {
-    return { hash: hashToText(this.#sum), rows: this.rows }
+  get hash(): string {
+    return hashToText(this.#sum)
   }
 }
 
 // ── The side that is asked ──────────────────────────────────────────────────────────────────────────────────────────
 
-/** Answers whether a stretch is the same here; if not, with its parts, or with its rows when they are few. */
-export async function answerCompare(ledger: Ledger, question: Compare): Promise<Compared> {
+/** A ledger as one side of a comparison. */
+export function askLedger(ledger: Ledger): Ask {
+  return (question) => answerFrom(ledger, question)
+}
+
+/** Answers a peer. */
+export async function answerCompare(ledger: Ledger, { type: _, token, ...question }: Compare): Promise<Compared> {
   if (!isName(question.table)) throw badFrame('a table name is not allowed')
-  const { type: _, ...stretch } = question
-  const keys = keysOf(ledger, stretch)
+  const { isSame, parts, chunk } = await answerFrom(ledger, question)
+  return { type: 'compared', token, isSame, parts, chunk: chunk && encodeFrame(chunk) }
+}
+
+async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
+  const keys = keysOf(ledger, question)
   const hasher = new RowHasher(ledger, question.table)
   const entries: StoreEntry[] = []
   if (keys !== undefined) {
@@ -99,15 +107,14 @@ export async function answerCompare(ledger: Ledger, question: Compare): Promise<
       if (entries.length <= ROWS_SENT_MAX && hasher.bytes <= BYTES_SENT_MAX) entries.push(entry)
     }
   }
-  const answer = { type: 'compared', token: question.token } as const
-  if (hasher.fingerprint.hash === question.hash) return { ...answer, isSame: true, parts: [], chunk: undefined }
+  if (hasher.hash === question.hash) return { isSame: true, parts: [], chunk: undefined }
   if (hasher.rows === entries.length && (hasher.bytes <= BYTES_SENT_MAX || hasher.rows === 1)) {
     const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))
-    const chunk = encodeFrame(chunkOf(ledger, question.table, question.after, question.through, rows))
-    return { ...answer, isSame: false, parts: [], chunk }
+    const chunk = chunkOf(ledger, question.table, question.after, question.through, rows)
+    return { isSame: false, parts: [], chunk }
   }
   const parts = await splitStretch(ledger, question, keys as KeyRange, hasher.rows)
-  return { ...answer, isSame: false, parts, chunk: undefined }
+  return { isSame: false, parts, chunk: undefined }
 }
 
 async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, rows: number): Promise<RangePart[]> {
@@ -117,10 +124,10 @@ async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, 
   for await (const entry of scanRange(ledger.store, keys)) {
     hasher.add(entry)
     if (hasher.rows < size || parts.length === PARTS - 1) continue
-    parts.push({ through: rowKeyId(entry.key), ...hasher.fingerprint })
+    parts.push({ through: rowKeyId(entry.key), hash: hasher.hash, rows: hasher.rows })
     hasher = new RowHasher(ledger, stretch.table)
   }
-  return [...parts, { through: stretch.through, ...hasher.fingerprint }]
+  return [...parts, { through: stretch.through, hash: hasher.hash, rows: hasher.rows }]
 }
 
 // ── The side that asks ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,15 +145,9 @@ export interface RowDifference {
   readonly id: string
   /** `missing-here`, `missing-there`, or both have it and it `differs`. */
   readonly what: 'missing-here' | 'missing-there' | 'differs'
-  /** True when the peer's state was joined into ours. */
+  /** True when the peer's state was joined into ours, and the row is the same on both sides now. */
   readonly isRepaired: boolean
 }
-
-export type Ask = (question: Omit<Compare, 'type' | 'token'>) => Promise<{
-  readonly isSame: boolean
-  readonly parts: readonly RangePart[]
-  readonly chunk: SnapshotRows | undefined
-}>
 
 /** Compares tables with a peer; with `repair`, joins the peer's rows where they differ. */
 export async function verifyTables(
@@ -156,41 +157,25 @@ export async function verifyTables(
   repair: boolean,
 ): Promise<VerifyReport> {
   const differing: RowDifference[] = []
-  let questions = 0
-  let rows = 0
-  for (const table of tables) {
-    const stretches: IdStretch[] = [{ table, after: undefined, through: undefined }]
-    for (let stretch = stretches.pop(); stretch !== undefined; stretch = stretches.pop()) {
-      const ours = await fingerprintOf(ledger, stretch)
-      if (stretch.after === undefined && stretch.through === undefined) rows += ours.rows
-      questions++
-      const answer = await ask({ ...stretch, hash: ours.hash })
-      if (answer.isSame) continue
-      if (answer.chunk !== undefined) differing.push(...(await compareRows(ledger, stretch, answer.chunk, repair)))
-      else stretches.push(...(await differingParts(ledger, stretch, answer.parts)))
-    }
+  let [rows, questions] = [0, 0]
+  const theirs: Ask = (question) => {
+    questions++
+    return ask(question)
   }
+  const stretches = findDiffering(tables, { ours: askLedger(ledger), theirs }, (_, total) => {
+    rows = total
+  })
+  for await (const each of stretches) differing.push(...(await joinStretch(ledger, each, repair)))
   return { rows, questions, differing }
 }
 
-async function differingParts(ledger: Ledger, stretch: IdStretch, parts: readonly RangePart[]): Promise<IdStretch[]> {
-  const differing: IdStretch[] = []
-  let { after } = stretch
-  for (const { through, hash } of parts) {
-    const part: IdStretch = { table: stretch.table, after, through }
-    if ((await fingerprintOf(ledger, part)).hash !== hash) differing.push(part)
-    after = through
-  }
-  return differing
-}
-
-async function compareRows(
+/** Compares the rows of a stretch once more, as they are now, and with `repair` joins the other side's. */
+export function joinStretch(
   ledger: Ledger,
-  stretch: IdStretch,
-  chunk: SnapshotRows,
+  { stretch, theirs }: DifferingStretch,
   repair: boolean,
 ): Promise<RowDifference[]> {
-  return ledger.submit(new CompareRows(stretch, chunk, repair))
+  return ledger.submit(new CompareRows(stretch, theirs, repair))
 }
 
 /** Looks at the rows of a small stretch on both sides, and joins the peer's where asked to. */
@@ -202,6 +187,7 @@ class CompareRows implements Job<RowDifference[]> {
   readonly #repair: boolean
   #theirs: { readonly entry: RowEntry; readonly state: RowState }[] = []
   #onlyOurs: string[] = []
+  readonly #agreed = new Map<RowEntry, RowState>()
 
   constructor(stretch: IdStretch, chunk: SnapshotRows, repair: boolean) {
     this.#stretch = stretch
@@ -211,7 +197,7 @@ class CompareRows implements Job<RowDifference[]> {
 
   async prepare(ledger: Ledger): Promise<void> {
     const table = ledger.state.internName(this.#stretch.table)
-    const map = indexMapOf(ledger, this.#chunk)
+    const map = indexMapOf(ledger.state, this.#chunk)
     this.#theirs = this.#chunk.rows.map(({ id, row }) => ({
       entry: ledger.need(table, id),
       state: decodeRow(row, map),
@@ -225,22 +211,50 @@ class CompareRows implements Job<RowDifference[]> {
     }
   }
 
-  apply(draft: Draft, ledger: Ledger): RowDifference[] {
+  /** Rows with unanswered changes of our own keep an agreed state: that one is repaired too. */
+  async inspect(ledger: Ledger): Promise<void> {
+    const { own, meta } = ledger.state
+    this.#agreed.clear()
+    if (!this.#repair || meta.ownSeq === meta.ackedSeq) return
+    for (const { entry } of this.#theirs) {
+      if (!hasUnanswered(entry, own, meta.ackedSeq)) continue
+      const [bytes] = await ledger.store.getMany([rowKeyAs('a', entry.key)])
+      this.#agreed.set(entry, bytes === undefined ? EMPTY_ROW : decodeRow(bytes))
+    }
+  }
+
+  apply(draft: Draft): RowDifference[] {
     const { table } = this.#stretch
-    const writer = new ByteWriter(1024)
-    const hashOf = (id: string, row: RowState): string => hashToText(hashRow(writer, table, id, row, ledger.state))
+    const hash = rowHasher(table, draft.state)
     const differing: RowDifference[] = this.#onlyOurs.map((id) => ({
       table,
       id,
       what: 'missing-there',
       isRepaired: false,
     }))
-    for (const { entry, state } of this.#theirs) {
-      if (hashOf(entry.id, entry.state) === hashOf(entry.id, state)) continue
-      const what = entry.state.heads.length === 0 ? 'missing-here' : 'differs'
-      differing.push({ table, id: entry.id, what, isRepaired: this.#repair })
-      if (this.#repair) draft.setRow(entry, joinRows(entry.state, state, ledger.state.replicas), 'remote')
+    for (const { entry, state: theirs } of this.#theirs) {
+      const ours = entry.state
+      if (hash(entry.id, ours) === hash(entry.id, theirs)) continue
+      const what = ours.heads.length === 0 ? 'missing-here' : 'differs'
+      const isSame =
+        this.#repair && this.#join(draft, entry, theirs) && hash(entry.id, entry.state) === hash(entry.id, theirs)
+      differing.push({ table, id: entry.id, what, isRepaired: isSame })
     }
     return differing
+  }
+
+  /** Answers false where the two contradict each other. */
+  #join(draft: Draft, entry: RowEntry, theirs: RowState): boolean {
+    const { replicas, own, meta } = draft.state
+    if (clockGet(theirs.clock, own) > meta.ownSeq) {
+      throw new TidemarkError('replica-restored', 'a peer has changes of this replica that its own store lost')
+    }
+    const joined = joinRows(entry.state, theirs, replicas)
+    // Each clock covers what only the other one holds: a join would drop both.
+    if (joined.heads.length === 0) return false
+    const agreed = this.#agreed.get(entry)
+    if (agreed !== undefined) draft.setAgreed(entry, joinRows(agreed, theirs, replicas))
+    draft.setRow(entry, joined, 'remote')
+    return true
   }
 }

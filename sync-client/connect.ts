@@ -13,7 +13,7 @@
  * C4  Every wait has a bound: `settled` by its timeout, all else by connection.ts.
  * C5  A replica that was restored or copied goes on under a new id, without losing a change, before it connects again.
  */
-import { isTidemarkError, type Link, type RenewalReason, TidemarkError } from '../core/index.ts'
+import { isTidemarkError, type Link, type RenewalReason, TidemarkError, type VerifyReport } from '../core/index.ts'
 import { type Backoff, delayMsAfter, parseBackoff } from './backoff.ts'
 import {
   Connection,
@@ -47,6 +47,13 @@ export interface SettleOptions {
   readonly timeoutMs?: number
 }
 
+export interface VerifyOptions extends SettleOptions {
+  /** Default: all that the replica was opened with. */
+  readonly tables?: readonly string[]
+  /** Default false: only look. */
+  readonly repair?: boolean
+}
+
 export interface SyncLink {
   readonly status: SyncStatus
   /** Calls back after each change of the status. Answers with the way to stop. */
@@ -56,6 +63,11 @@ export interface SyncLink {
    * reconnects. Rejects with `timeout`, with `closed`, or with the error that stopped the link.
    */
   settled(options?: SettleOptions): Promise<void>
+  /**
+   * Settles, then compares all rows with the server's by ranges of hashes, and with `repair` joins what differs. What others
+   * write meanwhile counts as a difference. Rejects like `settled`, and with `offline` when the connection is lost.
+   */
+  verify(options?: VerifyOptions): Promise<VerifyReport>
   /** Ends the link. Resolves when its socket is closed. Safe to call twice; the replica stays open. */
   close(): Promise<void>
 }
@@ -142,6 +154,13 @@ class ReconnectingLink implements SyncLink {
       const link = this.#connection?.link
       if (link !== undefined) this.#settleOn(link, waiter)
     })
+  }
+
+  async verify({ tables, repair = false, ...options }: VerifyOptions = {}): Promise<VerifyReport> {
+    await this.settled(options)
+    const link = this.#connection?.link
+    if (link === undefined) throw new TidemarkError('offline', 'the connection was lost', { retryable: true })
+    return link.verify(tables ?? [...this.#replica.tables.keys()], repair)
   }
 
   close(): Promise<void> {

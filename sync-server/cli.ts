@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { conflictsCommand } from './commands/conflicts.ts'
 import { serveCommand } from './commands/serve.ts'
+import { verifyCommand } from './commands/verify.ts'
 
 /** Next to the sources and, one level deeper, next to what is built from them. */
 function readVersion(): string {
@@ -27,4 +28,5 @@ await new Command('tidemark')
   .showHelpAfterError('(add --help for what there is)')
   .addCommand(serveCommand())
   .addCommand(conflictsCommand())
+  .addCommand(verifyCommand())
   .parseAsync()

@@ -4,37 +4,22 @@
  * Knows: files, flags, and how a report looks to people. Must never know: what a conflict is; it asks the replica.
  * Invariant W2: a command that cannot do what it was asked for changes nothing and exits with 1.
  */
-import { readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import {
   type Conflict,
   type ConflictSide,
   type Decision,
   type Dot,
-  FIELD_POLICIES,
-  type FieldPolicy,
   isTidemarkError,
-  Ledger,
-  POLICIES,
-  type Policy,
-  parseLimits,
-  parseTableFingerprint,
-  parseTenantName,
   quote,
-  Replica,
+  type Replica,
   type RowShape,
-  rememberedTables,
-  type TableDefinition,
   TidemarkError,
-  table,
 } from '../../core/index.ts'
-import { openLmdbStore } from '../../core/stores/lmdb.ts'
+import { formatColumns, nameOf, oneLine, parseCount, toJson } from './printing.ts'
+import { isObject, type StoredReplica, withReplica } from './stored-replica.ts'
 
-interface StoreFlags {
-  readonly store: string
-  readonly tenant: string
-  readonly tables?: string
+interface StoreFlags extends StoredReplica {
   readonly json: boolean
 }
 
@@ -109,43 +94,15 @@ function withStore(command: Command): Command {
     .option('--json', 'print JSON', false)
 }
 
-/** Opens the replica, does the work, prints what it answers and closes everything. */
+/** Prints what the work answers. */
 async function run(flags: StoreFlags, work: (replica: Replica) => Promise<string>): Promise<void> {
   try {
-    await expectStore(flags.store)
-    const store = await openLmdbStore(flags.store)
-    try {
-      if ((await store.head()) === 0) throw noReplica(flags.store)
-      // Whatever replica the store holds: who admits its changes is written there.
-      const tenant = parseTenantName(flags.tenant)
-      const ledger = await Ledger.open({ tenant, store, limits: parseLimits(), authority: 0 })
-      const tables = flags.tables === undefined ? await recallTables(ledger) : await readTables(flags.tables)
-      const replica = new Replica(ledger, tables, Date.now)
-      try {
-        process.stdout.write(`${await work(replica)}\n`)
-      } finally {
-        await replica.close()
-      }
-    } finally {
-      await store.close()
-    }
+    process.stdout.write(`${await withReplica(flags, work)}\n`)
   } catch (error) {
     if (!isTidemarkError(error)) throw error
     process.stderr.write(`tidemark: ${error.message}\n`)
     process.exitCode = 1
   }
-}
-
-/** Opening a store creates it: a name mistyped would leave an empty one behind. */
-async function expectStore(directory: string): Promise<void> {
-  const isThere = await stat(join(directory, 'data.mdb')).catch(() => undefined)
-  if (isThere === undefined) throw noReplica(directory)
-}
-
-function noReplica(directory: string): TidemarkError {
-  return new TidemarkError('bad-option', `there is no replica in ${directory}`, {
-    remedy: 'Give the directory that the app opens its LMDB store in',
-  })
 }
 
 // ── Commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,88 +232,7 @@ function dotOf({ sides }: Conflict, text: string): Dot {
   })
 }
 
-// ── Table definitions ───────────────────────────────────────────────────────────────────────────────────────────────
-
-/** As the server's clients have told it. Tables of policies that are code are left out, and that is said. */
-async function recallTables(ledger: Ledger): Promise<ReadonlyMap<string, TableDefinition>> {
-  const tables = new Map<string, TableDefinition>()
-  for (const [name, fingerprint] of await rememberedTables(ledger)) {
-    const definition = parseTableFingerprint(fingerprint)
-    if (definition !== undefined) tables.set(name, definition)
-    else process.stderr.write(`tidemark: left out ${name}: it is settled by code of the app (${fingerprint})\n`)
-  }
-  if (tables.size > 0) return tables
-  throw new TidemarkError('bad-option', 'the store does not say how its tables are defined', {
-    remedy: 'Give a file of definitions with --tables; see --help',
-  })
-}
-
-async function readTables(path: string): Promise<ReadonlyMap<string, TableDefinition>> {
-  let content: unknown
-  try {
-    content = JSON.parse(await readFile(path, 'utf8'))
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new TidemarkError('bad-option', `the file of tables cannot be read: ${why}`, { cause })
-  }
-  if (!isObject(content)) throw badTables('it is not an object of tables')
-  return new Map(Object.entries(content).map(([name, definition]) => [name, parseTable(name, definition)]))
-}
-
-function parseTable(name: string, definition: unknown): TableDefinition {
-  if (!isObject(definition)) throw badTables(`the definition of ${quote(name)} is not an object`)
-  const { granularity = 'fields', policy = 'lastWriteWins', fields = {}, ...others } = definition
-  const [unknown] = Object.keys(others)
-  if (unknown !== undefined) throw badTables(`${quote(name)} has ${quote(unknown)}, which nobody knows here`)
-  if (granularity !== 'fields' && granularity !== 'row') {
-    throw badTables(`granularity of ${quote(name)} must be "fields" or "row"`)
-  }
-  if (!isObject(fields)) throw badTables(`the fields of ${quote(name)} are not an object`)
-  const known = new Map<string, FieldPolicy | Policy>([...POLICIES, ...FIELD_POLICIES])
-  const byField = Object.entries(fields).map(([field, own]) => [field, pick(known, own, `${name}.${field}`)])
-  return table({
-    granularity,
-    policy: pick(POLICIES, policy, name),
-    fields: Object.fromEntries(byField) as Readonly<Record<string, never>>,
-  })
-}
-
-function pick<Found>(policies: ReadonlyMap<string, Found>, name: unknown, where: string): Found {
-  const found = typeof name === 'string' ? policies.get(name) : undefined
-  if (found !== undefined) return found
-  throw badTables(`the policy of ${quote(where)} must be one of ${[...policies.keys()].join(', ')}, not ${quote(name)}`)
-}
-
-function badTables(why: string): TidemarkError {
-  return new TidemarkError('bad-option', `the file of tables is not right: ${why}`)
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-// ── Values and columns ──────────────────────────────────────────────────────────────────────────────────────────────
-
-/** What JSON leaves as it is and a terminal might obey is escaped as well. */
-function toJson(value: unknown, indent = 2): string {
-  const text = JSON.stringify(tag(value), undefined, indent)
-  return text.replace(UNSEEN, (character) =>
-    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
-}
-
-/** Control characters, and those that turn the direction of writing. */
-const UNSEEN = /[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu
-
-/** With dates and bytes as objects of one key, and clocks as they write themselves. */
-function tag(value: unknown): unknown {
-  if (value instanceof Date) return { $date: value.toISOString() }
-  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
-  if (Array.isArray(value)) return value.map(tag)
-  if (typeof value !== 'object' || value === null) return value
-  if ('toJSON' in value && typeof value.toJSON === 'function') return (value.toJSON as () => unknown)()
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, tag(each)]))
-}
+// ── Values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** In an object of its own: a flag that is null counts as not given. */
 interface ParsedValue {
@@ -380,16 +256,6 @@ function untag(value: unknown): unknown {
   return value
 }
 
-function parseCount(text: string): number {
-  const count = Number(text)
-  if (/^\d+$/.test(text) && count > 0) return count
-  throw new InvalidArgumentError('It must be a whole number from 1.')
-}
-
-function nameOf({ replica, seq }: Dot): string {
-  return `${replica.slice(0, 8)}:${seq}`
-}
-
 function isSameDot(left: Dot, right: Dot | undefined): boolean {
   return left.replica === right?.replica && left.seq === right.seq
 }
@@ -401,31 +267,4 @@ function baseOf({ fields }: Conflict, name: string): string {
 
 function sideValue({ values }: ConflictSide, name: string): string {
   return Object.hasOwn(values, name) ? toJson(values[name], 0) : ''
-}
-
-const CELL_MAX = 48
-
-/** Columns as wide as they need to be; long cells are cut, the last column never. */
-function formatColumns(titles: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [titles, ...rows].map((row) =>
-    row.map((cell, index) => (index < titles.length - 1 ? cut(oneLine(cell)) : oneLine(cell))),
-  )
-  const widths = titles.map((_, index) => Math.max(...cells.map((row) => row[index]?.length ?? 0)))
-  return cells
-    .map((row) =>
-      row
-        .map((cell, index) => cell.padEnd(widths[index] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
-}
-
-function cut(text: string): string {
-  return text.length > CELL_MAX ? `${text.slice(0, CELL_MAX - 1)}…` : text
-}
-
-/** Row ids and texts come from anywhere: nothing in them may move the terminal's cursor. */
-function oneLine(text: string): string {
-  return text.replace(UNSEEN, '\ufffd')
 }

@@ -5,12 +5,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { counter, type Hub, openReplica, type Replica } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
 import { conflictsCommand } from '../../sync-server/commands/conflicts.ts'
 import { HandClock, meetServer, onlyConflict, openClients, openConflicts, openHub, sideOf, sync } from './group.ts'
 import { notesBy } from './note.ts'
+import { type Outcome, runCommand } from './shell.ts'
 
 const TABLES = notesBy({ fields: { votes: counter() } })
 type Notes = typeof TABLES
@@ -31,41 +32,12 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }))
 /** In place of --tables: what the store itself says. */
 const RECALL = 'recall'
 
-interface Outcome {
-  readonly out: string
-  readonly problem: string
-  readonly code: number
-}
-
 /** Runs `tidemark conflicts` as from a shell, on Ann's store unless said otherwise. */
-async function command(...args: readonly string[]): Promise<Outcome> {
-  const outcome = { out: '', problem: '', code: 0 }
-  const gather = (to: 'out' | 'problem') => {
-    return (text: string | Uint8Array): boolean => {
-      outcome[to] += String(text)
-      return true
-    }
-  }
-  const toOut = vi.spyOn(process.stdout, 'write').mockImplementation(gather('out'))
-  const toProblem = vi.spyOn(process.stderr, 'write').mockImplementation(gather('problem'))
-  const exitCode = process.exitCode
-  const program = conflictsCommand()
-  for (const each of [program, ...program.commands]) each.exitOverride()
-  try {
-    const store = args.includes('--store') ? [] : ['--store', join(directory, 'ann')]
-    const tables = args.includes('--tables') || args.includes(RECALL) ? [] : ['--tables', tablesFile]
-    const given = args.filter((arg) => arg !== RECALL)
-    await program.parseAsync([...given, '--tenant', 'acme', ...store, ...tables], { from: 'user' })
-    outcome.code = Number(process.exitCode ?? 0)
-  } catch (error) {
-    outcome.code = (error as { exitCode?: number }).exitCode ?? 70
-    if (outcome.code === 70) throw error
-  } finally {
-    process.exitCode = exitCode
-    toOut.mockRestore()
-    toProblem.mockRestore()
-  }
-  return outcome
+function command(...args: readonly string[]): Promise<Outcome> {
+  const store = args.includes('--store') ? [] : ['--store', join(directory, 'ann')]
+  const tables = args.includes('--tables') || args.includes(RECALL) ? [] : ['--tables', tablesFile]
+  const given = args.filter((arg) => arg !== RECALL)
+  return runCommand(conflictsCommand(), [...given, '--tenant', 'acme', ...store, ...tables])
 }
 
 async function open(name: string): Promise<Replica<Notes>> {
