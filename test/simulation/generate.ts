@@ -43,6 +43,7 @@ function drawOptions(random: Random, seed: string): PlanOptions {
   const clients =
     topology === 'mesh' ? random.between(2, 5) : tenants.length > 1 ? random.between(1, 3) : random.between(1, 5)
   const isRefusing = topology === 'star' && random.chance(0.4)
+  const isNarrow = random.chance(0.25)
   return {
     seed,
     topology,
@@ -63,7 +64,8 @@ function drawOptions(random: Random, seed: string): PlanOptions {
       slowReads: random.pick([0, 0, 0.1, 0.5]),
       readMs: random.pick([0.5, 5, 40]),
     },
-    creditBytes: random.chance(0.25) ? 2_048 : 1 << 20,
+    // Small enough to be used up, with values that use it.
+    ...(isNarrow ? { creditBytes: 2_048, valueLength: 60 } : { creditBytes: 1 << 20 }),
   }
 }
 

@@ -14,6 +14,7 @@ import { name, type View } from './view.ts'
 /** Type numbers of frames that count against the credit of their reader: changes, push and the parts of a snapshot. */
 const STREAM_FRAMES: ReadonlySet<number> = new Set([3, 4, 7, 8, 9])
 const CREDIT_FRAME = 6
+const SNAPSHOT_BEGIN_FRAME = 7
 
 /**
  * How a session may end between honest replicas, beside the end of its connection: by faults, by one another, or because
@@ -37,10 +38,11 @@ const IDENTITY_CODES: ReadonlySet<string> = new Set([
   'replica-fenced',
 ])
 
-/** Bytes of a sender that its reader has not dealt with, as far as the sender knows; now, and before its last frame. */
+/** Bytes of a sender that its reader has not dealt with, as far as the sender knows. */
 interface Window {
   outstanding: number
-  before: number
+  /** What was sent last goes with what comes next. */
+  isOpening: boolean
 }
 
 export class Oracle {
@@ -139,14 +141,14 @@ export class Oracle {
     this.frames++
     if (!STREAM_FRAMES.has(frame[1] ?? 0)) return
     const window = this.#windowOf(sender)
-    // A snapshot begins with two frames at once.
-    if (window.before >= this.#creditBytes) {
+    if (window.outstanding >= this.#creditBytes && !window.isOpening) {
       throw new BrokenPromise(
         'bounded',
         `${sender.machine} sent ${frame.length} bytes with ${window.outstanding} under way`,
       )
     }
-    window.before = window.outstanding
+    // A snapshot begins with two frames at once.
+    window.isOpening = frame[1] === SNAPSHOT_BEGIN_FRAME
     window.outstanding += frame.length
   }
 
@@ -154,13 +156,12 @@ export class Oracle {
     if (frame[1] !== CREDIT_FRAME) return
     const window = this.#windowOf(receiver)
     window.outstanding = Math.max(0, window.outstanding - readCount(frame, 2))
-    window.before = Math.min(window.before, window.outstanding)
   }
 
   #windowOf(side: Side): Window {
     let window = this.#windows.get(side)
     if (window === undefined) {
-      window = { outstanding: 0, before: 0 }
+      window = { outstanding: 0, isOpening: false }
       this.#windows.set(side, window)
     }
     return window
@@ -192,9 +193,22 @@ export class Oracle {
       )
     }
     for (const seq of view.rejected) this.#checkReason(view, seq)
+    this.#checkWhole(view)
     const missing = view.missingChange()
     if (missing !== undefined)
       throw new BrokenPromise('kept', `${view.name} lacks ${name(missing)}, which its clock covers`)
+  }
+
+  /** A transaction is refused whole or not at all. */
+  #checkWhole(view: View): void {
+    for (const change of view.local.values()) {
+      const first = view.local.get(change.transaction)
+      if (first === undefined || view.rejected.has(first.seq) === view.rejected.has(change.seq)) continue
+      throw new BrokenPromise(
+        'kept',
+        `${name(change)} and ${name(first)} are one transaction, and one of them was refused`,
+      )
+    }
   }
 
   #checkReason(view: View, seq: number): void {

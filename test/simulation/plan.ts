@@ -30,6 +30,8 @@ export interface PlanOptions {
   readonly disk: { readonly flushMs: number; readonly slowReads: number; readonly readMs: number }
   /** Bytes under way in each direction of a session. */
   readonly creditBytes: number
+  /** Values are filled up to so many characters. */
+  readonly valueLength?: number
 }
 
 export interface PlannedOp {

@@ -2,7 +2,7 @@
  * Reports: what a run of many schedules showed, and what a failure looked like, for people.
  */
 import { PROMISES } from './broken-promise.ts'
-import type { Plan } from './plan.ts'
+import type { Plan, PlanEvent, PlannedOp, PlanOptions } from './plan.ts'
 import type { Outcome } from './run-plan.ts'
 import type { Tally } from './schedules.ts'
 
@@ -29,10 +29,51 @@ export function reportFailure(plan: Plan, outcome: Outcome, file: string | undef
     failure.detail,
     `(seed ${plan.options.seed}, ${(failure.atMs / 1_000).toFixed(3)} virtual seconds in)`,
     '',
-    `options: ${JSON.stringify(plan.options)}`,
+    ...describeOptions(plan.options),
+    '',
     `${plan.events.length} events are enough:`,
-    ...plan.events.map(({ at, type, ...rest }) => `  ${String(at).padStart(8)} ms  ${type} ${JSON.stringify(rest)}`),
+    ...plan.events.map((event) => `  ${String(event.at).padStart(8)} ms  ${describeEvent(event)}`),
     '',
     `replay: npm run simulate -- --replay ${file ?? plan.options.seed} --story`,
   ].join('\n')
+}
+
+function describeOptions(options: PlanOptions): string[] {
+  const { topology, tenants, clients, edges, tables, hasSnapshots, judge, network, disk, creditBytes } = options
+  const people = tenants.length === 1 ? `${clients}` : `${clients} of each of ${tenants.join(', ')}`
+  const rules = tables.map(({ name, policy, granularity }) => `${name} (${policy}, by ${granularity})`)
+  const lines = [
+    `who      ${topology === 'star' ? `a server and ${people} clients` : `${people} peers, ${edges.map((edge) => edge.join('→')).join(' ')}`}`,
+    `tables   ${rules.join(', ')}`,
+    `network  ${network.latencyMs} ms, jitter ${network.jitterMs} ms, ${network.bandwidth} bytes per ms; credit ${creditBytes} bytes`,
+    `disks    flush ${disk.flushMs} ms, ${disk.slowReads * 100} % of reads slow, by ${disk.readMs} ms`,
+  ]
+  if (hasSnapshots) lines.push('newcomers get a snapshot')
+  if (judge !== undefined)
+    lines.push(`the server refuses one change in ${judge.oneIn}${judge.isMoody ? ', at times' : ''}`)
+  return lines
+}
+
+function describeEvent(event: PlanEvent): string {
+  switch (event.type) {
+    case 'write':
+    case 'rewrite':
+    case 'sibling-write':
+      return `${event.node}: ${event.type} ${describeOp(event.op)}`
+    case 'transaction':
+      return `${event.node}: transaction ${event.ops.map(describeOp).join('; ')}`
+    case 'read':
+      return `${event.node}: read ${event.table}/${event.row}`
+    default: {
+      const { at, type, ...rest } = event
+      const { node, ...details } = { node: 'everybody', ...rest }
+      const text = Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
+      return [`${node}: ${type}`, ...text].join(', ')
+    }
+  }
+}
+
+function describeOp({ kind, table, row, values }: PlannedOp): string {
+  const fields = Object.entries(values).map(([name, value]) => `${name}=${value}`)
+  return [kind, `${table}/${row}`, ...fields].join(' ')
 }

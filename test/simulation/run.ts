@@ -23,10 +23,10 @@ interface Options {
   readonly replay: string | undefined
   readonly story: boolean
   readonly shrink: boolean
+  readonly failures: number
 }
 
 const BATCH = 25
-const FAILURES_SHOWN = 3
 
 const count = (text: string): number => {
   const number = Number(text)
@@ -42,6 +42,7 @@ const options = new Command('simulate')
   .option('-r, --replay <seed or file>', 'run one schedule again: its seed, or the file of a failure')
   .option('--story', 'with --replay: tell what happens when', false)
   .option('--no-shrink', 'show failures with all their events')
+  .option('-f, --failures <number>', 'stop after so many failures', count, 1)
   .parse()
   .opts<Options>()
 
@@ -70,7 +71,7 @@ async function show({ plan, outcome }: FailedSchedule): Promise<void> {
 // ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function runAll(): Promise<number> {
-  const { schedules, seed, jobs } = options
+  const { schedules, seed, jobs, failures: failuresMax } = options
   const startedAt = performance.now()
   const tally = createTally()
   const failed: FailedSchedule[] = []
@@ -83,10 +84,10 @@ async function runAll(): Promise<number> {
   bar.start(schedules, 0, { speed: 0, failed: 0 })
   let next = 0
   const takeOrder = (): WorkOrder | undefined => {
-    if (next >= schedules || failed.length >= FAILURES_SHOWN) return undefined
+    if (next >= schedules || failed.length >= failuresMax) return undefined
     const from = next
     next = Math.min(schedules, from + BATCH)
-    return { seed, from, to: next }
+    return { seed, from, to: next, failuresMax }
   }
   const takeDone = (done: WorkDone): void => {
     addTally(tally, { ...done.tally, faults: new Map(done.faults) } satisfies Tally)
@@ -100,7 +101,7 @@ async function runAll(): Promise<number> {
   await Promise.all(workers)
   bar.stop()
   console.log(reportTally(tally, (performance.now() - startedAt) / 1_000))
-  for (const failure of failed.slice(0, FAILURES_SHOWN)) await show(failure)
+  for (const failure of failed.slice(0, failuresMax)) await show(failure)
   console.log(failed.length === 0 ? 'every promise held' : `${failed.length} schedules broke a promise`)
   return failed.length === 0 ? 0 : 1
 }

@@ -43,10 +43,19 @@ export function seedOf(seed: string, number: number): string {
   return `${seed}.${number}`
 }
 
-/** Runs schedules `from` up to, not including, `to`. Answers with those that failed, and adds all to the tally. */
-export async function runSchedules(seed: string, from: number, to: number, tally: Tally): Promise<FailedSchedule[]> {
+/**
+ * Runs schedules `from` up to, not including, `to`, or until `failuresMax` have failed. Answers with those that failed, and
+ * adds all to the tally.
+ */
+export async function runSchedules(
+  seed: string,
+  from: number,
+  to: number,
+  tally: Tally,
+  failuresMax: number = Number.POSITIVE_INFINITY,
+): Promise<FailedSchedule[]> {
   const failed: FailedSchedule[] = []
-  for (let number = from; number < to; number++) {
+  for (let number = from; number < to && failed.length < failuresMax; number++) {
     const plan = generatePlan(seedOf(seed, number))
     let outcome = await runPlan(plan)
     if (outcome.failure === undefined && number % REPEATED_ONE_IN === 0) {

@@ -1,13 +1,15 @@
 /**
- * Shrinking: takes events out of a plan as long as it breaks the same promise.
+ * Shrinking: takes events out of a plan, and then trouble out of its options, as long as it breaks the same promise.
  *
  * Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input" (2002): halves, then quarters, and so
  * on. It works because each event's luck comes from a stream of its own (see random.ts).
  */
-import type { Plan, PlanEvent } from './plan.ts'
+import type { Plan, PlanEvent, PlanOptions } from './plan.ts'
 import { type Outcome, runPlan } from './run-plan.ts'
 
 const RUNS_MAX = 600
+/** Whoever waits for a counterexample waits no longer. */
+const TIME_MAX_MS = 30_000
 
 export interface Shrunk {
   readonly plan: Plan
@@ -17,26 +19,72 @@ export interface Shrunk {
 
 /** The plan must fail. */
 export async function shrinkPlan(plan: Plan, outcome: Outcome, runsMax: number = RUNS_MAX): Promise<Shrunk> {
-  let best = { plan, outcome }
-  let runs = 0
-  const attempt = async (events: readonly PlanEvent[]): Promise<boolean> => {
-    runs++
-    const smaller = { ...plan, events }
-    const result = await runPlan(smaller)
-    if (result.failure?.promise !== outcome.failure?.promise) return false
-    best = { plan: smaller, outcome: result }
-    return true
-  }
-  for (let size = Math.ceil(plan.events.length / 2); size >= 1 && runs < runsMax; ) {
-    const before = best.plan.events.length
-    for (let at = 0; at < best.plan.events.length && runs < runsMax; ) {
-      const events = best.plan.events
-      const isSmaller = await attempt([...events.slice(0, at), ...events.slice(at + size)])
-      if (!isSmaller) at += size
-    }
-    // What could not go alone may go now that others have gone.
-    if (size > 1) size = Math.ceil(size / 2)
-    else if (best.plan.events.length === before) break
-  }
-  return { ...best, runs }
+  const shrinking = new Shrinking(plan, outcome, runsMax)
+  await shrinking.shrinkEvents()
+  await shrinking.calmOptions()
+  await shrinking.shrinkEvents()
+  return shrinking.best
 }
+
+class Shrinking {
+  best: Shrunk
+  readonly #runsMax: number
+  readonly #endsAt = performance.now() + TIME_MAX_MS
+
+  constructor(plan: Plan, outcome: Outcome, runsMax: number) {
+    this.best = { plan, outcome, runs: 0 }
+    this.#runsMax = runsMax
+  }
+
+  get #isOver(): boolean {
+    return this.best.runs >= this.#runsMax || performance.now() > this.#endsAt
+  }
+
+  async #attempt(plan: Plan): Promise<boolean> {
+    const { runs } = this.best
+    const outcome = await runPlan(plan)
+    const isSame = outcome.failure !== undefined && outcome.failure.promise === this.best.outcome.failure?.promise
+    this.best = isSame ? { plan, outcome, runs: runs + 1 } : { ...this.best, runs: runs + 1 }
+    return isSame
+  }
+
+  async shrinkEvents(): Promise<void> {
+    for (let size = Math.ceil(this.best.plan.events.length / 2); size >= 1 && !this.#isOver; ) {
+      const before = this.best.plan.events.length
+      for (let at = 0; at < this.best.plan.events.length && !this.#isOver; ) {
+        const { plan } = this.best
+        const events: readonly PlanEvent[] = [...plan.events.slice(0, at), ...plan.events.slice(at + size)]
+        if (!(await this.#attempt({ ...plan, events }))) at += size
+      }
+      // What could not go alone may go now that others have gone.
+      if (size > 1) size = Math.ceil(size / 2)
+      else if (this.best.plan.events.length === before) break
+    }
+  }
+
+  /** What is left of the trouble is needed for the failure, or is at least part of the story. */
+  async calmOptions(): Promise<void> {
+    for (const calmer of CALMER) {
+      if (this.#isOver) return
+      const { plan } = this.best
+      const options = { ...plan.options, ...calmer(plan) }
+      if (JSON.stringify(options) !== JSON.stringify(plan.options)) await this.#attempt({ ...plan, options })
+    }
+  }
+}
+
+/** Ways to make a plan simpler; each may turn out to be one too many. */
+const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
+  () => ({ judge: undefined }),
+  () => ({ hasSnapshots: false }),
+  () => ({ network: { latencyMs: 1, jitterMs: 1, bandwidth: 1_000 } }),
+  () => ({ disk: { flushMs: 0.5, slowReads: 0, readMs: 0.5 } }),
+  () => ({ creditBytes: 1 << 20 }),
+  ({ options, events }) => ({
+    tables: options.tables.filter(({ name }) => events.some((event) => JSON.stringify(event).includes(`"${name}"`))),
+  }),
+  ({ options }) => ({ tenants: options.tenants.slice(0, 1) }),
+  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
+  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
+  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
+]

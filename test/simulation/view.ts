@@ -260,6 +260,13 @@ export class View {
     const last = this.local.get(seq - 1)
     if (last !== undefined && last.timestamp >= timestamp)
       this.#fail('gapless', `timestamps of a writer went back: ${name(last)} at ${last.timestamp}, then ${timestamp}`)
+    for (const other of row.list(seen)) {
+      if (other.timestamp >= timestamp)
+        this.#fail(
+          'causal',
+          `${replica}:${seq} has timestamp ${timestamp}; its writer had seen ${name(other)} at ${other.timestamp}`,
+        )
+    }
     const change = this.history.record({ replica, seq, op, timestamp, values, content, table, id, seen, transaction })
     if (clockText(entry.context) !== row.text(seen).clock)
       this.#fail(

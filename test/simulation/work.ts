@@ -43,18 +43,18 @@ export function doWork(world: World, event: WorkEvent): void {
     case 'join':
       return
     case 'write':
-      return write(world, seat, seat.replica, toTenant(seat, event.op))
+      return write(world, seat, seat.replica, toSeat(world, seat, event.op))
     case 'sibling-write':
-      return seat.sibling === undefined ? undefined : write(world, seat, seat.sibling, toTenant(seat, event.op))
+      return seat.sibling === undefined ? undefined : write(world, seat, seat.sibling, toSeat(world, seat, event.op))
     case 'transaction':
       return transact(
         world,
         seat,
         seat.replica,
-        event.ops.map((op) => toTenant(seat, op)),
+        event.ops.map((op) => toSeat(world, seat, op)),
       )
     case 'rewrite':
-      return rewrite(world, seat, seat.replica, toTenant(seat, event.op))
+      return rewrite(world, seat, seat.replica, toSeat(world, seat, event.op))
     case 'read':
       return read(world, seat, seat.replica, event.table, event.row)
     case 'settle':
@@ -67,11 +67,12 @@ function pickSeat(machine: Machine, event: WorkEvent): Seat | undefined {
   return machine.seats[hashText(JSON.stringify(event)) % machine.seats.length]
 }
 
-/** The server's own values get the canary of the tenant that it writes for. */
-function toTenant(seat: Seat, op: PlannedOp): PlannedOp {
+/** The server's own values get the canary of the tenant that it writes for; all are filled up as the plan says. */
+function toSeat(world: World, seat: Seat, op: PlannedOp): PlannedOp {
+  const { valueLength = 0 } = world.plan.options
   const values = Object.entries(op.values).map(([field, value]) => [
     field,
-    value.replace('*.', `${seat.tenant}.${SERVER}`),
+    value.replace('*.', `${seat.tenant}.${SERVER}`).padEnd(valueLength, '.'),
   ])
   return { ...op, values: Object.fromEntries(values) }
 }

@@ -7,6 +7,8 @@ export interface WorkOrder {
   readonly seed: string
   readonly from: number
   readonly to: number
+  /** How many are enough: the rest of the range is not run then. */
+  readonly failuresMax: number
 }
 
 export interface WorkDone {
@@ -19,9 +21,9 @@ process.on('message', (order: WorkOrder) => {
   void carryOut(order)
 })
 
-async function carryOut({ seed, from, to }: WorkOrder): Promise<void> {
+async function carryOut({ seed, from, to, failuresMax }: WorkOrder): Promise<void> {
   const tally = createTally()
-  const failed = await runSchedules(seed, from, to, tally)
+  const failed = await runSchedules(seed, from, to, tally, failuresMax)
   // Maps do not pass between processes.
   const { faults, ...counts } = tally
   const done = { tally: counts, faults: [...faults], failed: failed.map(withoutFaults) }
