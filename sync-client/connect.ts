@@ -12,8 +12,16 @@
  *     refused right after its handshake does not turn into a busy loop.
  * C4  Every wait has a bound: `settled` by its timeout, all else by connection.ts.
  * C5  A replica that was restored or copied goes on under a new id, without losing a change, before it connects again.
+ * C6  What the server has no room for is offered again after the time it named; the connection stays, and downloads go on.
  */
-import { isTidemarkError, type Link, type RenewalReason, TidemarkError, type VerifyReport } from '../core/index.ts'
+import {
+  isTidemarkError,
+  type Link,
+  quotaExceeded,
+  type RenewalReason,
+  TidemarkError,
+  type VerifyReport,
+} from '../core/index.ts'
 import { type Backoff, delayMsAfter, parseBackoff } from './backoff.ts'
 import {
   Connection,
@@ -22,7 +30,7 @@ import {
   type TokenSource,
   type TransportName,
 } from './connection.ts'
-import { mayRetry } from './refusal.ts'
+import { askedWaitMs, mayRetry } from './refusal.ts'
 import { type StatusListener, StatusTeller, type SyncStatus } from './status.ts'
 import { letProcessEnd, type Waking, watchWaking } from './waking.ts'
 
@@ -60,7 +68,8 @@ export interface SyncLink {
   onStatus(listener: StatusListener): () => void
   /**
    * Resolves when the server has dealt with every change made here so far, and all it had is durable here. Waits through
-   * reconnects. Rejects with `timeout`, with `closed`, or with the error that stopped the link.
+   * reconnects. Rejects with `timeout`, with `closed`, with the error that stopped the link, and with `quota-exceeded`
+   * while the server has no room for what was written.
    */
   settled(options?: SettleOptions): Promise<void>
   /**
@@ -99,6 +108,7 @@ class ReconnectingLink implements SyncLink {
   #connection: Connection | undefined
   #retryTimer: ReturnType<typeof setTimeout> | undefined
   #stableTimer: ReturnType<typeof setTimeout> | undefined
+  #resumeTimer: ReturnType<typeof setTimeout> | undefined
   #nextAttemptAt: number | undefined
   #attempts = 0
   #isStopped = false
@@ -131,6 +141,7 @@ class ReconnectingLink implements SyncLink {
       reason: this.#reason,
       pending: this.#replica.pending,
       behind: this.#connection?.link?.behind ?? this.#behind,
+      pause: this.#connection?.link?.pause,
       lastError: this.#lastError,
       attempts: this.#attempts,
       nextAttemptAt: this.#nextAttemptAt,
@@ -190,7 +201,9 @@ class ReconnectingLink implements SyncLink {
 
   #onEnd(connection: Connection, error: TidemarkError): void {
     clearTimeout(this.#stableTimer)
+    clearTimeout(this.#resumeTimer)
     this.#stableTimer = undefined
+    this.#resumeTimer = undefined
     const { link } = connection
     if (link !== undefined) {
       this.#behind = link.behind
@@ -209,11 +222,18 @@ class ReconnectingLink implements SyncLink {
 
   #retry(error: TidemarkError): void {
     const failures = Math.max(0, this.#attempts - 1)
-    const delayMs = delayMsAfter(failures, this.#backoff, this.#random)
+    const delayMs = this.#delayMs(failures, error)
     this.#reason = error.message
     this.#nextAttemptAt = Date.now() + delayMs
     this.#retryTimer = setTimeout(() => this.#connect(), delayMs)
     this.#teller.notice()
+  }
+
+  /** The server's own wish comes first, and the jitter on top of it: all whom it sent away got the same one. */
+  #delayMs(failures: number, { code, details }: TidemarkError): number {
+    // Two programs on one store must not fence each other all the time.
+    const steps = code === 'replica-fenced' ? Number.POSITIVE_INFINITY : failures
+    return askedWaitMs(details) + delayMsAfter(steps, this.#backoff, this.#random)
   }
 
   #renew(reason: RenewalReason, error: TidemarkError): void {
@@ -237,6 +257,7 @@ class ReconnectingLink implements SyncLink {
     this.#reason = error?.message ?? 'it was closed'
     clearTimeout(this.#retryTimer)
     clearTimeout(this.#stableTimer)
+    clearTimeout(this.#resumeTimer)
     this.#nextAttemptAt = undefined
     for (const stop of this.#stopWatching) stop()
     this.#connection?.end(closedByApp())
@@ -275,7 +296,18 @@ class ReconnectingLink implements SyncLink {
       }, STABLE_MS)
       letProcessEnd(this.#stableTimer)
     }
+    this.#watchPause(this.#connection?.link)
     this.#teller.notice()
+  }
+
+  /** C6. */
+  #watchPause(link: Link | undefined): void {
+    if (link?.pause === undefined || this.#resumeTimer !== undefined) return
+    const delayMs = askedWaitMs({ ...link.pause }) + delayMsAfter(0, this.#backoff, this.#random)
+    this.#resumeTimer = setTimeout(() => {
+      this.#resumeTimer = undefined
+      link.resume()
+    }, delayMs)
   }
 
   /** When the link closes first, the waiter goes on with the next one, or is told by `#stop` or its timeout. */
@@ -286,7 +318,11 @@ class ReconnectingLink implements SyncLink {
         this.#waiters.delete(waiter)
         waiter.resolve()
       },
-      () => {},
+      () => {
+        if (link.pause === undefined || !this.#waiters.delete(waiter)) return
+        clearTimeout(waiter.timer)
+        waiter.reject(quotaExceeded(link.pause))
+      },
     )
   }
 

@@ -6,10 +6,13 @@
  * Invariants:
  * V1  A connection ends once, with one error, and leaves no timer, listener or socket behind.
  * V2  Each step has a bound: reaching the server, and the handshake.
+ * V3  A token that is about to expire is replaced on the same socket, if there is a function that fetches another one. That
+ *     fails quietly: the server ends the session when it has to.
  */
 
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import {
+  AUTH_EVENT,
   FRAME_EVENT,
   isTidemarkError,
   Link,
@@ -48,6 +51,8 @@ export interface ConnectionEvents {
 
 export type ConnectionState = 'connecting' | 'handshaking' | 'restoring' | 'live' | 'ended'
 
+/** How long to wait before the token is asked for again, when there was no new one or it was not taken. */
+const RENEW_AGAIN_MS = 5_000
 /** How long a peer may take to answer our goodbye. */
 const GOODBYE_MS = 1_000
 
@@ -60,6 +65,9 @@ export class Connection {
   #webSocket: NodeWebSocket | undefined
   #link: Link | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  #renewTimer: ReturnType<typeof setTimeout> | undefined
+  /** The one that the server knows. */
+  #token: string | undefined
   #hasEnded = false
 
   constructor(options: ConnectionOptions, events: ConnectionEvents) {
@@ -99,6 +107,7 @@ export class Connection {
     if (this.#hasEnded) return
     this.#hasEnded = true
     clearTimeout(this.#timer)
+    clearTimeout(this.#renewTimer)
     this.#link?.end()
     this.#hangUp(isLost)
     this.#events.onEnd(error)
@@ -108,7 +117,39 @@ export class Connection {
     const { token, replica } = this.#options
     // Without a token only a development server lets us in, and that one asks for the tenant.
     if (token === undefined) return { tenant: replica.tenant }
-    return { token: typeof token === 'string' ? token : await token() }
+    this.#token = typeof token === 'string' ? token : await token()
+    return { token: this.#token }
+  }
+
+  /** `{ expiresAtMs }`: the token is about to expire. `{ code, retryable }`: the server did not take the new one. */
+  #onAuth(socket: Socket, said: Readonly<Record<string, unknown>>): void {
+    if (said.code === undefined) return this.#renewToken(socket)
+    this.#token = undefined
+    if (said.retryable === true) this.#renewLater(socket)
+  }
+
+  #renewToken(socket: Socket): void {
+    const { token } = this.#options
+    if (typeof token !== 'function') return
+    Promise.resolve()
+      .then(token)
+      .then(
+        (fresh) => {
+          if (this.#hasEnded) return
+          // The app has kept the old one: the server would warn of it at once.
+          if (fresh === this.#token) return this.#renewLater(socket)
+          this.#token = fresh
+          socket.emit(AUTH_EVENT, { token: fresh })
+        },
+        () => this.#renewLater(socket),
+      )
+  }
+
+  #renewLater(socket: Socket): void {
+    clearTimeout(this.#renewTimer)
+    if (this.#hasEnded) return
+    this.#renewTimer = setTimeout(() => this.#renewToken(socket), RENEW_AGAIN_MS)
+    letProcessEnd(this.#renewTimer)
   }
 
   #open(auth: Record<string, unknown>): void {
@@ -136,6 +177,7 @@ export class Connection {
     })
     socket.on('connect', () => this.#greet(socket))
     socket.on(FRAME_EVENT, (frame: Uint8Array) => this.#receive(frame))
+    socket.on(AUTH_EVENT, (said: Readonly<Record<string, unknown>>) => this.#onAuth(socket, said))
     socket.on('connect_error', (error) => this.end(toConnectError(error)))
     socket.on('disconnect', (reason) => this.end(toDisconnectError(reason), reason === 'ping timeout'))
   }

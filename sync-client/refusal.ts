@@ -3,14 +3,22 @@
  */
 import { ERROR_CODES, type ErrorCode, TidemarkError } from '../core/index.ts'
 
-/** The error that a server answered a connection with: `{ code, retryable }`. Unknown codes read as `unavailable`. */
+/** The error that a server answered a connection with: `{ code, retryable, retryAfterMs? }`. Unknown codes read as `unavailable`. */
 export function readRefusal(message: string, data: unknown): TidemarkError {
-  const { code, retryable } = (data ?? {}) as { readonly code?: unknown; readonly retryable?: unknown }
+  const { code, retryable, ...more } = (data ?? {}) as Readonly<Record<string, unknown>>
   const known = ERROR_CODES.find((each) => each === code)
   return new TidemarkError(known ?? 'unavailable', message, {
     retryable: known === undefined || retryable === true,
-    details: { code, isRemote: true },
+    details: { ...more, code, isRemote: true },
   })
+}
+
+/** A day: whoever asks for more is wrong, and a timer could not wait for it. */
+const WAIT_MS_MAX = 86_400_000
+
+/** How long the server has asked to be left alone, in milliseconds. */
+export function askedWaitMs({ retryAfterMs }: Readonly<Record<string, unknown>>): number {
+  return typeof retryAfterMs === 'number' && retryAfterMs > 0 ? Math.min(retryAfterMs, WAIT_MS_MAX) : 0
 }
 
 /** States of the other side that pass, whatever the error itself says about the call that met them. */
@@ -31,6 +39,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
  */
 export function mayRetry(error: TidemarkError, hasFreshToken: boolean): boolean {
   if (error.retryable || error.code === 'unavailable') return true
+  // Whoever took over may go again, and then nobody would sync this replica.
+  if (error.code === 'replica-fenced') return true
   if (error.code === 'auth-expired') return hasFreshToken
   return error.details.isRemote === true && PASSING.has(error.code)
 }

@@ -5,7 +5,7 @@
  * T1  A status is true when it is read; nothing in it is remembered longer than the thing it is about.
  * T2  Listeners hear of a new state at once, of figures at most every `FIGURES_MS`; the last figures always come.
  */
-import type { TidemarkError } from '../core/index.ts'
+import type { Shortage, TidemarkError } from '../core/index.ts'
 
 /**
  * `offline`: waiting for the next attempt. `connecting`: reaching the server. `handshaking`: finding out what each side
@@ -21,6 +21,8 @@ export interface SyncStatus {
   readonly pending: number
   /** Entries of the server's log that we know of and do not have; while offline, as of the last contact. */
   readonly behind: number
+  /** What the tenant has no room for, while the server takes none of our changes because of it; downloads go on. */
+  readonly pause: Shortage | undefined
   /** What ended the last connection or attempt; undefined once a connection is live. */
   readonly lastError: TidemarkError | undefined
   /** Attempts since the link was last stable, the current one included. */
@@ -59,8 +61,9 @@ export class StatusTeller {
   /** Something may have changed. */
   notice(): void {
     if (this.#listeners.size === 0) return
-    const { state, nextAttemptAt } = this.#read()
-    if (state !== this.#told.state || nextAttemptAt !== this.#told.nextAttemptAt) return this.flush()
+    const { state, nextAttemptAt, pause } = this.#read()
+    const told = this.#told
+    if (state !== told.state || nextAttemptAt !== told.nextAttemptAt || pause !== told.pause) return this.flush()
     this.#timer ??= setTimeout(() => this.flush(), FIGURES_MS)
   }
 

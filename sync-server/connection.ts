@@ -167,8 +167,11 @@ export class Connection {
   /** A client brings a new token. One that is not good changes nothing: the session goes on until the old one expires. */
   #renew(auth: Readonly<Record<string, unknown>>): void {
     const { socket, visit, authenticate, logger, now, monotonicMs } = this.#options
-    if (!this.#mayGoOn() || this.#isRenewing) return
-    if (monotonicMs() - this.#renewedAtMs < RENEWAL_MS) return
+    if (!this.#mayGoOn()) return
+    if (this.#isRenewing || monotonicMs() - this.#renewedAtMs < RENEWAL_MS) {
+      socket.emit(AUTH_EVENT, { code: 'rate-limited', message: 'a token was brought just now', retryable: true })
+      return
+    }
     this.#isRenewing = true
     authenticate(auth)
       .then((principal) => visit.renew(principal, now()))

@@ -43,6 +43,8 @@ export interface ServerOptions {
   readonly isolation?: IsolationMode
   /** How fast addresses may connect and subjects may send; what tenants may is in their plans. */
   readonly traffic?: Partial<TrafficRules>
+  /** How long a replica waits before it sends again what its tenant had no room for. Default 60 s. */
+  readonly pauseMs?: number
   /** Told when a tenant passes 80 % or 100 % of a quota of its plan. */
   readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
   /** Default 127.0.0.1. */
@@ -74,6 +76,7 @@ export interface ServerSettings {
   readonly defaultPlan: string | undefined
   readonly isolation: IsolationMode
   readonly traffic: Partial<TrafficRules>
+  readonly pauseMs: number | undefined
   readonly onUsage: ((tenant: TenantName, event: UsageEvent) => void) | undefined
   readonly isDev: boolean
   readonly host: string
@@ -104,6 +107,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     authorize: options.authorize,
     ...parseTenancy(options),
     traffic: options.traffic ?? {},
+    pauseMs: options.pauseMs === undefined ? undefined : parseMs('pauseMs', options.pauseMs),
     onUsage: options.onUsage,
     isDev: dev,
     host,

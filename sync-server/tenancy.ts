@@ -44,7 +44,7 @@ export class Tenancy {
   }
 
   static async open(settings: ServerSettings, monotonicMs: () => number): Promise<Tenancy> {
-    const { stores, plans, limits, idleMs, now, logger, onUsage } = settings
+    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage } = settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
@@ -53,6 +53,7 @@ export class Tenancy {
         plans,
         limits,
         idleMs,
+        pauseMs,
         now,
         monotonicMs,
         onUsage: (tenant, event) => {

@@ -45,6 +45,8 @@ export interface TenantManagerOptions {
   readonly idleMs?: number
   /** How many tenants stay open without a lease. Default 1,000. */
   readonly openMax?: number
+  /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
+  readonly pauseMs?: number | undefined
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   readonly monotonicMs: () => number
@@ -285,8 +287,8 @@ export class TenantManager {
       store = await this.#factoryOf(record.mode).open(name)
       store = await openBehindFence(store, (error) => this.#giveUp(name, error))
       const ledger = await this.#openLedger(store, record)
-      const { onUsage } = this.#options
-      return new OpenTenant({ name, plan: this.#plans.get(record.plan), store, ledger, onUsage })
+      const { onUsage, pauseMs } = this.#options
+      return new OpenTenant({ name, plan: this.#plans.get(record.plan), store, ledger, pauseMs, onUsage })
     } catch (error) {
       await store?.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
       throw unavailable(error)

@@ -25,6 +25,8 @@ export interface OpenTenantOptions {
   readonly plan: Plan
   readonly store: Store
   readonly ledger: Ledger
+  /** How long a writer waits when there is no room for what it writes. Default 60 s. */
+  readonly pauseMs?: number | undefined
   readonly onUsage?: ((tenant: TenantName, event: UsageEvent) => void) | undefined
 }
 
@@ -40,6 +42,7 @@ export class OpenTenant {
   readonly store: Store
   readonly seats: Seats = new Seats()
   readonly #watch = new UsageWatch()
+  readonly #pauseMs: number | undefined
   readonly #onUsage: OpenTenantOptions['onUsage']
   readonly #endListeners = new Set<(error: TidemarkError) => void>()
   #plan: Plan
@@ -47,7 +50,8 @@ export class OpenTenant {
   #isBroken = false
   #leases = 0
 
-  constructor({ name, plan, store, ledger, onUsage }: OpenTenantOptions) {
+  constructor({ name, plan, store, ledger, pauseMs, onUsage }: OpenTenantOptions) {
+    this.#pauseMs = pauseMs
     this.name = name
     this.store = store
     this.hub = new Hub(ledger)
@@ -81,7 +85,7 @@ export class OpenTenant {
 
   /** Whether there is room for more, asked inside the commit that would store it. `usage` is that of the commit so far. */
   weigh(usage: Usage, growth: Growth): Shortage | undefined {
-    const shortage = weighGrowth(this.#plan, usage, growth)
+    const shortage = weighGrowth(this.#plan, usage, growth, this.#pauseMs)
     if (shortage !== undefined) this.#tell(this.#watch.observeShortage(shortage))
     return shortage
   }

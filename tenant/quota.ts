@@ -28,13 +28,18 @@ const SEAT_RETRY_MS = 5_000
 const STORED: readonly (keyof Usage)[] = ['rows', 'storedBytes', 'replicas']
 
 /** Undefined when there is room for all of it. */
-export function weighGrowth(plan: Plan, usage: Usage, growth: Growth): Shortage | undefined {
+export function weighGrowth(
+  plan: Plan,
+  usage: Usage,
+  growth: Growth,
+  retryAfterMs: number = STORED_RETRY_MS,
+): Shortage | undefined {
   for (const resource of STORED) {
     if (growth[resource] <= 0) continue
     const limit = plan.quotas[resource]
     const reserve = growth.isRelief && resource === 'storedBytes' ? Math.floor(limit * RESERVE) : 0
     const used = usage[resource]
-    if (used + growth[resource] > limit + reserve) return { resource, limit, used, retryAfterMs: STORED_RETRY_MS }
+    if (used + growth[resource] > limit + reserve) return { resource, limit, used, retryAfterMs }
   }
   return undefined
 }

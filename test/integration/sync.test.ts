@@ -178,18 +178,6 @@ describe('a link stops, and says why,', () => {
     expect(await stateOf(link, 'stopped')).toMatchObject({ lastError: { code: 'forbidden' } })
   })
 
-  test('when a second session of the same replica takes over', async () => {
-    const server = await openServer()
-    const replica = await openNotes()
-    const first = linkTo(replica, server.url)
-    await settleAll(first)
-    const second = linkTo(replica, server.url)
-    expect(await stateOf(first, 'stopped')).toMatchObject({ lastError: { code: 'replica-fenced' } })
-    await replica.table('notes').insert({ id: 'n1', title: 'through the second', done: false })
-    await settleAll(second)
-    expect(second.status).toMatchObject({ state: 'live', pending: 0 })
-  })
-
   test('when the replica is closed under it', async () => {
     const server = await openServer()
     const { replica, link } = await openLinked(server.url)
@@ -222,4 +210,23 @@ test('a store that was copied goes on under a new id, and nothing that either co
   expect(b.id).not.toBe(a.replica.id)
   expect((await a.replica.table('notes').get('n3'))?.title).toBe('by the copy')
   expect(await contentOf(a.replica)).toEqual(await contentOf(b))
+})
+
+test('of two programs on one replica the older one waits, and takes over again when the newer one goes', async () => {
+  const server = await openServer()
+  const replica = await openNotes()
+  const patient = { backoff: { baseMs: 20, capMs: 1_000 }, random: () => 0.5 }
+  const first = linkTo(replica, server.url, patient)
+  await settleAll(first)
+  const second = linkTo(replica, server.url, patient)
+  const { lastError, reason } = await stateOf(first, 'offline')
+  expect(lastError).toMatchObject({ code: 'replica-fenced' })
+  expect(reason).toContain('newer session')
+  await replica.table('notes').insert({ id: 'n1', title: 'through the second', done: false })
+  await second.settled()
+  await second.close()
+  await stateOf(first, 'live')
+  await replica.table('notes').insert({ id: 'n2', title: 'through the first', done: false })
+  await settleAll(first)
+  expect(replica.pending).toBe(0)
 })
