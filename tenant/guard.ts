@@ -92,7 +92,7 @@ export class SessionGuard {
   }
 }
 
-function revoked(): TidemarkError {
+export function revoked(): TidemarkError {
   return new TidemarkError('revoked', 'the token was revoked', { remedy: 'Sign in again' })
 }
 

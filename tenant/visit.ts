@@ -12,7 +12,7 @@
 import { type Gate, quotaExceeded } from '../core/index.ts'
 import type { Authorize, Principal } from './access.ts'
 import { createJudge, hasScope, mayReadLog } from './access.ts'
-import { type GuardAnswer, SessionGuard } from './guard.ts'
+import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
 import type { TenantManager } from './manager.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
 import type { Seat } from './quota.ts'
@@ -30,6 +30,7 @@ export interface VisitOptions {
 /** Opens the tenant and takes a seat in it. Throws what the client has to be told. */
 export async function openVisit(options: VisitOptions): Promise<Visit> {
   const { manager, principal } = options
+  if (manager.revocations.has(principal)) throw revoked()
   const lease = await manager.lease(principal.tenant)
   const answer = lease.tenant.seats.connect(lease.tenant.plan, principal.subject)
   if (answer.type === 'seated') return new Visit(options, lease, answer.seat)
