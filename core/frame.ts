@@ -219,6 +219,9 @@ const TYPES = {
 
 // ── Encoding ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Messages of errors may come from anywhere; they must not keep an error from being told. */
+const LONE_SURROGATE = /\p{Surrogate}/gu
+
 export function encodeFrame(frame: Frame): Uint8Array {
   return packRecord([TYPES[frame.type], ...toFields(frame)])
 }
@@ -279,7 +282,7 @@ function toFields(frame: Frame): Packed[] {
     case 'marked':
       return [frame.token, frame.position]
     case 'refuse':
-      return [frame.code, frame.message, frame.retryable]
+      return [frame.code, frame.message.replace(LONE_SURROGATE, '\ufffd'), frame.retryable]
     case 'compare':
       return [frame.token, frame.table, frame.after ?? null, frame.through ?? null, frame.hash]
     case 'compared':

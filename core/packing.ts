@@ -1,26 +1,26 @@
 /**
  * MessagePack for envelopes and small records: frames around blocks, cursors, meta records.
  *
- * One place configures msgpackr: plain arrays and scalars only, no records, no references, no structured clone.
- * Bytes from outside pass `scanFrame` first (frame.ts).
+ * They are arrays of scalars, texts and bytes in the form that values have. Bytes from outside pass `scanFrame` first
+ * (frame.ts).
  */
-import { Packr } from 'msgpackr/pack'
-import { badFrame } from './bytes.ts'
+import { ByteWriter, badFrame } from './bytes.ts'
+import { decodeValue, writeValue } from './value.ts'
 
 export type Packed = null | boolean | number | string | Uint8Array | readonly Packed[]
 
-const packr: Packr = new Packr({ useRecords: false, moreTypes: false, variableMapSize: true, mapsAsObjects: true })
+const writer: ByteWriter = new ByteWriter(1024)
 
+/** Throws `bad-value` for half a surrogate pair in a text. */
 export function packRecord(value: Packed): Uint8Array {
-  return packr.pack(value).slice()
+  writer.reset()
+  writeValue(writer, value)
+  return writer.toBytes()
 }
 
+/** Throws `bad-frame` for bytes that are no record. What is in it is for the caller to check. */
 export function unpackRecord(bytes: Uint8Array): Packed {
-  try {
-    return packr.unpack(bytes) as Packed
-  } catch (error) {
-    throw badFrame(error instanceof Error ? error.message : 'not MessagePack')
-  }
+  return decodeValue(bytes, 0, bytes.length) as Packed
 }
 
 // ── Typed access to unpacked arrays ─────────────────────────────────────────────────────────────────────────────────

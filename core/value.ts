@@ -195,8 +195,7 @@ function writeObject(writer: ByteWriter, value: object | null, depth: number): v
   }
   if (Array.isArray(value)) {
     writeLength(writer, value.length, 0x90, 15, ARRAY_WIDE)
-    for (const [index, item] of value.entries()) within(`[${index}]`, () => writeNested(writer, item, depth + 1))
-    return
+    return writeItems(writer, value, depth)
   }
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null) {
@@ -204,6 +203,15 @@ function writeObject(writer: ByteWriter, value: object | null, depth: number): v
     throw badValue(`a ${quote(name)} cannot be stored`, 'Use plain objects, arrays, Date or Uint8Array')
   }
   writeMap(writer, value as Readonly<Record<string, unknown>>, depth)
+}
+
+function writeItems(writer: ByteWriter, items: readonly unknown[], depth: number): void {
+  let index = 0
+  try {
+    for (; index < items.length; index++) writeNested(writer, items[index], depth + 1)
+  } catch (error) {
+    throw inside(`[${index}]`, error)
+  }
 }
 
 function writeMap(writer: ByteWriter, value: Readonly<Record<string, unknown>>, depth: number): void {
@@ -221,7 +229,11 @@ function writeMap(writer: ByteWriter, value: Readonly<Record<string, unknown>>, 
         remedy: 'Shorten the key, or store it as a value',
       })
     }
-    within(`.${key}`, () => writeNested(writer, value[key], depth + 1))
+    try {
+      writeNested(writer, value[key], depth + 1)
+    } catch (error) {
+      throw inside(`.${key}`, error)
+    }
   }
 }
 
@@ -249,14 +261,10 @@ function writeDate(writer: ByteWriter, date: Date): void {
   else writer.fixed(seconds, 8)
 }
 
-/** Runs `write` and puts the place in front of what it complains about. */
-function within(place: string, write: () => void): void {
-  try {
-    write()
-  } catch (error) {
-    if (!(error instanceof TidemarkError)) throw error
-    throw error.at({ path: place + (error.details.path ?? '') })
-  }
+/** The error with the place in front of what it complains about. */
+function inside(place: string, error: unknown): unknown {
+  if (!(error instanceof TidemarkError)) return error
+  return error.at({ path: place + (error.details.path ?? '') })
 }
 
 /** The order of UTF-8 bytes: like `<` on strings, but surrogate pairs come after U+E000 to U+FFFF. */

@@ -21,7 +21,7 @@ interface Room {
 const NOTHING = /^$/
 
 const ROOMS: Readonly<Record<string, Room>> = {
-  core: { entrances: NOTHING, packages: /^(msgpackr\/pack|uuid|@standard-schema\/spec)$/ },
+  core: { entrances: NOTHING, packages: /^(uuid|@standard-schema\/spec)$/ },
   'core/stores': { entrances: /^core\/(store|errors)\.ts$/, packages: /^(lmdb|node:.+)$/ },
   tenant: { entrances: /^core\/index\.ts$/, packages: NOTHING },
   'sync-client': { entrances: /^core\/index\.ts$/, packages: /^socket\.io-client$/ },

@@ -4,7 +4,7 @@
  */
 
 import fc from 'fast-check'
-import { Unpackr } from 'msgpackr/pack'
+import { Unpackr } from 'msgpackr'
 import { describe, expect, test } from 'vitest'
 import { ByteReader, ByteWriter } from '../../core/bytes.ts'
 import { isTidemarkError, type TidemarkError } from '../../core/errors.ts'
