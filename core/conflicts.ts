@@ -21,6 +21,7 @@ import {
 import { isCounter } from './counter.ts'
 import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { EraseRecords, ExpireRecords, isForgotten } from './forgetting.ts'
 import { type DotRef, decodeRecord, witnessHeads } from './journal.ts'
 import { journalKeyNumber, journalRange, keyIndex, kindRange, rowKeyAs, rowKeyId } from './keys.ts'
 import { type Ledger, tell } from './ledger.ts'
@@ -30,7 +31,7 @@ import type { Replica } from './replica.ts'
 import { compareStamps, type Head, type RowState, sameValue } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 import { type RowPast, readPast, replayChanges } from './row-past.ts'
-import { decodeVersions, settleFields, settleRow, versionsOf } from './settle.ts'
+import { decodeVersions, settleFields, settleRow, versionsOf, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import type { DecidingOps } from './transaction.ts'
 import type { Value } from './value.ts'
@@ -77,6 +78,8 @@ interface Found {
 export class ReplicaConflicts {
   readonly #replica: Replica
   readonly #ledger: Ledger
+  /** When to look for records that are too old. */
+  #expiresMs = Number.NEGATIVE_INFINITY
 
   constructor(replica: Replica) {
     this.#replica = replica
@@ -108,6 +111,7 @@ export class ReplicaConflicts {
   /** Conflicts in the order in which this replica learned of them, settled ones included. */
   async journal(query: JournalQuery = {}): Promise<JournalEntry[]> {
     await this.#ledger.catchUp()
+    await this.#expire()
     const { store, state } = this.#ledger
     const { journalStart, journalEnd } = state.meta
     const from = Math.max(journalStart, (query.since ?? 0) + 1)
@@ -133,22 +137,13 @@ export class ReplicaConflicts {
     return found && this.#redacted(found.conflict)
   }
 
-  /** Removes the journal's records, of one table or all. What the log still holds stays in the log. */
-  async eraseJournal(filter: { readonly table?: string } = {}): Promise<number> {
-    const { store, state } = this.#ledger
-    const keys: Uint8Array[] = []
-    for await (const { key, value } of scanRange(store, journalRange(0, state.meta.journalEnd))) {
-      const name = state.names.textOf(decodeRecord(value).table)
-      if (filter.table === undefined || filter.table === name) keys.push(key)
-    }
-    await this.#ledger.submit({
-      weight: keys.length,
-      prepare: () => {},
-      apply: (draft) => {
-        for (const key of keys) draft.delete(key)
-      },
-    })
-    return keys.length
+  /**
+   * Forgets settled conflicts, of one table or all: nothing is told of them here any more, also to somebody who has their ids.
+   * Those that are open stay open, and are forgotten once they are settled. Answers with how many records there were. The
+   * changes themselves stay in the log until it is truncated, and in those of other replicas.
+   */
+  eraseJournal(filter: { readonly table?: string } = {}): Promise<number> {
+    return this.#ledger.submit(new EraseRecords(filter.table))
   }
 
   /** Calls back when a conflict opens, changes or closes, whoever caused it. Answers with the way to stop. */
@@ -280,7 +275,18 @@ export class ReplicaConflicts {
     const { replicas } = this.#ledger.state
     const [left, right] = address.dots.map(({ replica, seq }) => ({ replica: replicas.find(replica), seq }))
     if (left === undefined || right === undefined || left.replica < 0 || right.replica < 0) return undefined
-    return this.#report(address.table, address.row, left, right)
+    const found = await this.#report(address.table, address.row, left, right)
+    if (found === undefined || found.isOpen) return found
+    await this.#expire()
+    const definition = this.#definition(address.table)
+    return (await isForgotten(this.#ledger, address.table, definition, address.dots)) ? undefined : found
+  }
+
+  /** Removes what is older than its table keeps it, when there may be such a record (J6). */
+  async #expire(): Promise<void> {
+    const { tables, now } = this.#replica
+    if (now() < this.#expiresMs || [...tables.values()].every(({ journal }) => journal.keptDays === undefined)) return
+    this.#expiresMs = await this.#ledger.submit(new ExpireRecords(tables, now()))
   }
 
   /** The report about two changes, from the row while both are heads, from the log afterwards. */
@@ -371,7 +377,9 @@ export class ReplicaConflicts {
       ConflictSide,
       ConflictSide,
     ]
-    return { ...conflict, sides, fields: conflict.fields.map(({ name, winner }) => ({ name, winner })) }
+    const fields = conflict.fields.map(({ name, winner }) => ({ name, winner }))
+    const { fallback } = conflict
+    return { ...conflict, sides, fields, ...(fallback === undefined ? {} : { fallback: withoutMessage(fallback) }) }
   }
 
   #options(table: string, row: string, state: RowState): ReportOptions {

@@ -7,13 +7,14 @@ import { decodeField, isCounter } from './counter.ts'
 import type { Ledger } from './ledger.ts'
 import { type RowState, sameValue, type Version } from './row.ts'
 import { readPast, replayChanges } from './row-past.ts'
-import { settleField, settleRow, toDot } from './settle.ts'
+import { settleField, settleRow, toDot, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
 
 export interface ExplainedValue {
-  readonly value: Value
+  /** Undefined where the table's journal is redacted. */
+  readonly value: Value | undefined
   readonly dot: Dot
   /** Unix milliseconds, from the writer's hybrid clock. */
   readonly time: number
@@ -68,7 +69,7 @@ export async function explainRow(options: ExplainOptions): Promise<Explanation> 
     })),
     policy: `${definition.policy.name}@${definition.policy.version}`,
     reason: explainExistence(state, settled.isAlive, definition),
-    fallback: settled.fallback,
+    fallback: shownFallback(settled.fallback, definition),
     fields: fields.sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
 }
@@ -84,21 +85,25 @@ async function explainField(options: ExplainOptions, shown: Version): Promise<Ex
     dot: toDot(source.stamp, ledger.state),
     time: timestampToMs(source.stamp.timestamp),
     overwrote: await findOverwritten(options, source),
-    competedWith: versions.filter((version) => version !== source).map((version) => toExplained(ledger, version)),
+    competedWith: versions.filter((version) => version !== source).map((version) => toExplained(options, version)),
     reason: explainChoice(options, versions, source),
   }
 }
 
-function toExplained(ledger: Ledger, version: Version): ExplainedValue {
+/** Of a value that is not shown in the row. */
+function toExplained({ ledger, definition }: ExplainOptions, version: Version): ExplainedValue {
   const { stamp } = version
-  return { value: decodeField(version), dot: toDot(stamp, ledger.state), time: timestampToMs(stamp.timestamp) }
+  const value = definition.journal.isRedacted ? undefined : decodeField(version)
+  return { value, dot: toDot(stamp, ledger.state), time: timestampToMs(stamp.timestamp) }
+}
+
+function shownFallback(fallback: string | undefined, { journal }: TableDefinition): string | undefined {
+  return fallback === undefined || !journal.isRedacted ? fallback : withoutMessage(fallback)
 }
 
 /** What the field showed to the writer of a version. */
-async function findOverwritten(
-  { ledger, table, id, state, definition }: ExplainOptions,
-  { stamp, name }: Version,
-): Promise<ExplainedValue | undefined> {
+async function findOverwritten(options: ExplainOptions, { stamp, name }: Version): Promise<ExplainedValue | undefined> {
+  const { ledger, table, id, state, definition } = options
   const writer = await ledger.log.entryOf(stamp.replica, stamp.seq)
   if (writer === undefined || writer.entry.op === 'void' || writer.entry.id !== id) return undefined
   if (ledger.state.names.textOf(writer.entry.table) !== table) return undefined
@@ -106,7 +111,7 @@ async function findOverwritten(
   if (!past.isWhole) return undefined
   const before = settleRow(replayChanges(past.shared, ledger.state.replicas), definition, ledger.state)
   const version = before.versions.find((each) => each.name === name)
-  return version && toExplained(ledger, version)
+  return version && toExplained(options, version)
 }
 
 function explainChoice(
@@ -118,7 +123,7 @@ function explainChoice(
   const dot = toDot(shown.stamp, ledger.state)
   const author = `replica ${dot.replica} (change ${dot.seq})`
   if (state.heads.length > 1 && policy.decide !== undefined) {
-    const { fallback } = settleRow(state, definition, ledger.state)
+    const fallback = shownFallback(settleRow(state, definition, ledger.state).fallback, definition)
     if (fallback !== undefined) return `The ${fallback}.`
     if (!versions.includes(shown)) return `Policy ${policy.name} made it of ${state.heads.length} concurrent changes.`
     return `Of ${state.heads.length} concurrent changes, ${policy.name} kept the value of ${author}.`
@@ -126,7 +131,8 @@ function explainChoice(
   if (versions.some(isCounter)) return `The field counts: it shows the sum of ${versions.length} replicas' increments.`
   if (versions.length < 2) return 'It is the only value: whoever wrote it had seen every earlier one.'
   if (definition.granularity === 'row') return `The row is settled as a whole by ${policy.name}.`
-  const { isMade, fallback } = settleField(versions, definition, ledger.state)
+  const { isMade, ...settled } = settleField(versions, definition, ledger.state)
+  const fallback = shownFallback(settled.fallback, definition)
   const own = definition.fields.get(ledger.state.names.textOf(shown.name)) ?? policy
   if (fallback !== undefined) return `The ${fallback}.`
   if (isMade) return `Policy ${own.name} made it of ${versions.length} concurrent values.`

@@ -13,6 +13,7 @@
  *   v replica(4) seq(6)   void dot → its code
  *   x replica(4) seq(6)   a change of our own that was refused
  *   j number(6)           journal record: heads that met
+ *   f table(4)            settled conflicts of a table are told of from this position of the log on; without a table: of all
  *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  P: its clock
  *   t name                definition of a table, as far as convergence depends on it
@@ -121,6 +122,10 @@ export function journalKeyNumber(key: Uint8Array): number {
 /** Journal records from one number up to, not including, another. */
 export function journalRange(from: number, to: number): KeyRange {
   return { from: journalKey(from), to: journalKey(to) }
+}
+
+export function floorKey(table?: number): Uint8Array {
+  return table === undefined ? fixedKey('f') : fixedKey('f', [table, INDEX_WIDTH])
 }
 
 /** Our own changes are under our own replica index, which may change: see identity.ts. */

@@ -259,6 +259,11 @@ function runBounded<Input extends object, Result>(
   }
 }
 
+/** What a policy's own code threw may quote values. */
+export function withoutMessage(fallback: string): string {
+  return fallback.replace(/ \(.*\)(?=, so the last write is shown$)/s, '')
+}
+
 const MESSAGE_MAX = 200
 
 /** What was thrown may be anything, and may throw itself. */

@@ -35,18 +35,22 @@ export interface TableOptions<Row extends RowShape = RowShape> {
 }
 
 export interface JournalOptions {
-  /** False: conflicts of this table leave no entry (losers may be personal data). True by default. */
+  /** False: once it is settled, nothing is told of a conflict (losers may be personal data). True by default. */
   readonly isKept?: boolean
-  /** True: entries and reports of this table come without values. False by default. */
+  /** True: reports and explanations of this table come without values that are not shown in the row. False by default. */
   readonly isRedacted?: boolean
+  /** Settled conflicts are forgotten this many days after this replica learned of them. Without it, never. */
+  readonly keptDays?: number
 }
+
+type ParsedJournal = Required<Pick<JournalOptions, 'isKept' | 'isRedacted'>> & Pick<JournalOptions, 'keptDays'>
 
 export interface TableDefinition<Row extends RowShape = RowShape> {
   readonly granularity: Granularity
   readonly policy: Policy
   readonly fields: ReadonlyMap<string, FieldPolicy | Policy>
   readonly schema: StandardSchemaV1<unknown, Row> | undefined
-  readonly journal: Required<JournalOptions>
+  readonly journal: ParsedJournal
   /** Carries the type of a row; never there at run time. */
   readonly row?: Row
 }
@@ -68,8 +72,16 @@ export function table<Row extends RowShape>(options: TableOptions<Row> = {}): Ta
     policy: options.policy ?? lastWriteWins(),
     fields,
     schema: options.schema,
-    journal: { isKept: true, isRedacted: false, ...options.journal },
+    journal: parseJournal(options.journal),
   }
+}
+
+function parseJournal(options: JournalOptions = {}): ParsedJournal {
+  const { keptDays } = options
+  if (keptDays !== undefined && !(Number.isFinite(keptDays) && keptDays > 0)) {
+    throw new TidemarkError('bad-option', `keptDays must be a positive number, not ${quote(keptDays)}`)
+  }
+  return { isKept: true, isRedacted: false, ...options }
 }
 
 function parseFields(

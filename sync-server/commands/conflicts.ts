@@ -43,7 +43,8 @@ The store is the directory that the replica was opened with; the program that ha
 --tables names a file that says how the app defines its tables; a server's store has that from its clients:
   { "notes": {}, "items": { "granularity": "row", "policy": "causal" }, "polls": { "fields": { "votes": "counter" } } }
 Policies: lastWriteWins (where none is given), causal, firstWriteWins, deleteWins, updateWins; of fields also max, min,
-union, longestText, counter. A policy of the app's own code is not known here.
+union, longestText, counter. A policy of the app's own code is not known here. What the app says of a table's journal
+("journal": { "isKept": false, "isRedacted": true, "keptDays": 30 }) counts here as well.
 
 Values are JSON, with { "$date": "2026-01-31T00:00:00.000Z" } and { "$bytes": "base64" } for what JSON has not.
 

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import {
   FIELD_POLICIES,
   type FieldPolicy,
+  type JournalOptions,
   Ledger,
   POLICIES,
   type Policy,
@@ -108,7 +109,7 @@ export async function readTables(path: string): Promise<Tables> {
 
 function parseTable(name: string, definition: unknown): TableDefinition {
   if (!isObject(definition)) throw badTables(`the definition of ${quote(name)} is not an object`)
-  const { granularity = 'fields', policy = 'lastWriteWins', fields = {}, ...others } = definition
+  const { granularity = 'fields', policy = 'lastWriteWins', fields = {}, journal, ...others } = definition
   const [unknown] = Object.keys(others)
   if (unknown !== undefined) throw badTables(`${quote(name)} has ${quote(unknown)}, which nobody knows here`)
   if (granularity !== 'fields' && granularity !== 'row') {
@@ -121,7 +122,14 @@ function parseTable(name: string, definition: unknown): TableDefinition {
     granularity,
     policy: pick(POLICIES, policy, name),
     fields: Object.fromEntries(byField) as Readonly<Record<string, never>>,
+    journal: parseJournal(name, journal),
   })
+}
+
+function parseJournal(name: string, journal: unknown = {}): JournalOptions {
+  const known = ['isKept', 'isRedacted', 'keptDays']
+  if (isObject(journal) && Object.keys(journal).every((key) => known.includes(key))) return journal
+  throw badTables(`the journal of ${quote(name)} is not an object of ${known.join(', ')}`)
 }
 
 function pick<Found>(policies: ReadonlyMap<string, Found>, name: unknown, where: string): Found {

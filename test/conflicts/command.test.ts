@@ -250,6 +250,16 @@ describe('any command', () => {
     expect(await command('list', RECALL)).toMatchObject({ code: 1, problem: expect.stringContaining('--tables') })
   })
 
+  test('tells of nothing that the table has the journal redact, or forget', async () => {
+    const { id } = await prepare()
+    writeFileSync(tablesFile, '{ "notes": { "journal": { "isRedacted": true } } }')
+    const { out } = await command('show', id, '--json')
+    expect(JSON.parse(out)).toMatchObject({ sides: [{ values: {} }, { values: {} }] })
+    writeFileSync(tablesFile, '{ "notes": { "journal": { "isKept": false } } }')
+    expect((await command('resolve', id, '--accept')).code).toBe(0)
+    expect(await command('show', id)).toMatchObject({ code: 1, problem: expect.stringContaining('no conflict') })
+  })
+
   test('refuses the store of another tenant, and an id that nobody knows', async () => {
     const { id } = await prepare()
     expect(await command('show', 'notes/m')).toMatchObject({
@@ -278,6 +288,8 @@ describe('any command', () => {
     ['an unknown property', '{ "notes": { "colour": 1 } }', '"colour"'],
     ['an unknown granularity', '{ "notes": { "granularity": "cell" } }', 'must be "fields" or "row"'],
     ['an unknown policy', '{ "notes": { "policy": "max" } }', 'must be one of lastWriteWins, '],
+    ['an unknown journal', '{ "notes": { "journal": { "days": 3 } } }', 'the journal of "notes"'],
+    ['days that are none', '{ "notes": { "journal": { "keptDays": "3" } } }', 'keptDays must be a positive number'],
     ['an unknown field policy', '{ "notes": { "fields": { "votes": "constructor" } } }', '"notes.votes"'],
   ])('refuses tables given as %s', async (_name, content, problem) => {
     await prepare()
