@@ -3,20 +3,17 @@
  *
  * Invariants:
  * A1  The tenant of a connection comes from its principal alone, and never changes.
- * A2  A server without authentication listens on loopback, and lets in only what came from this machine: a web page that
- *     is open in a browser here is somebody else's code (cross-site WebSocket, DNS rebinding).
- * A3  What goes wrong on our side while authenticating is `unavailable`, and says nothing of why.
+ * A2  What goes wrong on our side while authenticating is `unavailable`, and says nothing of why.
  */
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import { isTidemarkError, parseTenantName, TidemarkError } from '../core/index.ts'
 import { type Principal, SCOPES, type Scope } from '../tenant/index.ts'
-import { isLoopbackUrl } from './loopback.ts'
 
 /** What a connection brings along. */
 export interface Handshake {
   /** What the client gave to authenticate with: `{ token }` from sync-client. Untrusted. */
   readonly auth: Readonly<Record<string, unknown>>
-  /** The peer of the TCP connection; behind a proxy, the proxy. */
+  /** The peer of the TCP connection, or, where that is a trusted proxy, the client that it names. */
   readonly address: string
   readonly headers: IncomingHttpHeaders
 }
@@ -71,10 +68,4 @@ export function authenticateDev(): Authenticate {
       remedy: 'Connect without a token; the tenant is then the one that the replica was opened with',
     })
   }
-}
-
-/** A2: false for a request that some other site's page made. */
-export function isFromThisMachine({ headers }: IncomingMessage): boolean {
-  const { origin, host } = headers
-  return (origin === undefined || isLoopbackUrl(origin)) && host !== undefined && isLoopbackUrl(host)
 }

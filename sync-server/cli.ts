@@ -4,8 +4,10 @@
  */
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { configCommand } from './commands/config.ts'
 import { conflictsCommand } from './commands/conflicts.ts'
 import { serveCommand } from './commands/serve.ts'
+import { tokenCommand } from './commands/token.ts'
 import { verifyCommand } from './commands/verify.ts'
 
 /** Next to the sources and, one level deeper, next to what is built from them. */
@@ -27,6 +29,8 @@ await new Command('tidemark')
   .version(readVersion(), '-v, --version')
   .showHelpAfterError('(add --help for what there is)')
   .addCommand(serveCommand())
+  .addCommand(configCommand())
+  .addCommand(tokenCommand())
   .addCommand(conflictsCommand())
   .addCommand(verifyCommand())
   .parseAsync()

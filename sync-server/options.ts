@@ -1,6 +1,7 @@
 /**
  * What a server can be told, with defaults and why they are what they are.
  */
+import type { BlockList } from 'node:net'
 import { type Limits, parseLimits, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
 import {
   type Authorize,
@@ -12,6 +13,8 @@ import {
 } from '../tenant/index.ts'
 import { type Authenticate, authenticateDev } from './admission.ts'
 import { type AuthOptions, authenticateTokens } from './auth.ts'
+import { parseNetworks } from './client-address.ts'
+import type { TlsFiles } from './listener.ts'
 import { createLogger, type Logger } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
 import { type ServerStores, storesIn, storesOf } from './stores.ts'
@@ -58,7 +61,11 @@ export interface ServerOptions {
   readonly compression?: boolean
   /** How often the server pings, and how long each side waits before it gives the other up. Default 10 s each. */
   readonly heartbeat?: { readonly intervalMs?: number; readonly timeoutMs?: number }
-  /** Origins of web pages that may connect, such as https://app.example.com. Default: any, by WebSocket only. */
+  /** Certificate and key as PEM. Default: plain HTTP, for loopback or behind a proxy that ends TLS. */
+  readonly tls?: TlsFiles
+  /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. Default: none. */
+  readonly trustedProxies?: readonly string[]
+  /** Origins of web pages that may connect, such as https://app.example.com, or `*`. Default: none; programs may. */
   readonly origins?: readonly string[]
   /** How long a tenant stays open without connections. Default 60 s. */
   readonly idleMs?: number
@@ -86,7 +93,9 @@ export interface ServerSettings {
   readonly hasCompression: boolean
   readonly pingIntervalMs: number
   readonly pingTimeoutMs: number
-  readonly origins: readonly string[] | undefined
+  readonly tls: TlsFiles | undefined
+  readonly trustedProxies: BlockList
+  readonly origins: readonly string[]
   readonly idleMs: number
   readonly drainMs: number
   readonly now: () => number
@@ -117,7 +126,9 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     hasCompression: options.compression ?? false,
     pingIntervalMs: parseMs('heartbeat.intervalMs', heartbeat.intervalMs ?? 10_000),
     pingTimeoutMs: parseMs('heartbeat.timeoutMs', heartbeat.timeoutMs ?? 10_000),
-    origins: options.origins,
+    tls: options.tls,
+    trustedProxies: parseProxies(options.trustedProxies ?? []),
+    origins: options.origins ?? [],
     idleMs: parseMs('idleMs', options.idleMs ?? 60_000),
     drainMs: parseMs('drainMs', options.drainMs ?? 5_000),
     now,
@@ -127,6 +138,15 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
 function parseMs(name: string, value: number): number {
   if (Number.isFinite(value) && value > 0) return value
   throw new TidemarkError('bad-option', `${name} must be a positive number of milliseconds, not ${value}`)
+}
+
+function parseProxies(given: readonly string[]): BlockList {
+  const { networks, wrong } = parseNetworks(given)
+  if (wrong.length === 0) return networks
+  throw new TidemarkError('bad-option', `trustedProxies names ${quote(wrong[0])}, which is no address`, {
+    remedy: 'Give addresses, or networks such as 10.0.0.0/8',
+    details: { key: 'trustedProxies' },
+  })
 }
 
 function parseStores({ dataDir, openStore, removeStore, openRegistry, dev = false }: ServerOptions): ServerStores {

@@ -6,17 +6,20 @@
  * Z2  `close` lets commits end, tells every client to come back later, and leaves no socket, timer or store open.
  * Z3  A development server is reachable from this machine only, whatever name it was told to listen on.
  */
-import { createServer, type Server as HttpServer } from 'node:http'
+import type { IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo, Socket as TcpSocket } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
 import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
-import { admit, isFromThisMachine } from './admission.ts'
+import { admit } from './admission.ts'
+import { clientAddress } from './client-address.ts'
 import { Connection } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
+import { createListener, type Listener, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
-import { isLoopbackHost, isLoopbackUrl } from './loopback.ts'
+import { isLoopbackHost } from './loopback.ts'
 import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
+import { originOptions } from './origins.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
 
 export interface SyncServer {
@@ -24,10 +27,14 @@ export interface SyncServer {
   readonly url: string
   readonly host: string
   readonly port: number
+  /** Whether it listens with TLS. */
+  readonly isSecure: boolean
   /** The tenants that are open now. */
   readonly tenants: readonly OpenTenantInfo[]
   /** Registers, lists, suspends, moves and erases tenants, and revokes tokens. */
   readonly manager: TenantManager
+  /** From now on new connections get this certificate. Throws `bad-option`, and keeps the old one. */
+  renewTls(tls: TlsFiles): void
   /**
    * Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice.
    * Rejects with `timeout` when a store hangs.
@@ -42,7 +49,6 @@ interface SocketData {
 type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
 
 const CHECK_MS = 500
-const HEADERS_MS = 10_000
 /** A Socket.IO packet and its WebSocket frame, or the form fields of a poll. */
 const ENVELOPE_BYTES = 1_024
 
@@ -62,7 +68,8 @@ export async function createSyncServer(options: ServerOptions): Promise<SyncServ
 
 class ListeningServer implements SyncServer {
   readonly #settings: ServerSettings
-  readonly #http: HttpServer
+  readonly #listener: Listener
+  readonly #http: Listener['http']
   readonly #io: SocketServer<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
   readonly #tenancy: Tenancy
   /** A connection stays here until its transport is closed. */
@@ -73,12 +80,16 @@ class ListeningServer implements SyncServer {
   #closing: Promise<void> | undefined
 
   constructor(settings: ServerSettings, tenancy: Tenancy) {
-    const { logger } = settings
+    const { logger, tls, limits } = settings
     this.#settings = settings
     this.#tenancy = tenancy
-    this.#http = createServer(answerHealth(() => this.#readUnready()))
-    this.#http.headersTimeout = HEADERS_MS
-    this.#http.on('connection', (tcpSocket) => {
+    this.#listener = createListener(
+      tls,
+      limits.helloMs,
+      answerHealth(() => this.#readUnready()),
+    )
+    this.#http = this.#listener.http
+    this.#http.on('connection', (tcpSocket: TcpSocket) => {
       this.#tcpSockets.add(tcpSocket)
       tcpSocket.once('close', () => this.#tcpSockets.delete(tcpSocket))
     })
@@ -107,7 +118,15 @@ class ListeningServer implements SyncServer {
   get url(): string {
     const { host } = this.#settings
     const isAny = host === '0.0.0.0' || host === '::'
-    return `http://${isAny ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${this.port}`
+    return `${this.isSecure ? 'https' : 'http'}://${isAny ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${this.port}`
+  }
+
+  get isSecure(): boolean {
+    return this.#listener.isSecure
+  }
+
+  renewTls(tls: TlsFiles): void {
+    this.#listener.renewTls(tls)
   }
 
   get tenants(): readonly OpenTenantInfo[] {
@@ -145,7 +164,8 @@ class ListeningServer implements SyncServer {
 
   async #admit(socket: Socket): Promise<void> {
     if (this.#closing !== undefined) throw shuttingDown()
-    const { auth, address, headers } = socket.handshake
+    const { auth, headers } = socket.handshake
+    const address = this.#addressOf(socket)
     const answer = this.#tenancy.traffic.connect(address, monotonicMs())
     if (answer.type === 'limited') throw rateLimited(answer)
     const principal = await admit(this.#settings.authenticate, { auth, address, headers })
@@ -163,7 +183,8 @@ class ListeningServer implements SyncServer {
       return
     }
     const { authenticate, limits, hasCompression, now } = this.#settings
-    const { address, headers } = socket.handshake
+    const { headers } = socket.handshake
+    const address = this.#addressOf(socket)
     const { tenant, principal } = visit
     const subject = quote(principal.subject)
     const logger = this.#settings.logger.child({ socket: socket.id, tenant: tenant.name, subject })
@@ -193,12 +214,16 @@ class ListeningServer implements SyncServer {
     const refusal = isTidemarkError(error)
       ? error
       : new TidemarkError('unavailable', 'the server failed', { retryable: true, cause: error })
-    logger.info({ address: socket.handshake.address, ...errorFields(refusal) }, 'connection refused')
+    logger.info({ address: this.#addressOf(socket), ...errorFields(refusal) }, 'connection refused')
     if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
     const { code, message, retryable, details } = refusal
     const told = { resource: details.resource, limit: details.limit, used: details.used }
     const retryAfterMs = details.retryAfterMs
     return Object.assign(new Error(message), { data: { code, retryable, retryAfterMs, ...told } })
+  }
+
+  #addressOf({ handshake: { address, headers } }: Socket): string {
+    return clientAddress(address, forwardedFor(headers), this.#settings.trustedProxies)
   }
 
   #check(): void {
@@ -266,20 +291,12 @@ function socketOptions(settings: ServerSettings): NonNullable<ConstructorParamet
       clientNoContextTakeover: true,
     },
     httpCompression: false,
-    ...(isDev
-      ? {
-          allowRequest: (request, decide) => decide(null, isFromThisMachine(request)),
-          cors: { origin: (origin, decide) => decide(null, origin !== undefined && isLoopbackUrl(origin)) },
-        }
-      : {}),
-    ...(origins === undefined || isDev
-      ? {}
-      : {
-          allowRequest: ({ headers }, decide) =>
-            decide(null, headers.origin === undefined || origins.includes(headers.origin)),
-          cors: { origin: [...origins] },
-        }),
+    ...originOptions(isDev, origins),
   }
+}
+
+function forwardedFor({ 'x-forwarded-for': header }: IncomingHttpHeaders): string | undefined {
+  return Array.isArray(header) ? header.join(',') : header
 }
 
 function listenFailure(host: string, port: number, error: Error): TidemarkError {

@@ -5,88 +5,50 @@
  */
 import { access, constants, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { Command, InvalidArgumentError, Option } from 'commander'
-import { isTidemarkError, TidemarkError } from '../../core/index.ts'
+import { Command } from 'commander'
+import { TidemarkError } from '../../core/index.ts'
+import type { Config } from '../config/read-config.ts'
+import { configToOptions, readTls } from '../config/to-options.ts'
 import { createLogger, errorFields, type Logger } from '../log.ts'
-import { DEFAULT_HOST, DEFAULT_PORT } from '../options.ts'
 import { createPrettyLogger } from '../pretty-log.ts'
 import { createSyncServer, type SyncServer } from '../server.ts'
-
-interface ServeFlags {
-  readonly data: string
-  readonly port: number
-  readonly host: string
-  readonly dev: boolean
-  readonly compression: boolean
-  readonly logLevel: string
-  readonly pretty: boolean
-}
-
-const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent']
+import { orFail } from './failure.ts'
+import { type Flags, readFlags, withSettings } from './settings-flags.ts'
 
 const EXAMPLES = `
 Examples:
   $ tidemark serve --dev                          on this machine only, data in ./data
-  $ tidemark serve --dev --data /var/lib/tidemark --port 8080
-  $ TIDEMARK_PORT=8080 tidemark serve --dev       options may come from the environment
+  $ tidemark serve --config /etc/tidemark.json    see docs/operations.md for what a server on the internet needs
+  $ TIDEMARK_PORT=8080 tidemark serve --dev       settings may come from the environment; flags come before it,
+                                                  and it before the file
 
 Health:
   GET /healthz answers 200 while the process is up, GET /readyz while it takes connections.
 
-SIGTERM or Ctrl-C drains: commits end, clients are told to come back later. A second one exits at once.`
+SIGTERM or Ctrl-C drains: commits end, clients are told to come back later. A second one exits at once.
+SIGHUP reads the certificate and its key anew.`
 
 export function serveCommand(): Command {
-  return new Command('serve')
-    .description('Run a sync server with LMDB stores, one for each tenant.')
-    .addOption(new Option('--data <dir>', 'where the stores are').env('TIDEMARK_DATA').default('./data'))
-    .addOption(
-      new Option('--port <number>', 'to listen on; 0 takes any that is free')
-        .env('TIDEMARK_PORT')
-        .default(DEFAULT_PORT)
-        .argParser(parsePort),
-    )
-    .addOption(new Option('--host <address>', 'to listen on').env('TIDEMARK_HOST').default(DEFAULT_HOST))
-    .option('--dev', 'let everybody in who connects from this machine; each names its tenant', false)
-    .option('--compression', 'compress frames above 1 KiB', false)
-    .addOption(
-      new Option('--log-level <level>', 'the least that is logged')
-        .env('TIDEMARK_LOG_LEVEL')
-        .choices(LOG_LEVELS)
-        .default('info'),
-    )
-    .addOption(
-      new Option('--pretty', 'log for people instead of JSON lines').default(
-        process.stdout.isTTY === true,
-        'on a terminal',
-      ),
-    )
+  return withSettings(new Command('serve').description('Run a sync server with LMDB stores.'))
     .addHelpText('after', EXAMPLES)
-    .action(serve)
+    .action((flags: Flags) => orFail(() => serve(flags)))
 }
 
-async function serve(flags: ServeFlags): Promise<void> {
-  const logger = flags.pretty ? createPrettyLogger(flags.logLevel) : createLogger(flags.logLevel)
-  try {
-    const opening = openServer(flags, logger)
-    stopOnSignals(opening, logger)
-    const server = await opening
-    if (flags.pretty) process.stdout.write(welcome(server, flags))
-  } catch (error) {
-    if (!isTidemarkError(error)) throw error
-    process.stderr.write(`tidemark: ${error.message}\n`)
-    process.exitCode = 1
-  }
+async function serve(flags: Flags): Promise<void> {
+  const config = await readFlags(flags)
+  const { logLevel, pretty: isPretty = process.stdout.isTTY === true } = config.values
+  const logger = isPretty ? createPrettyLogger(logLevel) : createLogger(logLevel)
+  const opening = openServer(config, logger)
+  stopOnSignals(opening, logger)
+  const server = await opening
+  if (server.isSecure) renewOnSignal(server, config, logger)
+  if (isPretty) process.stdout.write(welcome(server, config))
 }
 
-async function openServer(flags: ServeFlags, logger: Logger): Promise<SyncServer> {
-  if (!flags.dev) {
-    throw new TidemarkError('bad-option', 'authentication is not built in yet', {
-      remedy: 'Add --dev for a server on this machine only, or embed createSyncServer({ authenticate }) in a program',
-    })
-  }
-  await makeDataDirectory(flags.data)
-  const { data, port, host, dev, compression } = flags
-  return createSyncServer({ dataDir: data, port, host, dev, compression, logger })
+async function openServer(config: Config, logger: Logger): Promise<SyncServer> {
+  const options = await configToOptions(config)
+  await makeDataDirectory(config.values.data)
+  return createSyncServer({ ...options, logger })
 }
 
 /** Tells at the start what would otherwise come up with the first client. */
@@ -103,16 +65,17 @@ async function makeDataDirectory(path: string): Promise<void> {
   }
 }
 
-function welcome(server: SyncServer, { data }: ServeFlags): string {
+function welcome(server: SyncServer, { values }: Config): string {
+  const who = values.dev ? 'This is a development server: it lets in whoever connects from this machine.\n  ' : ''
+  const token = values.dev ? '' : ', token'
   return `
   Tidemark listens on ${server.url}
-  Stores are in ${resolve(data)}
+  Stores are in ${resolve(values.data)}
 
-  This is a development server: it lets in whoever connects from this machine.
-  Connect a replica:
+  ${who}Connect a replica:
 
     import { connect } from 'tidemark/sync-client'
-    const link = connect(replica, { url: '${server.url}' })
+    const link = connect(replica, { url: '${server.url}'${token} })
     await link.settled()
 
   Ctrl-C stops it.
@@ -141,8 +104,14 @@ function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): void {
   process.on('SIGINT', stop)
 }
 
-function parsePort(text: string): number {
-  const port = Number(text)
-  if (/^\d+$/.test(text) && port <= 65_535) return port
-  throw new InvalidArgumentError('It must be a whole number from 0 to 65535.')
+/** A certificate that cannot be used is logged, and the old one stays. */
+function renewOnSignal(server: SyncServer, config: Config, logger: Logger): void {
+  process.on('SIGHUP', () => {
+    readTls(config)
+      .then((tls) => tls !== undefined && server.renewTls(tls))
+      .then(
+        () => logger.info({}, 'certificate renewed'),
+        (error: unknown) => logger.error(errorFields(error), 'certificate not renewed'),
+      )
+  })
 }

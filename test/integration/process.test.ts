@@ -1,11 +1,10 @@
 /** The server as a process of its own, started from the shell: it is killed, told to stop, and told wrong things. */
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { ended, launch, launchServer, type Started } from './shell.ts'
 import {
   contentOf,
   createFolder,
@@ -20,62 +19,9 @@ import {
   until,
 } from './stage.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
-
-interface Started {
-  readonly child: ChildProcess
-  readonly url: string
-  readonly port: number
-  /** Lines of its log so far. */
-  readonly lines: Record<string, unknown>[]
-}
-
-interface Ended {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-function launch(args: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(root, 'sync-server/cli.ts'), ...args], {
-    cwd: root,
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  onTestFinished(() => {
-    child.kill('SIGKILL')
-  })
-  return child
-}
-
 /** Resolves when the server listens. */
 function serve(dataDir: string, port = 0): Promise<Started> {
-  const child = launch(['serve', '--dev', '--data', dataDir, '--port', String(port)])
-  const lines: Record<string, unknown>[] = []
-  let stderr = ''
-  child.stderr?.on('data', (text) => {
-    stderr += text
-  })
-  return new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new Error(`it ended with ${code}: ${stderr}`)))
-    createInterface({ input: child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
-      const fields = JSON.parse(line) as Record<string, unknown>
-      lines.push(fields)
-      if (fields.msg === 'listening') resolve({ child, url: String(fields.url), port: Number(fields.port), lines })
-    })
-  })
-}
-
-function ended(child: ChildProcess): Promise<Ended> {
-  let [stdout, stderr] = ['', '']
-  child.stdout?.on('data', (text) => {
-    stdout += text
-  })
-  child.stderr?.on('data', (text) => {
-    stderr += text
-  })
-  return new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal, stdout, stderr })))
+  return launchServer(['--dev', '--data', dataDir, '--port', String(port)])
 }
 
 function killed(child: ChildProcess): Promise<void> {

@@ -1,0 +1,139 @@
+/**
+ * From settings to the options of a server: files are read here, and what only shows when settings are seen together.
+ *
+ * Knows: settings, files that they name. Must never know: sockets; what a server does with its options.
+ *
+ * Invariants:
+ * CO1  A server that lets anybody in from anywhere does not come about: a key for tokens, or `dev`, and never both.
+ * CO2  A secret is at least 32 bytes. What a file holds is a secret without the line's end.
+ */
+import { readFile } from 'node:fs/promises'
+import { DEFAULT_LIMITS, type Limits, quote, TidemarkError } from '../../core/index.ts'
+import type { AuthOptions } from '../auth.ts'
+import type { TlsFiles } from '../listener.ts'
+import type { ServerOptions } from '../options.ts'
+import { type Config, nameSetting, waysToSet } from './read-config.ts'
+import type { SettingKey } from './settings.ts'
+
+const SECRET_BYTES_MIN = 32
+const SECRET_ALGORITHMS_DEFAULT: readonly string[] = ['HS256']
+const PUBLIC_ALGORITHMS_DEFAULT: readonly string[] = ['RS256', 'ES256', 'EdDSA']
+
+/** All but the logger. Throws `bad-option`. */
+export async function configToOptions(config: Config): Promise<ServerOptions> {
+  const { values } = config
+  const auth = await readAuth(config)
+  if (auth === undefined && !values.dev) throw noKey()
+  if (auth !== undefined && values.dev) {
+    throw new TidemarkError('bad-option', `${nameSetting('dev', config)} and keys for tokens exclude each other`, {
+      remedy: 'A development server takes no tokens: leave out either --dev or auth',
+    })
+  }
+  const tls = await readTls(config)
+  return {
+    dataDir: values.data,
+    host: values.host,
+    port: values.port,
+    dev: values.dev,
+    ...(auth === undefined ? {} : { auth }),
+    ...(tls === undefined ? {} : { tls }),
+    ...(values.plans === undefined ? {} : { plans: values.plans }),
+    ...(values.defaultPlan === undefined ? {} : { defaultPlan: values.defaultPlan }),
+    isolation: values.isolation,
+    origins: values.origins,
+    trustedProxies: values.trustedProxies,
+    compression: values.compression,
+    heartbeat: { intervalMs: values.heartbeatMs, timeoutMs: values.heartbeatMs },
+    idleMs: values.idleMs,
+    drainMs: values.drainMs,
+    limits: limitsOf(config),
+    traffic: {
+      connectionsPerAddress: {
+        perSecond: values['traffic.connectionsPerSecond'],
+        burst: values['traffic.connectionsBurst'],
+      },
+      framesPerSubject: { perSecond: values['traffic.framesPerSecond'], burst: values['traffic.framesBurst'] },
+    },
+  }
+}
+
+/** How tokens are checked; undefined when no key is set. */
+export async function readAuth(config: Config): Promise<AuthOptions | undefined> {
+  const { values } = config
+  const keys: readonly SettingKey[] = ['auth.secret', 'auth.secretFile', 'auth.jwksFile', 'auth.jwksUrl']
+  const set = keys.filter((key) => values[key] !== undefined)
+  if (set.length === 0) return undefined
+  if (set.length > 1) {
+    const names = set.map((key) => nameSetting(key, config)).join(' and ')
+    throw new TidemarkError('bad-option', `${names} exclude each other`, {
+      remedy: 'Tokens are verified with one secret or with one set of public keys: leave out all but one',
+    })
+  }
+  const secret = await readSecret(config)
+  const { 'auth.jwksFile': jwksFile, 'auth.jwksUrl': jwksUrl } = values
+  return {
+    issuer: values['auth.issuer'],
+    audience: values['auth.audience'],
+    type: values['auth.type'],
+    toleranceMs: values['auth.toleranceMs'],
+    lifetimeMaxMs: values['auth.lifetimeMaxMs'],
+    algorithms:
+      values['auth.algorithms'] ?? (secret === undefined ? PUBLIC_ALGORITHMS_DEFAULT : SECRET_ALGORITHMS_DEFAULT),
+    ...(secret === undefined ? {} : { secret }),
+    ...(jwksFile === undefined ? {} : { jwksFile }),
+    ...(jwksUrl === undefined ? {} : { jwksUrl }),
+  }
+}
+
+async function readSecret(config: Config): Promise<string | undefined> {
+  const { 'auth.secret': given, 'auth.secretFile': path } = config.values
+  const secret =
+    path === undefined ? given : (await readNamedFile(config, 'auth.secretFile', path)).replace(/\r?\n$/, '')
+  if (secret === undefined) return undefined
+  const bytes = Buffer.byteLength(secret)
+  if (bytes >= SECRET_BYTES_MIN) return secret
+  const name = nameSetting(path === undefined ? 'auth.secret' : 'auth.secretFile', config)
+  throw new TidemarkError('bad-option', `${name} has ${bytes} bytes, and needs ${SECRET_BYTES_MIN}`, {
+    remedy: 'Make one with: openssl rand -base64 48',
+  })
+}
+
+/** Reads certificate and key anew each time. */
+export async function readTls(config: Config): Promise<TlsFiles | undefined> {
+  const { 'tls.cert': cert, 'tls.key': key } = config.values
+  if (cert === undefined && key === undefined) return undefined
+  if (cert === undefined || key === undefined) {
+    const [set, missing]: readonly SettingKey[] = cert === undefined ? ['tls.key', 'tls.cert'] : ['tls.cert', 'tls.key']
+    throw new TidemarkError('bad-option', `${nameSetting(set as SettingKey, config)} needs ${missing}`, {
+      remedy: `Set ${waysToSet(missing as SettingKey)}`,
+    })
+  }
+  return { cert: await readNamedFile(config, 'tls.cert', cert), key: await readNamedFile(config, 'tls.key', key) }
+}
+
+async function readNamedFile(config: Config, key: SettingKey, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new TidemarkError(
+      'bad-option',
+      `${nameSetting(key, config)} names ${quote(path)}, which cannot be read: ${why}`,
+      {
+        remedy: 'See whether it is there, and whether this user may read it',
+        cause,
+      },
+    )
+  }
+}
+
+function limitsOf({ values }: Config): Limits {
+  const names = Object.keys(DEFAULT_LIMITS) as (keyof Limits)[]
+  return Object.fromEntries(names.map((name) => [name, values[`limits.${name}`]])) as unknown as Limits
+}
+
+function noKey(): TidemarkError {
+  return new TidemarkError('bad-option', 'there is no key to check tokens with', {
+    remedy: `Set one of ${waysToSet('auth.secretFile')}, auth.secret, auth.jwksFile or auth.jwksUrl. Add --dev for a server on this machine only`,
+  })
+}

@@ -1,0 +1,33 @@
+/** docs/operations.md: its tables are what the code says, and its commands exist. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import {
+  environmentNameOf,
+  flagOf,
+  SECTIONS,
+  SETTING_KEYS,
+  SETTINGS,
+  type SettingKey,
+  showSetting,
+} from '../../sync-server/config/settings.ts'
+
+const text = readFileSync(fileURLToPath(new URL('../../docs/operations.md', import.meta.url)), 'utf8')
+
+function rowOf(key: SettingKey): string {
+  const { default: value, help, isSecret = false, isFileOnly = false } = SETTINGS[key]
+  const ways = isFileOnly ? '' : `${isSecret ? '' : `\`${flagOf(key)}\` `}\`${environmentNameOf(key)}\``
+  return `| \`${key}\` | ${showSetting(key, value) ?? ''} | ${ways} | ${help} |`
+}
+
+describe('the table of settings', () => {
+  test('has every setting as the code has it, section by section, and no other', () => {
+    const expected = SECTIONS.flatMap((section) => [
+      `### ${section}`,
+      ...SETTING_KEYS.filter((key) => SETTINGS[key].section === section).map(rowOf),
+    ])
+    const [, part = ''] = /## Settings\n([\s\S]*?)\n## /.exec(text) ?? []
+    const shown = part.split('\n').filter((line) => /^(### |\| `)/.test(line))
+    expect(shown).toEqual(expected)
+  })
+})
