@@ -104,6 +104,12 @@ export interface ServerSettings {
 export const DEFAULT_PORT = 7300
 export const DEFAULT_HOST = '127.0.0.1'
 
+/** Everything on one machine comes from one address. */
+const UNHURRIED: TrafficRules = {
+  connectionsPerAddress: { perSecond: Number.POSITIVE_INFINITY, burst: Number.POSITIVE_INFINITY },
+  framesPerSubject: { perSecond: Number.POSITIVE_INFINITY, burst: Number.POSITIVE_INFINITY },
+}
+
 /** Throws `bad-option` for the first thing that is wrong. */
 export async function parseServerOptions(options: ServerOptions): Promise<ServerSettings> {
   const { host = DEFAULT_HOST, port = DEFAULT_PORT, dev = false, heartbeat = {}, now = Date.now } = options
@@ -115,7 +121,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     authenticate: await parseAccess(options, host, now),
     authorize: options.authorize,
     ...parseTenancy(options),
-    traffic: options.traffic ?? {},
+    traffic: { ...(dev ? UNHURRIED : {}), ...options.traffic },
     pauseMs: options.pauseMs === undefined ? undefined : parseMs('pauseMs', options.pauseMs),
     onUsage: options.onUsage,
     isDev: dev,
