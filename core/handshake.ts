@@ -4,6 +4,7 @@
  * Invariants:
  * U1  A cursor of another log or epoch is `foreign-cursor`, never position 0.
  * U2  A peer that knows more of us than we do, or other content, is told apart from one that knows less.
+ * U3  What a welcome says of the peer's changes is read after older sessions of the peer were fenced: nothing comes after it.
  */
 import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
@@ -117,7 +118,7 @@ function cloned(): TidemarkError {
 // ── The acceptor ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 export interface Meeting {
-  readonly welcome: Welcome
+  readonly version: number
   /** Where our stream to the peer starts. */
   readonly place: FeedPlace
   /** The peer's index in our dictionary. */
@@ -130,7 +131,6 @@ export async function meet(
   role: SessionRole,
   tables: Tables,
   hello: Hello,
-  nowMs: number,
   gate: Gate,
 ): Promise<Meeting> {
   await ledger.catchUp()
@@ -142,15 +142,29 @@ export async function meet(
   if (hello.replica === state.meta.replicaId) throw cloned()
   const place = await placeOf(ledger, role, hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
-  const yourSeq = ledger.durableSeqOf(replica)
-  const fingerprint = await readFingerprint(ledger, replica, yourSeq)
-  if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
-  const welcome: Welcome = {
+  // A copy must not fence its original.
+  await readStream(ledger, replica, hello)
+  return { version, place, replica }
+}
+
+/** What a peer that was met is told, once older sessions of it are fenced. Throws `replica-cloned`. */
+export async function composeWelcome(
+  ledger: Ledger,
+  role: SessionRole,
+  hello: Hello,
+  { version, place, replica }: Meeting,
+  nowMs: number,
+): Promise<Welcome> {
+  // Behind what a fenced session had handed in before.
+  await ledger.catchUp()
+  const { meta } = ledger.state
+  const { yourSeq, fingerprint } = await readStream(ledger, replica, hello)
+  return {
     type: 'welcome',
     version,
-    replica: state.meta.replicaId,
-    logId: state.meta.logId,
-    epoch: state.meta.epoch,
+    replica: meta.replicaId,
+    logId: meta.logId,
+    epoch: meta.epoch,
     position: ledger.durablePosition,
     yourSeq,
     fingerprint,
@@ -159,7 +173,18 @@ export async function meet(
     time: nowMs,
     resume: role === 'mesh' ? { type: 'clock', clock: [...ledger.durableClock().entries()] } : undefined,
   }
-  return { welcome, place, replica }
+}
+
+/** What we have of the peer's changes. Throws `replica-cloned` when the peer's last one differs. */
+async function readStream(
+  ledger: Ledger,
+  replica: number,
+  hello: Hello,
+): Promise<Pick<Welcome, 'yourSeq' | 'fingerprint'>> {
+  const yourSeq = ledger.durableSeqOf(replica)
+  const fingerprint = await readFingerprint(ledger, replica, yourSeq)
+  if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
+  return { yourSeq, fingerprint }
 }
 
 function negotiate(hello: Hello): number {

@@ -26,7 +26,7 @@ import {
   type Welcome,
 } from './frame.ts'
 import { type Gate, OPEN_GATE, quotaExceeded, type Shortage } from './gate.ts'
-import { checkWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
+import { checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { AdmitChanges, ReceiveChanges } from './receive.ts'
@@ -306,15 +306,16 @@ export class Link {
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables } = this.#options
-    const { welcome, place, replica } = await meet(hub.ledger, role, tables, hello, nowMs, this.#gate)
+    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
-    this.#replica = replica
-    this.#answeredSeq = welcome.yourSeq
+    this.#replica = meeting.replica
     hub.enter(this)
-    this.#session.accept(welcome, this.#gate.mayRead() ? place : undefined)
+    const welcome = await composeWelcome(hub.ledger, role, hello, meeting, nowMs)
+    this.#answeredSeq = welcome.yourSeq
+    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined)
   }
 
   async #takeWelcome(welcome: Welcome): Promise<void> {
