@@ -8,19 +8,20 @@
  * Invariants:
  * D2  After a renewal the store holds of the old id only what its server had answered; whatever else the old id's stream
  *     holds elsewhere arrives like any other replica's.
- * D3  A renewal loses nothing: each unanswered change is there again, once, under the new id.
+ * D3  A renewal loses nothing and counts nothing twice: each unanswered change is there again, once, under the new id.
  */
 import { readAgreed, readRefused, withAccepted } from './agreed.ts'
 import { BlockWriter, type ChangeEntry, type Entry } from './block.ts'
 import { ByteWriter } from './bytes.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { decodeCounter, encodeCounter, isCounter } from './counter.ts'
 import type { Draft } from './draft.ts'
 import { dotKey, logKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { AuthoredBlock } from './log-reader.ts'
 import { encodeLogRecord, previousOfRecord } from './log-record.ts'
 import { createReplicaId, type ReplicaId } from './names.ts'
-import { applyChange, type RowState, type Version } from './row.ts'
+import { applyChange, type RowState, type Version, writesWholeRow } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 
 export type RenewalReason = 'replica-restored' | 'replica-cloned'
@@ -100,16 +101,19 @@ export class RenewIdentity implements Job<Renewal> {
     const before = meta.replicaId
     const naming = new Naming(state.own, meta.ackedSeq, state.internReplica(createReplicaId()))
     meta.replicaId = state.replicas.textOf(naming.fresh) as ReplicaId
-    for (const held of this.#blocks) rewriteBlock(draft, held, naming)
+    const renamed = new Map<number, ChangeEntry>()
     for (const { entry, agreed, ours } of this.#held) {
-      const last = entry.state.position
-      const row = ours.reduce(
-        (built, { entry: change, position }) => applyChange(built, naming.change(change), position, state.replicas),
-        agreed,
-      )
+      const parts = new PartsAnew(agreed, naming.old)
+      let row = agreed
+      for (const { entry: change, position } of ours) {
+        const fresh = parts.change(naming.change(change))
+        renamed.set(change.seq, fresh)
+        row = applyChange(row, fresh, position, state.replicas)
+      }
       draft.setAgreed(entry, agreed)
-      draft.setRow(entry, { ...row, position: last }, 'remote')
+      draft.setRow(entry, { ...row, position: entry.state.position }, 'remote')
     }
+    for (const held of this.#blocks) rewriteBlock(draft, held, naming, renamed)
     const reissued = meta.ownSeq - meta.ackedSeq
     draft.touchMeta()
     draft.lowerSeq(naming.old, meta.ackedSeq)
@@ -158,9 +162,40 @@ class Naming {
   }
 }
 
+/** The parts of a row's counters under the new id: without what the old id's part says, which stays beside them. */
+class PartsAnew {
+  readonly #counted = new Map<number, number>()
+
+  constructor(agreed: RowState, old: number) {
+    for (const version of agreed.versions) {
+      if (version.stamp.replica !== old || !isCounter(version)) continue
+      this.#counted.set(version.name, decodeCounter(version.bytes, version.start))
+    }
+  }
+
+  /** The next unanswered change of the row. */
+  change(change: ChangeEntry): ChangeEntry {
+    if (writesWholeRow(change.op)) this.#counted.clear()
+    const versions = change.versions.map((version) => {
+      const counted = this.#counted.get(version.name)
+      if (counted === undefined || !isCounter(version)) return version
+      const bytes = encodeCounter(decodeCounter(version.bytes, version.start) - counted)
+      return { ...version, bytes, start: 0, end: bytes.length }
+    })
+    return { ...change, versions }
+  }
+}
+
 /** The same positions, the same distances, the same changes under their new name. */
-function rewriteBlock(draft: Draft, { block, entries, previous }: HeldBlock, naming: Naming): void {
-  const renamed = entries.map((entry) => naming.entry(entry))
+function rewriteBlock(
+  draft: Draft,
+  { block, entries, previous }: HeldBlock,
+  naming: Naming,
+  changes: ReadonlyMap<number, ChangeEntry>,
+): void {
+  const renamed = entries.map(
+    (entry) => (entry.replica === naming.old && changes.get(entry.seq)) || naming.entry(entry),
+  )
   const authors = [...new Set(renamed.map((entry) => entry.replica))]
   const writer = new BlockWriter(draft.state, authors)
   for (const entry of renamed) writer.add(entry)

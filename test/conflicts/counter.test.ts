@@ -89,6 +89,23 @@ describe('a counter', () => {
     expect(await votesOf(ann, bob, cas)).toEqual([1, 1, 1])
   })
 
+  test('counts nothing twice when a replica goes on under a new id', async () => {
+    const { ann, bob, cas, meet } = await openStar(COUNTING)
+    await ann.table('notes').insert({ id: 'n', title: 'Pump', votes: 100 })
+    await meet(ann, bob)
+    await vote(bob, 1)
+    await meet(bob, ann)
+    for (const by of [10, 20]) await vote(bob, by)
+    await bob.table('notes').insert({ id: 'm', title: 'Valve', votes: 7 })
+    await bob.table('notes').update('m', { votes: increment(5) })
+    await bob.renewIdentity('replica-cloned')
+    expect(await votesOf(bob)).toEqual([131])
+    await vote(bob, 1_000)
+    await meet(bob, ann, cas)
+    expect(await votesOf(ann, bob, cas)).toEqual([1_131, 1_131, 1_131])
+    expect((await cas.table('notes').get('m'))?.votes).toBe(12)
+  })
+
   test('goes on where a row survives a delete', async () => {
     const { clock, ann, bob, cas } = await openCounted()
     await vote(ann, 1)
