@@ -6,8 +6,8 @@
 import { type Check, describeCheck, runCheck, type Verdict } from './check.ts'
 import { type Mutant, plant } from './mutant.ts'
 
-/** The sizes of CI; scripts in package.json and test/small-worlds agree with it, and a test says so. */
-export const CI_SCHEDULES = 400
+/** Of the schedules that CI simulates, the first; a test holds the seed together with package.json. */
+export const HUNT_SCHEDULES = 400
 export const CI_SEED = 'ci'
 const SMALL_WORLDS = 'test/small-worlds/small-worlds.test.ts'
 /** What small worlds are made of: nothing else can show there. */

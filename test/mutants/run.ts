@@ -3,7 +3,7 @@
  */
 import { Command } from 'commander'
 import { runCheck } from './check.ts'
-import { CI_SCHEDULES, CI_SEED, complaintOf, type Hunt, type HuntOptions, hunt } from './hunt.ts'
+import { CI_SEED, complaintOf, HUNT_SCHEDULES, type Hunt, type HuntOptions, hunt } from './hunt.ts'
 import { type Mutant, whyUnfit } from './mutant.ts'
 import { MUTANTS } from './mutants.ts'
 import { createScratch, ROOT } from './scratch.ts'
@@ -30,7 +30,7 @@ const options = new Command('mutants')
   .parse()
   .opts<Options>()
 
-const huntOptions: HuntOptions = { isThorough: options.thorough, schedules: CI_SCHEDULES }
+const huntOptions: HuntOptions = { isThorough: options.thorough, schedules: HUNT_SCHEDULES }
 const mutants = MUTANTS.filter(({ name }) => options.only === undefined || name.includes(options.only))
 process.exitCode = await huntAll(mutants)
 
@@ -60,7 +60,7 @@ async function huntAll(all: readonly Mutant[]): Promise<number> {
 
 /** Without a planted bug nothing is found: otherwise everything would be. */
 async function expectSound(root: string): Promise<void> {
-  const verdict = await runCheck({ type: 'simulator', schedules: CI_SCHEDULES, seed: CI_SEED }, root)
+  const verdict = await runCheck({ type: 'simulator', schedules: HUNT_SCHEDULES, seed: CI_SEED }, root)
   if (verdict.finding !== undefined) throw new Error(`without a planted bug the simulator finds:\n${verdict.output}`)
 }
 
