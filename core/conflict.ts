@@ -110,14 +110,8 @@ export function rowConflicts(options: ReportOptions): Conflict[] {
 
 /** The report about two heads of the state, in canonical order; undefined when they agree. */
 export function reportPair(options: ReportOptions, left: Head, right: Head): Conflict | undefined {
-  const { state, dictionaries, rules } = options
-  const leftVersions = newsOf(state, left, right)
-  const rightVersions = newsOf(state, right, left)
-  const common = contestedFields(leftVersions, rightVersions, dictionaries)
-  const isEqual = equalContent(leftVersions, rightVersions)
-  // Of rows that are settled as a whole only one can be shown, whatever fields they have.
-  const overlap = rules.granularity === 'row' ? Math.max(1, common.length) : common.length
-  const relation = classify(opAgainst(left, right), opAgainst(right, left), overlap, isEqual)
+  const { dictionaries, rules } = options
+  const { relation, common, leftVersions, rightVersions } = relate(options, left, right)
   if (relation.type === 'agreement') return undefined
   const sides = [
     toSide(options, left, opAgainst(left, right), leftVersions),
@@ -139,6 +133,29 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
     ...(outcome.fallback === undefined ? {} : { fallback: outcome.fallback }),
     reason: outcome.reason,
   }
+}
+
+interface Related {
+  readonly relation: Relation
+  readonly common: readonly ContestedField[]
+  readonly leftVersions: readonly Version[]
+  readonly rightVersions: readonly Version[]
+}
+
+/** What two heads of the state are to each other, and by what they differ. */
+export function relate(
+  { state, dictionaries, rules }: Pick<ReportOptions, 'state' | 'dictionaries' | 'rules'>,
+  left: Head,
+  right: Head,
+): Related {
+  const leftVersions = newsOf(state, left, right)
+  const rightVersions = newsOf(state, right, left)
+  const common = contestedFields(leftVersions, rightVersions, dictionaries)
+  const isEqual = equalContent(leftVersions, rightVersions)
+  // Of rows that are settled as a whole only one can be shown, whatever fields they have.
+  const overlap = rules.granularity === 'row' ? Math.max(1, common.length) : common.length
+  const relation = classify(opAgainst(left, right), opAgainst(right, left), overlap, isEqual)
+  return { relation, common, leftVersions, rightVersions }
 }
 
 /** What one side changed and the other had not seen: by its head, and by the changes that the head covers. */

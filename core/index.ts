@@ -20,6 +20,7 @@ export {
   type ConflictSide,
   type ConflictType,
 } from './conflict.ts'
+export { type CountedConflict, countConflicts } from './conflict-count.ts'
 export type { ConflictEvent, Decision, JournalEntry, JournalQuery, ReplicaConflicts } from './conflicts.ts'
 export { type Increment, increment } from './counter.ts'
 export { type Digest, digestRows } from './digest.ts'
@@ -33,7 +34,7 @@ export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
 export { DEFAULT_LIMITS, type Limits, parseLimits } from './limits.ts'
-export { Link, type LinkOptions, type Transport } from './link.ts'
+export { type Answered, Link, type LinkOptions, type Transport } from './link.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
 export { AUTH_EVENT, FRAME_EVENT, packetParser } from './packet.ts'
 export {
@@ -84,3 +85,4 @@ export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'
 export { askLedger, joinStretch, type RowDifference, tablesWithRows, type VerifyReport } from './verify.ts'
+export { listWriters, type Writer, type WriterQuery } from './writers.ts'

@@ -41,6 +41,7 @@ import {
   type StreamGoal,
 } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+import { timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -60,10 +61,23 @@ export interface LinkOptions {
   readonly now: () => number
   /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
   readonly gate?: Gate
-  /** A server's: told how many changes were answered, after each commit that did. */
-  readonly onAdmit?: (changes: number) => void
+  /** A server's: told what was answered, after each commit that did. */
+  readonly onAdmit?: (answered: Answered) => void
+  /** Told when a snapshot begins to be read for the peer; one that is gone on with was told before. */
+  readonly onSnapshot?: () => void
   /** Told after anything that a status shows has changed. */
   readonly onChange?: () => void
+}
+
+/** What a server answered in one commit. */
+export interface Answered {
+  /** Accepted and refused ones. */
+  readonly changes: number
+  readonly refusals: readonly VoidCode[]
+  /** True when there was no room for more. */
+  readonly isPaused: boolean
+  /** How far the writer's clock was ahead of ours when it made the last of them. Far below 0 for what was made offline. */
+  readonly aheadMs: number
 }
 
 interface Settling {
@@ -129,6 +143,13 @@ export class Link {
   /** Entries of the peer's log that it is known to have and we do not. */
   get behind(): number {
     return Math.max(0, this.#peerEnd - (this.#cursor?.position ?? 0))
+  }
+
+  /** Entries of our log that were not sent to the peer yet; all of them while it is being sent a snapshot. */
+  get lag(): number {
+    const { place } = this.#session
+    if (place === undefined || place.type === 'own') return 0
+    return this.#options.hub.ledger.durablePosition - (place.type === 'log' ? place.position : 1)
   }
 
   /** True while a snapshot is being received. */
@@ -275,6 +296,7 @@ export class Link {
   #read(place: FeedPlace): void {
     try {
       this.#expectReader()
+      if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
       const feed = this.#options.hub.feeds.read(place, this.#peerBytes)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
@@ -392,18 +414,24 @@ export class Link {
 
   async #admit(pushes: readonly Push[]): Promise<Ack> {
     const { hub, now, onAdmit } = this.#options
+    const nowMs = now()
     if (!this.#gate.mayWrite()) throw new TidemarkError('forbidden', 'this session may not write')
-    const { throughSeq, refusals, shortage, isEarly } = await hub.ledger.submit(
+    const { throughSeq, refusals, shortage, isEarly, lastTimestamp } = await hub.ledger.submit(
       new AdmitChanges({
         blocks: pushes.flatMap(({ blocks }) => blocks),
         replica: this.#replica,
-        nowMs: now(),
+        nowMs,
         gate: this.#gate,
         isPaused: this.#isPaused,
       }),
     )
     if (!isEarly) this.#isPaused = shortage !== undefined
-    onAdmit?.(throughSeq - this.#answeredSeq)
+    onAdmit?.({
+      changes: throughSeq - this.#answeredSeq,
+      refusals: refusals.map(({ code }) => code),
+      isPaused: shortage !== undefined,
+      aheadMs: lastTimestamp === 0 ? Number.NEGATIVE_INFINITY : timestampToMs(lastTimestamp) - nowMs,
+    })
     this.#answeredSeq = throughSeq
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
     return { type: 'ack', throughSeq, refusals: records, pause: shortage }

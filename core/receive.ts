@@ -146,6 +146,8 @@ export interface Admission {
   readonly shortage: Shortage | undefined
   /** True when all of it was sent before its writer knew of a pause: it will come again. */
   readonly isEarly: boolean
+  /** The timestamp of the last change that came, whatever became of it; 0 when there was none. */
+  readonly lastTimestamp: number
 }
 
 export interface AdmitOptions {
@@ -309,7 +311,12 @@ export class AdmitChanges implements Job<Admission> {
       else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
     }
     for (const append of appends) append()
-    return { throughSeq: draft.state.seqOf(replica), refusals, shortage, isEarly }
+    return { throughSeq: draft.state.seqOf(replica), refusals, shortage, isEarly, lastTimestamp: this.#lastTimestamp() }
+  }
+
+  #lastTimestamp(): number {
+    const entry = this.#decoded[this.#decoded.length - 1]?.entries.findLast(({ op }) => op !== 'void')
+    return entry === undefined || entry.op === 'void' ? 0 : entry.timestamp
   }
 
   /** Whether there is room for a transaction, or for the voids that are left of it. Counts what waits to be appended. */

@@ -148,6 +148,11 @@ export class Session {
     return this.#state
   }
 
+  /** Where our stream stands; undefined while it has none. */
+  get place(): FeedPlace | undefined {
+    return this.#place
+  }
+
   /** True when everything that was there to send has been sent. */
   get isFed(): boolean {
     return this.#state === 'streaming' && this.#isAtEnd && !this.#isReading

@@ -14,13 +14,18 @@ import type { Socket } from 'socket.io'
 import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
+import type { ConnectionFigures } from './metrics.ts'
 import { Outbox } from './outbox.ts'
 import { Pace } from './pace.ts'
+import type { Tally } from './tally.ts'
+import type { ConnectionTrace } from './tracing.ts'
 
 export interface ConnectionOptions {
   readonly socket: Socket
   readonly visit: Visit
   readonly traffic: Traffic
+  readonly tally: Tally
+  readonly trace: ConnectionTrace
   readonly limits: Limits
   readonly logger: Logger
   readonly hasCompression: boolean
@@ -53,6 +58,8 @@ export class Connection {
   #waitingBytes = 0
   #closedAtMs: number | undefined
 
+  /** How far the client's clock was ahead when it last wrote. */
+  #aheadMs = Number.NEGATIVE_INFINITY
   /** Why nothing more is processed or sent. */
   #end: TidemarkError | undefined
   #isSayingWhy = false
@@ -61,7 +68,7 @@ export class Connection {
   #isRenewing = false
 
   constructor(options: ConnectionOptions) {
-    const { socket, visit, traffic, limits, hasCompression, now, monotonicMs } = options
+    const { socket, visit, traffic, tally, limits, hasCompression, now, monotonicMs } = options
     this.#options = options
     this.#openedAtMs = monotonicMs()
     this.#outbox = new Outbox(socket.conn, limits.bufferedBytesMax, hasCompression)
@@ -73,7 +80,14 @@ export class Connection {
       tables: new Map(),
       now,
       gate: visit.gate,
-      onAdmit: (changes) => traffic.countChanges(visit.sender, changes, monotonicMs()),
+      onAdmit: (answered) => {
+        traffic.countChanges(visit.sender, answered.changes, monotonicMs())
+        tally.answer(answered)
+        this.#aheadMs = answered.aheadMs
+      },
+      onSnapshot: () => {
+        tally.snapshots++
+      },
     })
     this.#pace = new Pace({
       waitMs: (bytes) => traffic.frameWaitMs(visit.sender, bytes, monotonicMs()),
@@ -82,12 +96,31 @@ export class Connection {
       deliver: (frame) => this.#receive(frame),
       refuse: (error) => this.fail(error),
     })
-    socket.on(FRAME_EVENT, (frame: Uint8Array) => this.#pace.take(frame))
+    socket.on(FRAME_EVENT, (frame: Uint8Array) => {
+      tally.frameIn(frame.length)
+      this.#pace.take(frame)
+    })
     socket.on(AUTH_EVENT, (auth: Readonly<Record<string, unknown>>) => this.#renew(auth))
     socket.on('disconnect', () => this.#link.end())
     this.#stopListening = visit.tenant.onEnd((error) => this.fail(error))
     // It may have ended since the visit began.
     this.#mayGoOn()
+  }
+
+  /** False once its session is over, while its transport may still be closing. */
+  get isOpen(): boolean {
+    return this.#closedAtMs === undefined
+  }
+
+  /** As it stands, for metrics and the operator. */
+  get figures(): ConnectionFigures {
+    return {
+      tenant: this.#options.visit.tenant.name,
+      replica: this.#link.peer,
+      lag: this.#link.lag,
+      aheadMs: this.#aheadMs,
+      waitingBytes: this.#outbox.measure(),
+    }
   }
 
   /** Ends the session, telling the client why. */
@@ -149,7 +182,7 @@ export class Connection {
   #receive(frame: Uint8Array): void {
     if (!this.#mayGoOn()) return
     try {
-      this.#link.receive(frame)
+      this.#options.trace.frame(frame.length, () => this.#link.receive(frame))
     } catch (error) {
       this.#options.logger.error(errorFields(error), 'session failed on a frame')
       this.#close(new TidemarkError('unavailable', 'the session failed on a frame', { cause: error }))
@@ -161,7 +194,9 @@ export class Connection {
     this.#isSending = true
     const mayGoOn = this.#mayGoOn()
     this.#isSending = false
-    if (mayGoOn && !this.#outbox.write(frame)) this.#cutOff('too much waits for it')
+    if (!mayGoOn) return
+    this.#options.tally.frameOut(frame.length)
+    if (!this.#outbox.write(frame)) this.#cutOff('too much waits for it')
   }
 
   /** A client brings a new token. One that is not good changes nothing: the session goes on until the old one expires. */
@@ -203,6 +238,8 @@ export class Connection {
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)
+    this.#options.tally.end(error)
+    this.#options.trace.end(error)
     this.#options.onEnd(error)
     this.#outbox.whenGone(this.#options.onGone)
   }

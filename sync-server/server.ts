@@ -18,9 +18,12 @@ import { answerHealth, type Unready } from './health.ts'
 import { createListener, type Listener, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
+import type { MetricsSource } from './metrics.ts'
+import { Observation } from './observation.ts'
 import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
 import { originOptions } from './origins.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
+import { traceConnection } from './tracing.ts'
 
 export interface SyncServer {
   /** What clients connect to. */
@@ -33,6 +36,8 @@ export interface SyncServer {
   readonly tenants: readonly OpenTenantInfo[]
   /** Registers, lists, suspends, moves and erases tenants, and revokes tokens. */
   readonly manager: TenantManager
+  /** A page for Prometheus, as `/metrics` of the admin port has it. */
+  metrics(): Promise<string>
   /** From now on new connections get this certificate. Throws `bad-option`, and keeps the old one. */
   renewTls(tls: TlsFiles): void
   /**
@@ -48,6 +53,9 @@ interface SocketData {
 
 type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
 
+type ServerFigures = Omit<MetricsSource, 'tallies'>
+
+const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0 }
 const CHECK_MS = 500
 /** A Socket.IO packet and its WebSocket frame, or the form fields of a poll. */
 const ENVELOPE_BYTES = 1_024
@@ -55,8 +63,10 @@ const ENVELOPE_BYTES = 1_024
 /** Opens a sync server. Throws `bad-option`, and `unavailable` when it cannot listen. */
 export async function createSyncServer(options: ServerOptions): Promise<SyncServer> {
   const settings = await parseServerOptions(options)
-  const tenancy = await Tenancy.open(settings, monotonicMs)
-  const server = new ListeningServer(settings, tenancy)
+  let server: ListeningServer | undefined
+  const observation = new Observation(monotonicMs, () => server?.figures ?? NO_FIGURES)
+  const tenancy = await Tenancy.open(settings, observation, monotonicMs)
+  server = new ListeningServer(settings, tenancy, observation)
   try {
     await server.listen()
   } catch (error) {
@@ -72,6 +82,7 @@ class ListeningServer implements SyncServer {
   readonly #http: Listener['http']
   readonly #io: SocketServer<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
   readonly #tenancy: Tenancy
+  readonly #observation: Observation
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
   readonly #tcpSockets = new Set<TcpSocket>()
@@ -79,10 +90,11 @@ class ListeningServer implements SyncServer {
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
 
-  constructor(settings: ServerSettings, tenancy: Tenancy) {
+  constructor(settings: ServerSettings, tenancy: Tenancy, observation: Observation) {
     const { logger, tls, limits } = settings
     this.#settings = settings
     this.#tenancy = tenancy
+    this.#observation = observation
     this.#listener = createListener(
       tls,
       limits.helloMs,
@@ -137,6 +149,18 @@ class ListeningServer implements SyncServer {
     return this.#tenancy.manager
   }
 
+  get figures(): ServerFigures {
+    return {
+      openTenants: this.#tenancy.manager.open.map(({ name, usage }) => ({ tenant: name, ...usage })),
+      connections: [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures),
+      sockets: this.#tcpSockets.size,
+    }
+  }
+
+  metrics(): Promise<string> {
+    return this.#observation.metrics.page()
+  }
+
   async listen(): Promise<void> {
     const { host, port, isDev, logger } = this.#settings
     await new Promise<void>((resolve, reject) => {
@@ -188,11 +212,16 @@ class ListeningServer implements SyncServer {
     const { tenant, principal } = visit
     const subject = quote(principal.subject)
     const logger = this.#settings.logger.child({ socket: socket.id, tenant: tenant.name, subject })
-    logger.info({ address, transport: socket.conn.transport.name }, 'connected')
+    const transport = socket.conn.transport.name
+    logger.info({ address, transport }, 'connected')
+    const tally = this.#observation.tallies.of(tenant.name)
+    tally.connections++
     const connection = new Connection({
       socket,
       visit,
       traffic: this.#tenancy.traffic,
+      tally,
+      trace: traceConnection(tenant.name, transport),
       limits,
       logger,
       hasCompression,
@@ -214,6 +243,7 @@ class ListeningServer implements SyncServer {
     const refusal = isTidemarkError(error)
       ? error
       : new TidemarkError('unavailable', 'the server failed', { retryable: true, cause: error })
+    this.#observation.tallies.refusedConnections.add(refusal.code)
     logger.info({ address: this.#addressOf(socket), ...errorFields(refusal) }, 'connection refused')
     if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
     const { code, message, retryable, details } = refusal
@@ -252,6 +282,7 @@ class ListeningServer implements SyncServer {
     clearTimeout(deadline)
     clearInterval(this.#timer)
     await this.#io.close()
+    this.#observation.metrics.stop()
     await inTime(stores, drainMs)
     logger.info({}, 'closed')
   }

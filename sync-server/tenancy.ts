@@ -11,6 +11,7 @@
 import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
 import { type OpenTenant, openVisit, type Principal, TenantManager, Traffic, type Visit } from '../tenant/index.ts'
 import { errorFields } from './log.ts'
+import type { Observation } from './observation.ts'
 import type { ServerSettings } from './options.ts'
 
 export interface OpenTenantInfo {
@@ -43,13 +44,13 @@ export class Tenancy {
     this.#refreshedAtMs = monotonicMs()
   }
 
-  static async open(settings: ServerSettings, monotonicMs: () => number): Promise<Tenancy> {
+  static async open(settings: ServerSettings, observation: Observation, monotonicMs: () => number): Promise<Tenancy> {
     const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage } = settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
         registry,
-        stores: stores.byMode,
+        stores: observation.stores(stores.byMode),
         plans,
         limits,
         idleMs,
@@ -60,6 +61,7 @@ export class Tenancy {
           logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)
           onUsage?.(tenant, event)
         },
+        onOpen: (tenant) => observation.tenantOpened(tenant),
         onFault: (error, tenant) => logger.error({ tenant, ...errorFields(error) }, 'tenant failed'),
       })
       return new Tenancy(settings, manager, monotonicMs)

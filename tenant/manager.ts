@@ -51,6 +51,8 @@ export interface TenantManagerOptions {
   readonly now: () => number
   readonly monotonicMs: () => number
   readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
+  /** Told of each tenant that was opened, before anybody uses it. */
+  readonly onOpen?: (tenant: OpenTenant) => void
   /** Told what went wrong where nobody waits for it. */
   readonly onFault?: (error: unknown, tenant: TenantName) => void
 }
@@ -287,8 +289,10 @@ export class TenantManager {
       store = await this.#factoryOf(record.mode).open(name)
       store = await openBehindFence(store, (error) => this.#giveUp(name, error))
       const ledger = await this.#openLedger(store, record)
-      const { onUsage, pauseMs } = this.#options
-      return new OpenTenant({ name, plan: this.#plans.get(record.plan), store, ledger, pauseMs, onUsage })
+      const { onUsage, onOpen, pauseMs } = this.#options
+      const tenant = new OpenTenant({ name, plan: this.#plans.get(record.plan), store, ledger, pauseMs, onUsage })
+      onOpen?.(tenant)
+      return tenant
     } catch (error) {
       await store?.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
       throw unavailable(error)

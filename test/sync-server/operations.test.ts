@@ -11,6 +11,8 @@ import {
   type SettingKey,
   showSetting,
 } from '../../sync-server/config/settings.ts'
+import { Metrics } from '../../sync-server/metrics.ts'
+import { Tallies } from '../../sync-server/tally.ts'
 
 const text = readFileSync(fileURLToPath(new URL('../../docs/operations.md', import.meta.url)), 'utf8')
 
@@ -29,5 +31,25 @@ describe('the table of settings', () => {
     const [, part = ''] = /## Settings\n([\s\S]*?)\n## /.exec(text) ?? []
     const shown = part.split('\n').filter((line) => /^(### |\| `)/.test(line))
     expect(shown).toEqual(expected)
+  })
+})
+
+describe('the table of metrics', () => {
+  test('has every metric of the page with its type and help, and no other', async () => {
+    const metrics = new Metrics(() => ({ tallies: new Tallies(), openTenants: [], connections: [], sockets: 0 }))
+    const page = await metrics.page()
+    metrics.stop()
+    const types = new Map([...page.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map((match) => [match[1], match[2]]))
+    const expected = [...page.matchAll(/^# HELP (\w+) (.*)$/gm)].map(
+      ([, name = '', help = '']) => `| \`${name}\` | ${types.get(name)} | ${help} |`,
+    )
+    const [, part = ''] = /## Metrics\n([\s\S]*?)\n## /.exec(text) ?? []
+    expect(expected.length).toBeGreaterThan(20)
+    expect(
+      part
+        .split('\n')
+        .filter((line) => line.startsWith('| `'))
+        .sort(),
+    ).toEqual(expected.sort())
   })
 })

@@ -1,0 +1,50 @@
+/**
+ * What is measured of one server: tallies, metrics and traces, for those who have something to tell.
+ *
+ * Knows: the tenant room, as far as it tells of itself. Must never know: who reads what is measured.
+ */
+import { countConflicts, type TenantName } from '../core/index.ts'
+import { ISOLATION_MODES, type IsolationMode, type OpenTenant, type StoreFactory } from '../tenant/index.ts'
+import { Metrics, type MetricsSource } from './metrics.ts'
+import { type CommitOutcome, observeStores } from './observed-stores.ts'
+import { Tallies } from './tally.ts'
+import { traceCommit } from './tracing.ts'
+
+type StoresByMode = Readonly<Partial<Record<IsolationMode, StoreFactory>>>
+
+export class Observation {
+  readonly tallies: Tallies = new Tallies()
+  readonly metrics: Metrics
+  readonly #monotonicMs: () => number
+
+  /** `read`: the present state of the server. */
+  constructor(monotonicMs: () => number, read: () => Omit<MetricsSource, 'tallies'>) {
+    this.#monotonicMs = monotonicMs
+    this.metrics = new Metrics(() => ({ tallies: this.tallies, ...read() }))
+  }
+
+  /** The same stores, with their commits measured. */
+  stores(byMode: StoresByMode): StoresByMode {
+    const observed: Partial<Record<IsolationMode, StoreFactory>> = {}
+    for (const mode of ISOLATION_MODES) {
+      const factory = byMode[mode]
+      if (factory !== undefined) observed[mode] = observeStores(factory, (name) => this.#observeCommit(name))
+    }
+    return observed
+  }
+
+  tenantOpened({ name, hub }: OpenTenant): void {
+    countConflicts(hub.ledger, (conflict) => this.tallies.of(name).conflict(conflict))
+  }
+
+  /** Stores are named by their tenants. */
+  #observeCommit(name: string): (outcome: CommitOutcome) => void {
+    const beganAtMs = this.#monotonicMs()
+    const endTrace = traceCommit(name)
+    return (outcome) => {
+      this.metrics.observeCommit(outcome, (this.#monotonicMs() - beganAtMs) / 1_000)
+      this.tallies.of(name as TenantName).commits++
+      endTrace(outcome)
+    }
+  }
+}
