@@ -428,15 +428,9 @@ class EntryDecoder {
     const count = reader.varint()
     if (count === 0) return EMPTY_CLOCK
     if (count > this.#replicas.length) throw badFrame('a context has more entries than the block has replicas')
+    if (count === 1) return this.#readContextEntry()
     const pairs: [replica: number, seq: number][] = []
-    for (let left = count; left > 0; left--) {
-      const slot = reader.varint()
-      this.#usedReplicas[slot] = 1
-      const replica = this.#replicas[slot]
-      const seq = reader.varint()
-      if (replica === undefined || seq < 1) throw badFrame('a context has a wrong entry')
-      pairs.push([replica, seq])
-    }
+    for (let left = count; left > 0; left--) pairs.push(this.#readContextEntry())
     pairs.sort(([a], [b]) => a - b)
     for (let at = 1; at < count; at++) {
       if (pairs[at]?.[0] === pairs[at - 1]?.[0]) throw badFrame('a context names a replica twice')
@@ -444,19 +438,29 @@ class EntryDecoder {
     return pairs.flat()
   }
 
+  #readContextEntry(): [replica: number, seq: number] {
+    const slot = this.#reader.varint()
+    this.#usedReplicas[slot] = 1
+    const replica = this.#replicas[slot]
+    const seq = this.#reader.varint()
+    if (replica === undefined || seq < 1) throw badFrame('a context has a wrong entry')
+    return [replica, seq]
+  }
+
   #readVersions(): Version[] {
     const reader = this.#reader
     const count = reader.varint()
     if (count > this.#limits.fieldsPerRowMax) throw badFrame('a change has too many fields')
-    const versions: Version[] = []
+    // Of the right length at once: an array that grows takes 17 places for its first.
+    const versions = new Array<Version>(count)
     let ordered = true
     let last = -1
     const stamp = { replica: this.#author, seq: this.#seq, timestamp: this.#timestamp }
-    for (let left = count; left > 0; left--) {
+    for (let at = 0; at < count; at++) {
       const name = this.#nameAt(reader.varint())
       const start = reader.at
       scanField(reader)
-      versions.push({ name, stamp, bytes: reader.bytes, start, end: reader.at })
+      versions[at] = { name, stamp, bytes: reader.bytes, start, end: reader.at }
       if (name <= last) ordered = false
       last = name
     }
