@@ -52,7 +52,21 @@ export class ByteTree {
     return place < 0 ? undefined : node.body.values[place]
   }
 
+  /** Only where a node has to be split does anything above the leaf change. */
   set(key: Uint8Array, value: Uint8Array): void {
+    let node = this.#root
+    while (node.body.type === 'branch') node = node.body.children[childPlace(node, key)] as Node
+    const place = search(node, key)
+    if (place >= 0) {
+      node.keys[place] = key
+      node.body.values[place] = value
+      return
+    }
+    if (node.keys.length < fanoutOf(node)) {
+      node.body.values.splice(~place, 0, value)
+      insertKey(node, ~place, key)
+      return
+    }
     const right = insert(this.#root, key, value)
     if (right === undefined) return
     const children = [this.#root, right]
@@ -87,7 +101,9 @@ function search(node: Node, key: Uint8Array): number {
     const middle = (low + high) >>> 1
     let order = (hints[middle] as number) - hint
     if (order === 0) {
-      order = compareBytes(keys[middle] as Uint8Array, key, skip)
+      const other = keys[middle] as Uint8Array
+      // Who writes a row again mostly hands over the same array.
+      order = other === key ? 0 : compareBytes(other, key, skip)
       if (order === 0) return middle
     }
     if (order < 0) low = middle + 1
@@ -166,13 +182,9 @@ function insert(node: Node, key: Uint8Array, value: Uint8Array): Node | undefine
     body.children.splice(place + 1, 0, right)
     return insertKey(node, place + 1, right.low)
   }
-  const place = search(node, key)
-  if (place >= 0) {
-    body.values[place] = value
-    return undefined
-  }
-  body.values.splice(~place, 0, value)
-  return insertKey(node, ~place, key)
+  const place = ~search(node, key)
+  body.values.splice(place, 0, value)
+  return insertKey(node, place, key)
 }
 
 function insertKey(node: Node, place: number, key: Uint8Array): Node | undefined {
