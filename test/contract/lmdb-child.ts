@@ -81,7 +81,13 @@ async function commitUntilRefused(store: Store): Promise<unknown> {
 }
 
 function largeEntry(number: number): StoreEntry {
-  return { key: new Uint8Array([number]), value: new Uint8Array(100_000).fill(number) }
+  const value = new Uint8Array(100_000)
+  // Noise, so that it takes its length on the disk.
+  for (let at = 0, state = number; at < value.length; at++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0
+    value[at] = state >>> 24
+  }
+  return { key: new Uint8Array([number]), value }
 }
 
 function codeOf(error: unknown): unknown {

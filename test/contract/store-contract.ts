@@ -290,6 +290,22 @@ function sizeContract(open: Open): void {
     expect(await store.getMany([bytes(), bytes(0)])).toEqual([undefined, bytes()])
   })
 
+  test('S1: a value may begin with any byte, at any length', async () => {
+    const store = await open()
+    const values = [1, 30, 5_000].flatMap((length) =>
+      Array.from({ length: 256 }, (_, first) => new Uint8Array(length).fill(7).fill(first, 0, 1)),
+    )
+    await expectCommitted(store, 0, {
+      puts: values.map((value, index) => ({ key: bytes(9, index >> 8, index & 255), value })),
+    })
+    const found = await store.range(ALL)
+    const read = await store.getMany(values.map((_, index) => bytes(9, index >> 8, index & 255)))
+    for (const [index, value] of values.entries()) {
+      expect(isEqual(found[index]?.value as Uint8Array, value)).toBe(true)
+      expect(isEqual(read[index] as Uint8Array, value)).toBe(true)
+    }
+  })
+
   test('S1: keys of 600 bytes that differ in the last one are different keys, in order', async () => {
     const store = await open()
     const keys = Array.from({ length: 256 }, (_, last) => new Uint8Array(600).fill(7).fill(last, 599))
