@@ -42,7 +42,7 @@ async function writeAs({ ledger }: Hub, id: string, priority: number): Promise<v
     versions: [{ name, stamp, bytes: value, start: 0, end: value.length }],
   })
   const blocks = [block.finish()]
-  const admission = { blocks, replica, nowMs: Date.now(), gate: OPEN_GATE, isPaused: false }
+  const admission = { blocks, replica, nowMs: Date.now(), gate: OPEN_GATE, isPaused: false, answeredSeq: 0 }
   const { refusals } = await ledger.submit(new AdmitChanges(admission))
   if (refusals.length > 0) throw new Error(`the server refused a change: ${refusals[0].code}`)
 }

@@ -10,13 +10,14 @@
  * A2  An agreed state holds everything that was applied to the row, but our own changes from the first unanswered on.
  * A3  Before a change that builds on accepted changes of our own is applied to it, those are.
  */
-import type { ChangeEntry } from './block.ts'
+import type { ChangeEntry, VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
 import { rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
+import { asArray, asText, unpackRecord } from './packing.ts'
 import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type RowHeader } from './row-codec.ts'
@@ -57,10 +58,18 @@ export function withAccepted(agreed: AgreedRow, throughSeq: number, replicas: Di
 
 /** The seqs of our own stream that were refused: they stay in the log, but count for nothing. */
 export async function readRefused(ledger: Ledger): Promise<Set<number>> {
-  const seqs = new Set<number>()
-  if (ledger.state.meta.rejected === 0) return seqs
-  for await (const { key } of scanRange(ledger.store, rejectedRange(ledger.state.own))) seqs.add(rejectedKeySeq(key))
-  return seqs
+  return new Set((await readRefusals(ledger)).keys())
+}
+
+/** The same, with the reason for each. */
+export async function readRefusals(ledger: Ledger): Promise<Map<number, VoidCode>> {
+  const codes = new Map<number, VoidCode>()
+  if (ledger.state.meta.rejected === 0) return codes
+  for await (const { key, value } of scanRange(ledger.store, rejectedRange(ledger.state.own))) {
+    const [code] = asArray(unpackRecord(value))
+    codes.set(rejectedKeySeq(key), asText(code) as VoidCode)
+  }
+  return codes
 }
 
 /** Before the first unanswered change of ours is applied to a row: put what is agreed beside it. */

@@ -3,13 +3,15 @@
  *
  * A refused change goes to the list of rejected ones, and its row shows the agreed state again, with those later changes
  * of ours that do not build on it.
- * Invariant A4: after an answer the row is what it would be had the refused changes never been written.
+ * Invariants:
+ * A4  After an answer the row is what it would be had the refused changes never been written.
+ * A5  What was accepted is not refused afterwards: nobody has its row without it any more.
  */
 import { readAgreed, readRefused } from './agreed.ts'
 import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
-import { invariant } from './errors.ts'
+import { invariant, TidemarkError } from './errors.ts'
 import { kindRange, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { packRecord } from './packing.ts'
@@ -48,6 +50,11 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     for (const { seq, code } of this.#refusals) {
       if (known.has(seq)) continue
       known.add(seq)
+      if (seq <= ledger.state.meta.ackedSeq) {
+        throw new TidemarkError('server-restored', `the server refuses seq ${seq}, which it had accepted`, {
+          remedy: 'It has lost what this builds on, or is another one: begin with an empty store to follow it',
+        })
+      }
       const found = await ledger.log.entryOf(own, seq)
       invariant(found !== undefined && found.entry.op !== 'void', 'the server refuses only what we wrote')
       this.#refused.push({ entry: found.entry, code, row: ledger.need(found.entry.table, found.entry.id) })

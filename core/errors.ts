@@ -43,6 +43,7 @@ export const ERROR_CODES = [
   'replica-fenced',
   'replica-restored',
   'replica-cloned',
+  'server-restored',
   'schema-mismatch',
   'unauthenticated',
   'auth-expired',

@@ -2,9 +2,12 @@
  * Feeds: the outgoing streams of all sessions of one ledger, read from its log.
  *
  * Readers at the same place get the same frame: it is read and encoded once, however many there are.
- * Invariant J1: a frame holds whole blocks, so no transaction is ever split.
+ * Invariants:
+ * J1  A frame holds whole blocks, so no transaction is ever split.
+ * J2  What a server has refused is never pushed again but as a void.
  */
-import { BlockWriter, isAuthoredBy } from './block.ts'
+import { readRefusals } from './agreed.ts'
+import { BlockWriter, type Entry, isAuthoredBy, type VoidCode } from './block.ts'
 import { encodeFrame } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
@@ -128,9 +131,30 @@ export class Feeds {
     const found = await this.#pushable(own, afterSeq, throughSeq)
     const last = found[found.length - 1]
     if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
-    const frame = encodeFrame({ type: 'push', blocks: this.#compact(found) })
+    const refusals = await this.#refusedAfter(afterSeq)
+    const blocks =
+      refusals === undefined ? this.#compact(found) : found.map((block) => this.#withVoids(block, refusals))
+    const frame = encodeFrame({ type: 'push', blocks })
     const next: FeedPlace = { type: 'own', afterSeq: last.lastSeq }
     return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
+  }
+
+  /** Only a server that was restored is told again of what it has refused. */
+  async #refusedAfter(afterSeq: number): Promise<ReadonlyMap<number, VoidCode> | undefined> {
+    const { meta } = this.#ledger.state
+    return afterSeq < meta.ackedSeq && meta.rejected > 0 ? readRefusals(this.#ledger) : undefined
+  }
+
+  /** A change that was refused stays so: others hold its dot as void (J2). */
+  #withVoids(block: LogBlock, refusals: ReadonlyMap<number, VoidCode>): Uint8Array {
+    const { log, state } = this.#ledger
+    const entries = log.decode(block).map(({ entry }): Entry => {
+      const code = refusals.get(entry.seq)
+      return code === undefined ? entry : { op: 'void', replica: entry.replica, seq: entry.seq, code }
+    })
+    const writer = new BlockWriter(state, [...new Set(entries.map(({ replica }) => replica))])
+    for (const entry of entries) writer.add(entry)
+    return writer.finish()
   }
 
   /** As many of our own blocks as one push may hold, in bytes and in changes. */

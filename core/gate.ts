@@ -15,6 +15,7 @@ import type { ChangeOp } from './conflict.ts'
 import { TidemarkError } from './errors.ts'
 import type { ReplicaId } from './names.ts'
 import { lastWriteWins } from './policy.ts'
+import { LOST_CHANGES } from './recovery.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeVersions, settleRow } from './settle.ts'
 import type { Value } from './value.ts'
@@ -145,6 +146,16 @@ export function voidGrowth(transaction: readonly Entry[]): Growth {
 }
 
 export const NEW_REPLICA: Growth = { rows: 0, storedBytes: 0, replicas: 1, isRelief: false }
+
+/** What whoever waits for a paused writer is told. */
+export function pausedBy(shortage: Shortage): TidemarkError {
+  if (shortage.resource !== LOST_CHANGES) return quotaExceeded(shortage)
+  return new TidemarkError('server-restored', 'the server lost changes that these build on, and waits for them', {
+    retryable: true,
+    remedy: 'Connect the replicas that wrote them; they push them again by themselves',
+    details: { ...shortage },
+  })
+}
 
 export function quotaExceeded({ resource, limit, used, retryAfterMs }: Shortage): TidemarkError {
   return new TidemarkError('quota-exceeded', `the tenant may have ${limit} ${resource}, and has ${used}`, {

@@ -27,6 +27,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import { BeginEpoch, expectEpoch, provesLoss } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
 import type { FeedPlace, SessionRole } from './session.ts'
 import { readSnapshotProgress } from './snapshot.ts'
@@ -119,6 +120,7 @@ function cloned(): TidemarkError {
 
 export interface Meeting {
   readonly version: number
+  readonly epoch: number
   /** Where our stream to the peer starts. */
   readonly place: FeedPlace
   /** The peer's index in our dictionary. */
@@ -132,6 +134,7 @@ export async function meet(
   tables: Tables,
   hello: Hello,
   gate: Gate,
+  nowMs: number,
 ): Promise<Meeting> {
   await ledger.catchUp()
   const { state } = ledger
@@ -140,11 +143,15 @@ export async function meet(
     throw new TidemarkError('forbidden', 'this session may not read or write what it asked for')
   }
   if (hello.replica === state.meta.replicaId) throw cloned()
+  if (role === 'server' && provesLoss(ledger, ledger.durableSeqOf(state.replicas.find(hello.replica)), hello, nowMs)) {
+    await ledger.submit(new BeginEpoch(nowMs, true))
+  }
+  const { epoch } = state.meta
   const place = await placeOf(ledger, role, hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
   // A copy must not fence its original.
   await readStream(ledger, replica, hello)
-  return { version, place, replica }
+  return { version, epoch, place, replica }
 }
 
 /** What a peer that was met is told, once older sessions of it are fenced. Throws `replica-cloned`. */
@@ -152,11 +159,12 @@ export async function composeWelcome(
   ledger: Ledger,
   role: SessionRole,
   hello: Hello,
-  { version, place, replica }: Meeting,
+  { version, epoch, place, replica }: Meeting,
   nowMs: number,
 ): Promise<Welcome> {
   // Behind what a fenced session had handed in before.
   await ledger.catchUp()
+  expectEpoch(ledger, epoch)
   const { meta } = ledger.state
   const { yourSeq, fingerprint } = await readStream(ledger, replica, hello)
   return {

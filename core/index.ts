@@ -28,7 +28,7 @@ export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
 export { decodeFrame, encodeFrame, type Frame, PROTOCOL_MAX, PROTOCOL_MIN, type Resume } from './frame.ts'
-export { type Gate, type Growth, type Proposal, quotaExceeded, type Shortage, type Usage } from './gate.ts'
+export { type Gate, type Growth, type Proposal, pausedBy, quotaExceeded, type Shortage, type Usage } from './gate.ts'
 export { readCursor, rememberedTables } from './handshake.ts'
 export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
@@ -60,6 +60,7 @@ export {
   union,
   updateWins,
 } from './policy.ts'
+export { BeginEpoch, EndRecovery, isRecovering } from './recovery.ts'
 export {
   openReplica,
   type RejectedChange,

@@ -24,7 +24,7 @@ export interface Meta {
   tenant: TenantName
   /** The name of this log: a cursor carries it. */
   logId: string
-  /** Grows when a backup is restored. */
+  /** 1, and after a backup was restored the time at which that was found out, in Unix milliseconds. */
   epoch: number
   /** Our own replica id. */
   replicaId: ReplicaId
@@ -53,6 +53,8 @@ export interface Meta {
   journalEnd: number
   /** 1 when a replica admits for itself (no server), 0 when a server admits, 2 for the server itself. */
   authority: number
+  /** A server's: until when it waits for changes that it lost (Unix milliseconds); 0 when it does not. */
+  recoveringUntilMs: number
 }
 
 export class LedgerState {
@@ -144,6 +146,7 @@ export class LedgerState {
         meta.journalEnd,
         meta.authority,
         meta.rowBytes,
+        meta.recoveringUntilMs,
       ]),
     }
   }
@@ -232,6 +235,7 @@ export function createMeta(tenant: TenantName, authority: number): Meta {
     journalStart: 1,
     journalEnd: 1,
     authority,
+    recoveringUntilMs: 0,
   }
 }
 
@@ -263,5 +267,6 @@ function decodeMeta(bytes: Uint8Array): Meta {
     journalEnd: asCount(record[18]),
     authority: asCount(record[19]),
     rowBytes: asCount(record[20]),
+    recoveringUntilMs: asCount(record[21] ?? 0),
   }
 }

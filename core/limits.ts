@@ -66,6 +66,12 @@ export const DEFAULT_LIMITS: Limits = {
 /** What is stored or was admitted elsewhere is read by these: it was within the limits that held there and then. */
 export const STORED_LIMITS: Limits = { ...DEFAULT_LIMITS, changeBytesMax: DEFAULT_LIMITS.transactionBytesMax }
 
+/**
+ * How long a server that was restored from a backup waits for changes that it lost and their writers still have. A week: most
+ * devices are switched on once in that time.
+ */
+export const RECOVERY_MS: number = 7 * 86_400_000
+
 /** The envelope around blocks in a frame: message type, positions, lengths. */
 export const FRAME_OVERHEAD_BYTES = 64
 

@@ -9,7 +9,7 @@
  */
 import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
-import { VectorClock } from './clock.ts'
+import { type Dot, VectorClock } from './clock.ts'
 import type { Ask } from './comparison.ts'
 import type { LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
@@ -25,11 +25,12 @@ import {
   type SnapshotBegin,
   type Welcome,
 } from './frame.ts'
-import { type Gate, OPEN_GATE, quotaExceeded, type Shortage } from './gate.ts'
+import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
 import { checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { AdmitChanges, ReceiveChanges } from './receive.ts'
+import { expectEpoch, isHere } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
 import {
   type Effect,
@@ -121,6 +122,12 @@ export class Link {
   #isPaused = false
   /** A server's: what the peer was told that we have of it. */
   #answeredSeq = 0
+  /** A server's: how far the peer says that it was answered; beyond what we have when our store lost that. */
+  #claimedSeq = 0
+  /** A server's: the change that the peer waits for, because our store lost it. */
+  #awaited: Dot | undefined
+  /** A server's: the epoch of its log that this session is about. */
+  #epoch = 0
   /** A writer's: why the server takes nothing more for now. */
   #pause: Shortage | undefined
 
@@ -208,7 +215,7 @@ export class Link {
    */
   settled(): Promise<void> {
     if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
-    if (this.#pause !== undefined) return Promise.reject(quotaExceeded(this.#pause))
+    if (this.#pause !== undefined) return Promise.reject(pausedBy(this.#pause))
     return new Promise((resolve, reject) => {
       const token = this.#nextToken++
       this.#settling.push({ token, resolve, reject })
@@ -306,8 +313,31 @@ export class Link {
   }
 
   #onCommit(): void {
+    const { hub, role } = this.#options
+    const { state } = hub.ledger
+    if (role === 'server' && this.#epoch > 0) {
+      try {
+        expectEpoch(hub.ledger, this.#epoch)
+      } catch (error) {
+        return this.fail(toTidemarkError(error))
+      }
+    }
+    if (this.#awaited !== undefined) this.#tellOfLost(state.replicas.find(this.#awaited.replica))
     this.#session.logGrew()
     this.#drain()
+  }
+
+  /** What a writer waits for may have come: it is told to try again. */
+  #tellOfLost(author: number): void {
+    const awaited = this.#awaited
+    if (awaited === undefined || author < 0 || this.#options.hub.ledger.durableSeqOf(author) < awaited.seq) return
+    this.#awaited = undefined
+    this.#session.acknowledge({
+      type: 'ack',
+      throughSeq: this.#answeredSeq,
+      refusals: [],
+      pause: isHere(awaited),
+    })
   }
 
   #close(error: TidemarkError | undefined): void {
@@ -328,15 +358,17 @@ export class Link {
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables } = this.#options
-    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate)
+    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate, nowMs)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
     this.#replica = meeting.replica
     hub.enter(this)
+    this.#epoch = meeting.epoch
     const welcome = await composeWelcome(hub.ledger, role, hello, meeting, nowMs)
     this.#answeredSeq = welcome.yourSeq
+    this.#claimedSeq = hello.ackedSeq
     this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined)
   }
 
@@ -416,16 +448,20 @@ export class Link {
     const { hub, now, onAdmit } = this.#options
     const nowMs = now()
     if (!this.#gate.mayWrite()) throw new TidemarkError('forbidden', 'this session may not write')
-    const { throughSeq, refusals, shortage, isEarly, lastTimestamp } = await hub.ledger.submit(
+    const { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp } = await hub.ledger.submit(
       new AdmitChanges({
         blocks: pushes.flatMap(({ blocks }) => blocks),
         replica: this.#replica,
         nowMs,
         gate: this.#gate,
         isPaused: this.#isPaused,
+        answeredSeq: this.#claimedSeq,
       }),
     )
-    if (!isEarly) this.#isPaused = shortage !== undefined
+    if (!isEarly) {
+      this.#isPaused = shortage !== undefined
+      this.#awaited = awaited
+    }
     onAdmit?.({
       changes: throughSeq - this.#answeredSeq,
       refusals: refusals.map(({ code }) => code),
@@ -443,7 +479,7 @@ export class Link {
     if (pause === undefined) return
     this.#pause = pause
     this.#session.hold({ type: 'own', afterSeq: throughSeq })
-    for (const { reject } of this.#settling.splice(0)) reject(quotaExceeded(pause))
+    for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
   }
 
   #expectReader(): void {

@@ -9,7 +9,8 @@
  * E4  Admission happens once, at the first server. A refused dot becomes void; what builds on it is refused with it;
  *     what follows it is not. A transaction is admitted or refused whole.
  * E5  Receiving merges clocks. It never advances our own counter.
- * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched.
+ * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched. What a restored
+ *     server has lost is such a shortage (`core/recovery.ts` V3).
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
 import {
@@ -23,7 +24,7 @@ import {
   type VoidEntry,
 } from './block.ts'
 import { equalSlices } from './bytes.ts'
-import { clockGet, clockIncludes, type SparseClock } from './clock.ts'
+import { clockGet, clockIncludes, type Dot, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { fingerprintOf } from './fingerprint.ts'
@@ -32,6 +33,8 @@ import { idFits, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
 import { STORED_LIMITS } from './limits.ts'
+import type { ReplicaId } from './names.ts'
+import { isRecovering, lostChanges } from './recovery.ts'
 import type { RowEntry } from './row-cache.ts'
 import { msToTimestamp } from './timestamp.ts'
 
@@ -144,6 +147,8 @@ export interface Admission {
   readonly refusals: readonly Refusal[]
   /** Why nothing after `throughSeq` was looked at. */
   readonly shortage: Shortage | undefined
+  /** The change of another replica that the writer waits for. */
+  readonly awaited: Dot | undefined
   /** True when all of it was sent before its writer knew of a pause: it will come again. */
   readonly isEarly: boolean
   /** The timestamp of the last change that came, whatever became of it; 0 when there was none. */
@@ -158,6 +163,8 @@ export interface AdmitOptions {
   readonly gate: Gate
   /** True while the writer is paused: a push that goes on beyond the pause was under way, and is no gap. */
   readonly isPaused: boolean
+  /** The seq up to which the writer has been answered, as it says: more than is held when that was lost. */
+  readonly answeredSeq: number
 }
 
 /** Flags, stamps and counts of a change: less than a writer reckons with, so that none is refused that it let pass. */
@@ -182,6 +189,9 @@ export class AdmitChanges implements Job<Admission> {
   #heldRefusals: Refusal[] = []
   /** What was held of the writer when the entries were compared with it. */
   #checkedSeq = 0
+  /** Replicas that are unknown here, by the indexes that stand for them. */
+  readonly #strangers = new Map<number, ReplicaId>()
+  #awaited: Dot | undefined
 
   constructor(options: AdmitOptions) {
     this.#options = options
@@ -200,7 +210,9 @@ export class AdmitChanges implements Job<Admission> {
         if (isAuthor && index !== replica) {
           throw new TidemarkError('forbidden', 'a push holds changes of another replica than the session’s')
         }
-        return index < 0 ? unknown++ : index
+        if (index >= 0) return index
+        this.#strangers.set(unknown, id)
+        return unknown++
       },
       name: (name) => state.internName(name),
     }
@@ -273,6 +285,7 @@ export class AdmitChanges implements Job<Admission> {
     let position = draft.state.meta.nextPosition
     let shortage: Shortage | undefined
     let isEarly = this.#options.isPaused
+    this.#awaited = undefined
     for (const { block, entries, rows } of this.#decoded) {
       isEarly &&= (entries[0]?.seq ?? 0) > draft.state.seqOf(replica) + 1
       if (isEarly) continue
@@ -289,7 +302,7 @@ export class AdmitChanges implements Job<Admission> {
         if (fresh.length === 0) continue
         const freshRows = rows.slice(start + transaction.length - fresh.length, at)
         const code = this.#judge(draft, ledger, fresh, freshRows)
-        shortage = this.#weigh(draft, fresh, freshRows, code)
+        shortage = this.#awaitLost(draft, fresh, code) ?? this.#weigh(draft, fresh, freshRows, code)
         if (shortage !== undefined) {
           isWhole = false
           break
@@ -311,12 +324,26 @@ export class AdmitChanges implements Job<Admission> {
       else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
     }
     for (const append of appends) append()
-    return { throughSeq: draft.state.seqOf(replica), refusals, shortage, isEarly, lastTimestamp: this.#lastTimestamp() }
+    const awaited = shortage === undefined ? undefined : this.#awaited
+    const throughSeq = draft.state.seqOf(replica)
+    return { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp: this.#lastTimestamp() }
   }
 
   #lastTimestamp(): number {
     const entry = this.#decoded[this.#decoded.length - 1]?.entries.findLast(({ op }) => op !== 'void')
     return entry === undefined || entry.op === 'void' ? 0 : entry.timestamp
+  }
+
+  /** Whether a transaction that would be refused waits instead: for what the store may have lost, or because it passed before (V3). */
+  #awaitLost(draft: Draft, transaction: readonly Entry[], code: VoidCode | undefined): Shortage | undefined {
+    const { answeredSeq, nowMs } = this.#options
+    const { state } = draft
+    if (code === undefined) return undefined
+    const isAnswered = transaction.some(({ op, seq }) => op !== 'void' && seq <= answeredSeq)
+    const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)
+    if (!isAnswered && !isAwaiting) return undefined
+    const index = this.#awaited === undefined ? -1 : state.replicas.find(this.#awaited.replica)
+    return lostChanges(this.#awaited, index < 0 ? 0 : state.seqOf(index))
   }
 
   /** Whether there is room for a transaction, or for the voids that are left of it. Counts what waits to be appended. */
@@ -355,7 +382,10 @@ export class AdmitChanges implements Job<Admission> {
 
   #admit(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
     draft.raiseSeq(entry.replica, entry.seq)
-    if (entry.op === 'void') draft.addVoid(entry, NO_FINGERPRINT)
+    if (entry.op === 'void') {
+      draft.addVoid(entry, NO_FINGERPRINT)
+      this.#voids.add(entry.seq)
+    }
     if (entry.op === 'void' || row === undefined) return 0
     const before = row.position
     draft.apply(row, entry, position, 'remote')
@@ -381,12 +411,16 @@ export class AdmitChanges implements Job<Admission> {
   #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry): VoidCode | undefined {
     const { replica, nowMs, gate } = this.#options
     const { state } = draft
+    this.#awaited = undefined
     const built = clockGet(entry.context, replica)
     if (built >= entry.seq) return 'unknown-context'
     if (this.#voids.has(built)) return 'void-context'
     for (let at = 0; at < entry.context.length; at += 2) {
       const author = entry.context[at] as number
-      if (author !== replica && state.seqOf(author) < (entry.context[at + 1] as number)) return 'unknown-context'
+      const seq = entry.context[at + 1] as number
+      if (author === replica || state.seqOf(author) >= seq) continue
+      this.#awaited = { replica: this.#strangers.get(author) ?? (state.replicas.textOf(author) as ReplicaId), seq }
+      return 'unknown-context'
     }
     if (!isWithinLimits(entry, ledger)) return 'too-large'
     if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'

@@ -243,6 +243,11 @@ export class Session {
     this.#applyNext()
   }
 
+  /** Tells a writer something between its pushes. */
+  acknowledge(ack: Ack): void {
+    if (this.#state === 'streaming') this.#send(ack)
+  }
+
   /** Asks a question about the rows of a range, or answers one. */
   discuss(frame: Compare | Compared): void {
     if (this.#state === 'streaming') this.#send(frame)

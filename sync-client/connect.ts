@@ -17,7 +17,7 @@
 import {
   isTidemarkError,
   type Link,
-  quotaExceeded,
+  pausedBy,
   type RenewalReason,
   TidemarkError,
   type VerifyReport,
@@ -321,7 +321,7 @@ class ReconnectingLink implements SyncLink {
       () => {
         if (link.pause === undefined || !this.#waiters.delete(waiter)) return
         clearTimeout(waiter.timer)
-        waiter.reject(quotaExceeded(link.pause))
+        waiter.reject(pausedBy(link.pause))
       },
     )
   }

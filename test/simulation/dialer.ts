@@ -53,6 +53,7 @@ export class Dialer {
   #live = new Set<Link>()
   #stoppedBy: TidemarkError | undefined
   #hasStreamed = false
+  readonly #watched = new WeakSet<object>()
 
   constructor(options: DialerOptions) {
     this.#options = options
@@ -152,6 +153,16 @@ export class Dialer {
     else if (this.#live.size === 0) this.#dialLater(error?.code === 'replica-fenced' ? FENCED_MS : 0)
   }
 
+  /** What the server takes no more of for now is offered again when it says. */
+  #watchPause(link: Link): void {
+    const { pause } = link
+    if (pause === undefined || this.#watched.has(pause)) return
+    this.#watched.add(pause)
+    this.#options.from.process?.after(pause.retryAfterMs, () => {
+      if (link.pause === pause) link.resume()
+    })
+  }
+
   #createLink(
     machine: Machine,
     replica: Replica,
@@ -180,6 +191,7 @@ export class Dialer {
       onChange: () => {
         if (!isInitiator || this.link?.state !== 'streaming') return
         this.#hasStreamed = true
+        this.#watchPause(this.link)
       },
     })
   }

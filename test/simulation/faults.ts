@@ -15,6 +15,7 @@ export function doFault(world: World, event: FaultEvent): void {
     case 'pause':
     case 'back-up':
     case 'restore':
+    case 'restore-server':
     case 'clone':
     case 'vanish':
       return doProcessFault(world, machine, event)
@@ -49,6 +50,8 @@ function doProcessFault(world: World, machine: Machine, event: ProcessFault): vo
       return
     case 'restore':
       return restore(world, machine, event.downMs)
+    case 'restore-server':
+      return restoreServer(world, machine, event.downMs, event.isTold)
     case 'clone':
       world.count('cloned store')
       return world.clone(machine, event.as)
@@ -74,6 +77,20 @@ function restore(world: World, machine: Machine, downMs: number): void {
     view.isTainted ||= seat.view.isTainted || (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0)
     seat.disk.load(seat.backup.image)
     world.replaceView(seat, view)
+  }
+  world.scheduler.after(downMs, () => machine.start())
+}
+
+/** What it loses its clients still have: nothing of the oracle goes back but what this disk holds. */
+function restoreServer(world: World, machine: Machine, downMs: number, isTold: boolean): void {
+  if (machine.seats.some(({ backup }) => backup === undefined)) return
+  crash(world, machine, false)
+  world.count(isTold ? 'restored server' : 'restored server that nobody told')
+  for (const seat of machine.seats) {
+    if (seat.backup === undefined) continue
+    seat.disk.load(seat.backup.image)
+    world.replaceView(seat, seat.backup.view.copy(seat.view.name))
+    seat.isRestored = isTold
   }
   world.scheduler.after(downMs, () => machine.start())
 }

@@ -3,6 +3,7 @@
  */
 import {
   type FaultEvent,
+  isWork,
   nodeName,
   type Plan,
   type PlanEvent,
@@ -32,7 +33,13 @@ export function generatePlan(seed: string, overrides: Partial<PlanOptions> = {})
   const root = new Random(`tidemark ${seed}`)
   const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed), ...overrides }
   const events = [...drawWork(root.fork('workload'), options), ...drawFaults(root, options)]
-  return { options, events: events.sort((a, b) => a.at - b.at) }
+  const rollBack = drawServerRestore(root.fork('server'), options)
+  const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
+  // What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was.
+  const { judge } = options
+  const steady =
+    rollBack.length === 0 || judge === undefined ? options : { ...options, judge: { ...judge, isMoody: false } }
+  return { options: steady, events: [...kept, ...rollBack].sort((a, b) => a.at - b.at) }
 }
 
 // ── Options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -278,4 +285,41 @@ function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
     })
   }
   return events
+}
+
+/** A server that goes on from a backup: a tenth of the schedules. */
+function drawServerRestore(random: Random, options: PlanOptions): PlanEvent[] {
+  if (options.topology !== 'star' || !random.chance(0.1)) return []
+  const backedUp = random.between(1, options.durationMs)
+  const restored = random.between(backedUp, options.durationMs)
+  const isTold = true
+  return [
+    { type: 'back-up', node: SERVER, at: backedUp },
+    { type: 'restore-server', node: SERVER, downMs: whileMs(random), isTold, at: restored },
+  ]
+}
+
+/** Of this much, and the most that a clock can gain in a schedule, no server says that it is too far ahead. */
+const HARMLESS_AHEAD_MS = 20_000
+
+/**
+ * What a server loses comes back from those who wrote it. So none of them loses it too; the server itself, which is nobody's
+ * client, writes only afterwards; and the time in which it waits for them is not over in a jump. What was too far ahead is in
+ * time later: a refusal that nobody but the lost part of the log remembers would be another one then.
+ */
+function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
+  const restoredAt = rollBack[rollBack.length - 1]?.at ?? 0
+  switch (event.type) {
+    case 'back-up':
+    case 'restore':
+    case 'clone':
+    case 'vanish':
+      return false
+    case 'clock-step':
+      return event.node !== SERVER && event.offsetMs <= HARMLESS_AHEAD_MS
+    case 'join':
+      return true
+    default:
+      return !isWork(event) || event.node !== SERVER || event.at > restoredAt
+  }
 }

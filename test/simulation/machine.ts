@@ -3,6 +3,7 @@
  *
  * Knows: how a process starts, crashes, and finds its disks again. Must never know: who is connected to whom.
  */
+import { BeginEpoch } from '../../core/recovery.ts'
 import { openReplica, type Replica } from '../../core/replica.ts'
 import type { TableDefinitions } from '../../core/table.ts'
 import type { DiskImage, SimulatedDisk, SimulatedStore } from './disk.ts'
@@ -22,6 +23,8 @@ export interface Seat {
   sibling: Replica | undefined
   hasSibling: boolean
   backup: { readonly image: DiskImage; readonly view: View } | undefined
+  /** Its disk came from a backup, and it has to begin an epoch before it serves. */
+  isRestored: boolean
 }
 
 export interface MachineOptions {
@@ -120,6 +123,10 @@ export class Machine {
       authority,
       now: () => clock.now(),
       limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},
+    }).then(async (replica) => {
+      if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now(), false))
+      seat.isRestored = false
+      return replica
     })
   }
 }

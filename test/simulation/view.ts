@@ -125,7 +125,7 @@ export class View {
     const before = this.meta
     if (facts.meta !== undefined) {
       this.meta = facts.meta
-      this.own = this.history.replicaNumber(facts.meta.replicaId)
+      this.#takeIdentity(this.history.replicaNumber(facts.meta.replicaId))
     }
     if (isFirst) this.#changes = facts.meta?.changes ?? 0
     const touched = new Set<RowHistory>()
@@ -143,6 +143,12 @@ export class View {
     this.isRestoring &&= this.#isSnapshotOpen || this.isAhead
     this.#checkMeta(before)
     return written
+  }
+
+  /** A server that begins an epoch writes under another id: what it wrote before is somebody else's. */
+  #takeIdentity(own: number): void {
+    if (own !== this.own) this.local.clear()
+    this.own = own
   }
 
   #takeSnapshotRows({ rows }: CommitFacts): void {

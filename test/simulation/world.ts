@@ -204,6 +204,7 @@ export class World {
       sibling: undefined,
       hasSibling: this.plan.events.some((event) => event.type === 'sibling-write' && event.node === machine),
       backup: undefined,
+      isRestored: false,
     }
     oracle.views.add(seat.view)
     return seat

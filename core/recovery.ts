@@ -1,0 +1,128 @@
+/**
+ * Recovery: a server whose store came from a backup begins a new epoch, and waits for what it lost.
+ *
+ * What the store lost, its writers still have, and push again under the same dots; other replicas hold it as accepted. So for
+ * a time the server refuses nothing that it may have accepted before, and nothing that builds on what is still to come: the
+ * writer pauses there instead. See docs/decisions/restored-server.md.
+ *
+ * Knows: what an epoch is, what may have been lost. Must never know: backups, who restores them.
+ *
+ * Invariants:
+ * V1  No cursor of an earlier epoch counts, and no session of one goes on: either may stand in the part that was lost.
+ * V2  An epoch writes under a replica id of its own: clients may hold changes of the old id that its store has lost.
+ * V3  A dot that a server has accepted never becomes void, while recovering or later: other replicas hold its content.
+ * V4  What a client claims begins an epoch at most once in a recovery's time.
+ */
+import type { Dot } from './clock.ts'
+import type { Draft } from './draft.ts'
+import { invariant, TidemarkError } from './errors.ts'
+import type { Hello } from './frame.ts'
+import type { Shortage } from './gate.ts'
+import { hashBytes, hashToText } from './hash.ts'
+import type { Job, Ledger } from './ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
+import { RECOVERY_MS } from './limits.ts'
+import { parseReplicaId, type ReplicaId } from './names.ts'
+import { packRecord } from './packing.ts'
+
+/** What a pause says is short while changes are missing that a restored server lost. */
+export const LOST_CHANGES = 'lost-changes'
+/** A writer is told when what it waits for has come; this is for whoever did not hear it. */
+const RETRY_MS = 60_000
+
+/**
+ * Begins an epoch. Answers false when `unless` says that it is not needed any more: another session has begun it, or what a
+ * client claims has done so before.
+ */
+export class BeginEpoch implements Job<boolean> {
+  readonly weight = 1
+  readonly startsGroup = true
+  readonly #nowMs: number
+  readonly #isClaimed: boolean
+
+  /** `isClaimed`: nobody but a client says that the store came from a backup. */
+  constructor(nowMs: number, isClaimed: boolean) {
+    this.#nowMs = Math.floor(nowMs)
+    this.#isClaimed = isClaimed
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): boolean {
+    const { state } = draft
+    const { meta } = state
+    invariant(meta.authority !== 0, 'only who admits changes begins an epoch')
+    if (this.#isClaimed && !mayClaim(state, this.#nowMs)) return false
+    // A backup may be restored twice: a mere count would name two epochs alike.
+    meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
+    meta.recoveringUntilMs = this.#nowMs + RECOVERY_MS
+    meta.replicaId = replicaIdOf(meta.replicaId, meta.epoch)
+    state.internReplica(meta.replicaId)
+    meta.ownSeq = 0
+    meta.ackedSeq = 0
+    draft.touchMeta()
+    return true
+  }
+}
+
+/** Ends the wait: what is missing is gone, and what builds on it is refused. */
+export class EndRecovery implements Job<void> {
+  readonly weight = 1
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const { meta } = draft.state
+    if (meta.recoveringUntilMs === 0) return
+    meta.recoveringUntilMs = 0
+    draft.touchMeta()
+  }
+}
+
+/** Another for each epoch of each store, and nobody's otherwise. */
+function replicaIdOf(before: ReplicaId, epoch: number): ReplicaId {
+  const [left = '', right = ''] = [0, 1].map((half) => hashToText(hashBytes(packRecord([before, epoch, half]))))
+  // The form of a UUID of version 8: made of what its maker likes.
+  return parseReplicaId(
+    `${left.slice(0, 8)}-${left.slice(8, 12)}-8${left.slice(13)}-a${right.slice(1, 4)}-${right.slice(4)}`,
+  )
+}
+
+/** V4. */
+function mayClaim({ meta }: LedgerState, nowMs: number): boolean {
+  return nowMs >= meta.epoch + RECOVERY_MS
+}
+
+/**
+ * True when a hello shows that our store lost something: its cursor is of this very log and epoch, and stands beyond the end,
+ * or its changes were answered beyond what we hold. Whoever stands where the log was written over is not told from others, so
+ * operators do not rely on it.
+ */
+export function provesLoss({ state, durablePosition }: Ledger, ourSeq: number, hello: Hello, nowMs: number): boolean {
+  const { resume, ackedSeq } = hello
+  const { logId, epoch } = state.meta
+  if (resume.type === 'clock' || resume.logId !== logId || resume.epoch !== epoch) return false
+  return (resume.position > durablePosition || ackedSeq > ourSeq) && mayClaim(state, nowMs)
+}
+
+/** Sessions of an epoch end with it (V1). */
+export function expectEpoch({ state }: Ledger, epoch: number): void {
+  if (state.meta.epoch === epoch) return
+  throw new TidemarkError('unavailable', 'the server goes on from a backup: a new session finds out what it lacks', {
+    retryable: true,
+  })
+}
+
+export function isRecovering({ meta }: LedgerState, nowMs: number): boolean {
+  return nowMs < meta.recoveringUntilMs
+}
+
+/** Why a writer pauses: for a change of another replica, or for what it had itself been answered. */
+export function lostChanges(awaited: Dot | undefined, held: number): Shortage {
+  return { resource: LOST_CHANGES, limit: awaited?.seq ?? 0, used: held, retryAfterMs: RETRY_MS }
+}
+
+/** Said once it has come. */
+export function isHere(awaited: Dot | undefined): Shortage {
+  return { ...lostChanges(awaited, awaited?.seq ?? 0), retryAfterMs: 0 }
+}
