@@ -59,6 +59,8 @@ export interface LedgerOptions {
   readonly limits: Limits
   /** 0: a server admits our changes; 1: nobody does, we admit for ourselves; 2: we are the server. */
   readonly authority: number
+  /** How many changes a group of jobs may have, asked for each one: others may have to wait for it. Default 8,192. */
+  readonly groupChangesMax?: () => number
 }
 
 export class Ledger {
@@ -70,6 +72,8 @@ export class Ledger {
   witness: Witness | undefined
   readonly #commitListeners = new Set<() => void>()
   readonly #rowListeners = new Set<(rows: readonly TouchedRow[]) => void>()
+  /** How many changes a group of jobs may have now. */
+  readonly groupChangesMax: () => number
   #queue: Waiting[] = []
   /** Rows that were asked for and are not loaded yet. */
   readonly #missing: RowEntry[] = []
@@ -87,6 +91,7 @@ export class Ledger {
     this.store = options.store
     this.limits = options.limits
     this.state = state
+    this.groupChangesMax = options.groupChangesMax ?? (() => GROUP_CHANGES_MAX)
     this.log = new LogReader(options.store, state, STORED_LIMITS)
     this.#takeDurable()
   }
@@ -233,10 +238,11 @@ export class Ledger {
   }
 
   #takeGroup(): Waiting[] {
+    const weightMax = this.groupChangesMax()
     let weight = 0
     let count = 0
     for (const { job } of this.#queue) {
-      if (count > 0 && (weight >= GROUP_CHANGES_MAX || job.startsGroup === true)) break
+      if (count > 0 && (weight >= weightMax || job.startsGroup === true)) break
       weight += job.weight
       count++
     }

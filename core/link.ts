@@ -135,7 +135,7 @@ export class Link {
     const { hub, role, isInitiator } = options
     this.#options = options
     this.#gate = options.gate ?? OPEN_GATE
-    this.#session = new Session(role, isInitiator, hub.ledger.limits)
+    this.#session = new Session(role, isInitiator, hub.ledger.limits, hub.ledger.groupChangesMax)
     this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
   }
 

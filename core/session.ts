@@ -116,6 +116,8 @@ const MARKS_MAX = 64
 export class Session {
   readonly role: SessionRole
   readonly #limits: Limits
+  /** What a commit may hold now; a group of messages is one job of it. */
+  readonly #groupChangesMax: () => number
   readonly #isInitiator: boolean
   readonly #effects: Effect[] = []
   readonly #queue: Queued[] = []
@@ -137,8 +139,9 @@ export class Session {
   /** Marks to send, or to answer, once our stream has come far enough. */
   #marks: { readonly frame: Mark | Marked; readonly goal: StreamGoal }[] = []
 
-  constructor(role: SessionRole, isInitiator: boolean, limits: Limits) {
+  constructor(role: SessionRole, isInitiator: boolean, limits: Limits, groupChangesMax?: () => number) {
     this.role = role
+    this.#groupChangesMax = groupChangesMax ?? (() => GROUP_CHANGES_MAX)
     this.#isInitiator = isInitiator
     this.#limits = limits
     this.#credit = limits.creditBytes
@@ -409,11 +412,12 @@ export class Session {
     const [first] = this.#queue
     if (this.#state !== 'streaming' || this.#isApplying || first === undefined) return
     const isGrouped = first.message.type === 'push' || first.message.type === 'changes'
+    const changesMax = Math.min(GROUP_CHANGES_MAX, this.#groupChangesMax())
     let count = 1
     let { changes } = first
     for (; isGrouped && count < GROUP_MESSAGES_MAX; count++) {
       const next = this.#queue[count]
-      if (next?.message.type !== first.message.type || changes + next.changes > GROUP_CHANGES_MAX) break
+      if (next?.message.type !== first.message.type || changes + next.changes > changesMax) break
       changes += next.changes
     }
     const group = this.#queue.splice(0, count)

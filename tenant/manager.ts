@@ -65,6 +65,13 @@ export interface Registration {
   readonly adopt?: boolean
 }
 
+/**
+ * Changes of one commit. It is the time that the process does nothing else, so a tenant that floods may take less of it
+ * at once when others are there: about what one frame holds.
+ */
+const SHARED_GROUP_MAX = 512
+const ALONE_GROUP_MAX = 8_192
+
 export class TenantManager {
   readonly #options: TenantManagerOptions
   readonly #registry: TenantRegistry
@@ -315,7 +322,8 @@ export class TenantManager {
         },
       )
     }
-    const ledger = await Ledger.open({ tenant: name, store, limits: this.#limits, authority: 2 })
+    const groupChangesMax = (): number => (this.#tenants.inUse > 1 ? SHARED_GROUP_MAX : ALONE_GROUP_MAX)
+    const ledger = await Ledger.open({ tenant: name, store, limits: this.#limits, authority: 2, groupChangesMax })
     if (ledger.state.meta.logId === logId) return ledger
     await ledger.close()
     throw new TidemarkError(

@@ -31,10 +31,16 @@ type Entry =
 export class OpenTenants {
   readonly #options: OpenTenantsOptions
   readonly #entries = new Map<TenantName, Entry>()
+  #inUse = 0
   #isClosed = false
 
   constructor(options: OpenTenantsOptions) {
     this.#options = options
+  }
+
+  /** How many have a lease. */
+  get inUse(): number {
+    return this.#inUse
   }
 
   /** Those that are open now. */
@@ -100,8 +106,11 @@ export class OpenTenants {
 
   #leaseOf(tenant: OpenTenant): Lease {
     const lease = tenant.lease()
+    if (tenant.leases === 1) this.#inUse++
     const release = (): void => {
+      const before = tenant.leases
       lease.release()
+      if (before === 1 && tenant.leases === 0) this.#inUse--
       const entry = this.#entries.get(tenant.name)
       if (entry?.type === 'open') entry.idleSinceMs = this.#options.monotonicMs()
     }
