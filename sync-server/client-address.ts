@@ -43,6 +43,11 @@ export function clientAddress(peer: string, forwardedFor: string | undefined, tr
   return address
 }
 
+/** `address` as sockets give it. */
+export function isTrustedProxy(address: string, trusted: BlockList): boolean {
+  return isTrusted(normalize(address), trusted)
+}
+
 function isTrusted(address: string, trusted: BlockList): boolean {
   const version = isIP(address)
   return version !== 0 && trusted.check(address, version === 4 ? 'ipv4' : 'ipv6')

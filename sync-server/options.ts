@@ -48,6 +48,8 @@ export interface ServerOptions {
   readonly traffic?: Partial<TrafficRules>
   /** How long a replica waits before it sends again what its tenant had no room for. Default 60 s. */
   readonly pauseMs?: number
+  /** How many TCP connections one address may have at once; trusted proxies may have more. Default 1,000. */
+  readonly socketsPerAddressMax?: number
   /** Told when a tenant passes 80 % or 100 % of a quota of its plan. */
   readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
   /** Default 127.0.0.1. */
@@ -84,6 +86,7 @@ export interface ServerSettings {
   readonly isolation: IsolationMode
   readonly traffic: Partial<TrafficRules>
   readonly pauseMs: number | undefined
+  readonly socketsPerAddressMax: number
   readonly onUsage: ((tenant: TenantName, event: UsageEvent) => void) | undefined
   readonly isDev: boolean
   readonly host: string
@@ -104,6 +107,8 @@ export interface ServerSettings {
 export const DEFAULT_PORT = 7300
 export const DEFAULT_HOST = '127.0.0.1'
 
+/** An office behind one address passes. */
+const SOCKETS_PER_ADDRESS_MAX = 1_000
 /** Everything on one machine comes from one address. */
 const UNHURRIED: TrafficRules = {
   connectionsPerAddress: { perSecond: Number.POSITIVE_INFINITY, burst: Number.POSITIVE_INFINITY },
@@ -121,8 +126,9 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     authenticate: await parseAccess(options, host, now),
     authorize: options.authorize,
     ...parseTenancy(options),
-    traffic: { ...(dev ? UNHURRIED : {}), ...options.traffic },
+    traffic: dev ? UNHURRIED : (options.traffic ?? {}),
     pauseMs: options.pauseMs === undefined ? undefined : parseMs('pauseMs', options.pauseMs),
+    socketsPerAddressMax: options.socketsPerAddressMax ?? (dev ? Number.POSITIVE_INFINITY : SOCKETS_PER_ADDRESS_MAX),
     onUsage: options.onUsage,
     isDev: dev,
     host,

@@ -73,9 +73,7 @@ export class Outbox {
 
   /** Ends the transport without waiting for the peer. */
   terminate(): void {
-    const { transport } = this.#conn as unknown as EngineInnards
-    if (transport.socket === undefined) this.#conn.close(true)
-    else transport.socket.terminate()
+    terminateTransport(this.#conn)
   }
 
   /** Calls back when the transport is closed on both sides. Engine.IO counts as closed before its WebSocket is. */
@@ -87,6 +85,13 @@ export class Outbox {
     } else if (transport.socket.readyState === CLOSED) listener()
     else transport.socket.once('close', listener)
   }
+}
+
+/** A WebSocket that was closed waits for its peer to agree, and would wait for half a minute. */
+export function terminateTransport(conn: EngineSocket): void {
+  const { transport } = conn as unknown as EngineInnards
+  if (transport.socket === undefined) conn.close(true)
+  else transport.socket.terminate()
 }
 
 let lastFrame: Uint8Array | undefined

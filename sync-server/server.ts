@@ -7,12 +7,12 @@
  * Z3  A development server is reachable from this machine only, whatever name it was told to listen on.
  */
 import type { IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo, Socket as TcpSocket } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
 import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
 import { admit } from './admission.ts'
-import { clientAddress } from './client-address.ts'
+import { clientAddress, isTrustedProxy } from './client-address.ts'
 import { Connection } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
 import { createListener, type Listener, type TlsFiles } from './listener.ts'
@@ -22,7 +22,9 @@ import type { MetricsSource } from './metrics.ts'
 import { Observation } from './observation.ts'
 import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
 import { originOptions } from './origins.ts'
+import { terminateTransport } from './outbox.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
+import { Threshold } from './threshold.ts'
 import { traceConnection } from './tracing.ts'
 
 export interface SyncServer {
@@ -57,6 +59,8 @@ type ServerFigures = Omit<MetricsSource, 'tallies'>
 
 const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0 }
 const CHECK_MS = 500
+/** How long a client may take to close its side. */
+const GOODBYE_MS = 1_000
 /** A Socket.IO packet and its WebSocket frame, or the form fields of a poll. */
 const ENVELOPE_BYTES = 1_024
 
@@ -85,7 +89,7 @@ class ListeningServer implements SyncServer {
   readonly #observation: Observation
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
-  readonly #tcpSockets = new Set<TcpSocket>()
+  readonly #threshold: Threshold
   #timer: ReturnType<typeof setInterval> | undefined
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
@@ -101,11 +105,13 @@ class ListeningServer implements SyncServer {
       answerHealth(() => this.#readUnready()),
     )
     this.#http = this.#listener.http
-    this.#http.on('connection', (tcpSocket: TcpSocket) => {
-      this.#tcpSockets.add(tcpSocket)
-      tcpSocket.once('close', () => this.#tcpSockets.delete(tcpSocket))
-    })
     this.#io = new SocketServer(this.#http, socketOptions(settings))
+    this.#threshold = new Threshold({
+      perAddressMax: settings.socketsPerAddressMax,
+      isTrusted: (address) => isTrustedProxy(address, settings.trustedProxies),
+      silentMs: limits.helloMs,
+    })
+    this.#threshold.watch(this.#listener)
     this.#io.use((socket, next) => {
       this.#admit(socket).then(
         () => next(),
@@ -113,6 +119,10 @@ class ListeningServer implements SyncServer {
       )
     })
     this.#io.on('connection', (socket) => this.#welcome(socket))
+    // Those that are refused, or never ask to be let in, have nobody else to see them off.
+    this.#io.engine.on('connection', (conn: Socket['conn']) => {
+      conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
+    })
     // Requests that never became a connection: another site's page, an old client, noise.
     this.#io.engine.on('connection_error', ({ code, message }: { readonly code: unknown; readonly message: unknown }) =>
       logger.debug({ code, error: quote(message) }, 'request refused'),
@@ -153,7 +163,7 @@ class ListeningServer implements SyncServer {
     return {
       openTenants: this.#tenancy.manager.open.map(({ name, usage }) => ({ tenant: name, ...usage })),
       connections: [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures),
-      sockets: this.#tcpSockets.size,
+      sockets: this.#threshold.size,
     }
   }
 
@@ -288,7 +298,7 @@ class ListeningServer implements SyncServer {
   }
 
   #cutOff(): void {
-    for (const tcpSocket of this.#tcpSockets) tcpSocket.destroy()
+    this.#threshold.cutOff()
   }
 }
 

@@ -80,6 +80,9 @@ for (let round = 1; round <= ROUNDS; round++) {
 await Promise.all([writer.link.close(), reader.link.close()])
 server.kill()
 rmSync(directory, { recursive: true, force: true })
-const median = at([...ratios].sort((left, right) => left - right), 0.5)
+const median = at(
+  [...ratios].sort((left, right) => left - right),
+  0.5,
+)
 console.log(`median: the flood takes p99 × ${median.toFixed(2)}`)
 process.exit(median > RATIO_MAX ? 1 : 0)
