@@ -126,7 +126,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     authenticate: await parseAccess(options, host, now),
     authorize: options.authorize,
     ...parseTenancy(options),
-    traffic: dev ? UNHURRIED : (options.traffic ?? {}),
+    traffic: { ...(dev ? UNHURRIED : {}), ...options.traffic },
     pauseMs: options.pauseMs === undefined ? undefined : parseMs('pauseMs', options.pauseMs),
     socketsPerAddressMax: options.socketsPerAddressMax ?? (dev ? Number.POSITIVE_INFINITY : SOCKETS_PER_ADDRESS_MAX),
     onUsage: options.onUsage,

@@ -9,6 +9,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { DEFAULT_LIMITS, type Limits, quote, TidemarkError } from '../../core/index.ts'
+import type { TrafficRules } from '../../tenant/index.ts'
 import type { AuthOptions } from '../auth.ts'
 import type { TlsFiles } from '../listener.ts'
 import type { ServerOptions } from '../options.ts'
@@ -47,13 +48,17 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     idleMs: values.idleMs,
     drainMs: values.drainMs,
     limits: limitsOf(config),
-    traffic: {
-      connectionsPerAddress: {
-        perSecond: values['traffic.connectionsPerSecond'],
-        burst: values['traffic.connectionsBurst'],
-      },
-      framesPerSubject: { perSecond: values['traffic.framesPerSecond'], burst: values['traffic.framesBurst'] },
+    ...(values.dev ? {} : { traffic: trafficOf(config) }),
+  }
+}
+
+function trafficOf({ values }: Config): TrafficRules {
+  return {
+    connectionsPerAddress: {
+      perSecond: values['traffic.connectionsPerSecond'],
+      burst: values['traffic.connectionsBurst'],
     },
+    framesPerSubject: { perSecond: values['traffic.framesPerSecond'], burst: values['traffic.framesBurst'] },
   }
 }
 
