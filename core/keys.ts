@@ -15,7 +15,7 @@
  *   j number(6)           journal record: heads that met
  *   f table(4)            settled conflicts of a table are told of from this position of the log on; without a table: of all
  *   c                     cursor into the server's log
- *   p                     progress of a snapshot that is being received;  P: its clock
+ *   p                     progress of a snapshot that is being received;  q: its clock;  P: the clock of all that began
  *   t name                definition of a table, as far as convergence depends on it
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
@@ -52,7 +52,8 @@ export interface KeyRange {
 export const META_KEY: Uint8Array = fixedKey('m')
 export const CURSOR_KEY: Uint8Array = fixedKey('c')
 export const SNAPSHOT_KEY: Uint8Array = fixedKey('p')
-export const SNAPSHOT_CLOCK_KEY: Uint8Array = fixedKey('P')
+export const SNAPSHOT_CLOCK_KEY: Uint8Array = fixedKey('q')
+export const BASE_CLOCK_KEY: Uint8Array = fixedKey('P')
 
 /** All keys of a kind. */
 export function kindRange(kind: 'i' | 'n' | 't' | 'a' | 'x' | 'o'): KeyRange {

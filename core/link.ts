@@ -31,7 +31,6 @@ import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { AdmitChanges, ReceiveChanges } from './receive.ts'
 import { expectEpoch, isHere } from './recovery.ts'
-import { readBaseClock } from './replica-log.ts'
 import {
   type Effect,
   type FeedPlace,
@@ -41,7 +40,7 @@ import {
   type SessionState,
   type StreamGoal,
 } from './session.ts'
-import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotProgress } from './snapshot.ts'
+import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
 import { timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
@@ -314,7 +313,6 @@ export class Link {
 
   #onCommit(): void {
     const { hub, role } = this.#options
-    const { state } = hub.ledger
     if (role === 'server' && this.#epoch > 0) {
       try {
         expectEpoch(hub.ledger, this.#epoch)
@@ -322,22 +320,23 @@ export class Link {
         return this.fail(toTidemarkError(error))
       }
     }
-    if (this.#awaited !== undefined) this.#tellOfLost(state.replicas.find(this.#awaited.replica))
+    const awaited = this.#awaited
+    if (this.#takeArrived()) {
+      const pause = isHere(awaited)
+      this.#session.acknowledge({ type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause })
+    }
     this.#session.logGrew()
     this.#drain()
   }
 
-  /** What a writer waits for may have come: it is told to try again. */
-  #tellOfLost(author: number): void {
+  /** True, once, when what a writer waits for has come. */
+  #takeArrived(): boolean {
+    const { ledger } = this.#options.hub
     const awaited = this.#awaited
-    if (awaited === undefined || author < 0 || this.#options.hub.ledger.durableSeqOf(author) < awaited.seq) return
+    const author = awaited === undefined ? -1 : ledger.state.replicas.find(awaited.replica)
+    if (awaited === undefined || author < 0 || ledger.durableSeqOf(author) < awaited.seq) return false
     this.#awaited = undefined
-    this.#session.acknowledge({
-      type: 'ack',
-      throughSeq: this.#answeredSeq,
-      refusals: [],
-      pause: isHere(awaited),
-    })
+    return true
   }
 
   #close(error: TidemarkError | undefined): void {
@@ -399,7 +398,7 @@ export class Link {
   async #resumeSnapshot(): Promise<void> {
     const { ledger } = this.#options.hub
     const progress = await readSnapshotProgress(ledger)
-    if (progress !== undefined) this.#snapshot = { cursor: progress.cursor, clock: await readBaseClock(ledger) }
+    if (progress !== undefined) this.#snapshot = { cursor: progress.cursor, clock: await readSnapshotClock(ledger) }
   }
 
   // ── Messages that become jobs ─────────────────────────────────────────────────────────────────────────────────────
@@ -462,6 +461,8 @@ export class Link {
       this.#isPaused = shortage !== undefined
       this.#awaited = awaited
     }
+    // It may have come in the same commit.
+    const pause = shortage !== undefined && this.#takeArrived() ? isHere(awaited) : shortage
     onAdmit?.({
       changes: throughSeq - this.#answeredSeq,
       refusals: refusals.map(({ code }) => code),
@@ -470,7 +471,7 @@ export class Link {
     })
     this.#answeredSeq = throughSeq
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
-    return { type: 'ack', throughSeq, refusals: records, pause: shortage }
+    return { type: 'ack', throughSeq, refusals: records, pause }
   }
 
   async #takeAck({ throughSeq, refusals, pause }: Ack): Promise<void> {

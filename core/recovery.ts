@@ -94,15 +94,17 @@ function mayClaim({ meta }: LedgerState, nowMs: number): boolean {
 }
 
 /**
- * True when a hello shows that our store lost something: its cursor is of this very log and epoch, and stands beyond the end,
- * or its changes were answered beyond what we hold. Whoever stands where the log was written over is not told from others, so
+ * True when a hello shows that our store lost something: its changes were answered beyond what we hold, or its cursor is of
+ * this very log and epoch and stands beyond the end. Whoever stands where the log was written over is not told from others, so
  * operators do not rely on it.
  */
 export function provesLoss({ state, durablePosition }: Ledger, ourSeq: number, hello: Hello, nowMs: number): boolean {
   const { resume, ackedSeq } = hello
   const { logId, epoch } = state.meta
-  if (resume.type === 'clock' || resume.logId !== logId || resume.epoch !== epoch) return false
-  return (resume.position > durablePosition || ackedSeq > ourSeq) && mayClaim(state, nowMs)
+  // Who comes without a cursor may be telling of a loss that an earlier epoch began with.
+  const isOurs = resume.type === 'clock' ? epoch === 1 : resume.logId === logId && resume.epoch === epoch
+  const isBeyond = resume.type !== 'clock' && resume.position > durablePosition
+  return isOurs && (isBeyond || ackedSeq > ourSeq) && mayClaim(state, nowMs)
 }
 
 /** Sessions of an epoch end with it (V1). */

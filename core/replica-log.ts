@@ -7,7 +7,7 @@ import { type Change, toChange } from './change.ts'
 import { VectorClock } from './clock.ts'
 import { TidemarkError } from './errors.ts'
 import { readClock } from './frame.ts'
-import { rowKey, SNAPSHOT_CLOCK_KEY } from './keys.ts'
+import { BASE_CLOCK_KEY, rowKey } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import type { PlacedEntry } from './log-reader.ts'
 import { readRowPosition } from './row-codec.ts'
@@ -147,6 +147,6 @@ export async function expectBase(ledger: Ledger, clock: VectorClock): Promise<vo
 
 /** The clock of the snapshots this replica began with; empty when its log is complete. */
 export async function readBaseClock(ledger: Ledger): Promise<VectorClock> {
-  const [bytes] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY])
+  const [bytes] = await ledger.store.getMany([BASE_CLOCK_KEY])
   return new VectorClock(bytes === undefined ? [] : readClock(bytes))
 }

@@ -12,6 +12,7 @@
  * Q2  The receiver's clock covers the snapshot's only once all rows are there; its cursor is set in the same commit.
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
+ * Q4  The clock of a snapshot is what its sender held, whatever other snapshots began before it.
  */
 
 import { hasUnanswered } from './agreed.ts'
@@ -22,6 +23,7 @@ import { TidemarkError } from './errors.ts'
 import { type ClockEntry, packClock, ROWS_MAX, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
 import {
   allRows,
+  BASE_CLOCK_KEY,
   keyAfter,
   keyIndex,
   rowKey,
@@ -129,6 +131,13 @@ export async function readSnapshotProgress(ledger: Ledger): Promise<SnapshotProg
   return { cursor, place: table === null ? undefined : { table: asText(table), id: asText(id) } }
 }
 
+/** What the sender held when the snapshot under way began: not what an earlier one, that was given up, would have brought. */
+export async function readSnapshotClock(ledger: Ledger): Promise<VectorClock> {
+  const [bytes, base] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY, BASE_CLOCK_KEY])
+  const clock = bytes ?? base
+  return new VectorClock(clock === undefined ? [] : readClock(clock))
+}
+
 function saveProgress(draft: Draft, cursor: LogCursor, place: SnapshotPlace | undefined): void {
   const record = [cursor.logId, cursor.epoch, cursor.position, place?.table ?? null, place?.id ?? null]
   draft.put(SNAPSHOT_KEY, packRecord(record))
@@ -147,12 +156,13 @@ export class BeginSnapshot implements Job<void> {
 
   /** The base of the log grows: what an earlier snapshot brought is not in the log either. */
   async prepare(ledger: Ledger): Promise<void> {
-    const [bytes] = await ledger.store.getMany([SNAPSHOT_CLOCK_KEY])
+    const [bytes] = await ledger.store.getMany([BASE_CLOCK_KEY])
     this.#base = new VectorClock(bytes === undefined ? [] : readClock(bytes)).merge(new VectorClock(this.#clock))
   }
 
   apply(draft: Draft): void {
-    draft.put(SNAPSHOT_CLOCK_KEY, packClock([...this.#base.entries()]))
+    draft.put(BASE_CLOCK_KEY, packClock([...this.#base.entries()]))
+    draft.put(SNAPSHOT_CLOCK_KEY, packClock(this.#clock))
     saveProgress(draft, this.#cursor, undefined)
   }
 }
@@ -288,6 +298,7 @@ export class EndSnapshot implements Job<void> {
       draft.raiseSeq(index, seq)
     }
     draft.delete(SNAPSHOT_KEY)
+    draft.delete(SNAPSHOT_CLOCK_KEY)
     draft.saveCursor(this.#cursor)
   }
 }

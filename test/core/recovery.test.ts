@@ -43,8 +43,18 @@ async function copyOf(store: Store): Promise<Store> {
   return copy
 }
 
-/** A connection; a writer that is told to try again at once does. `refuse`: the server's opinion of a row, by its id. */
-function connect(client: Client, hub: Hub, refuse: (id: string) => VoidCode | undefined = () => undefined): Link {
+const PUSH_FRAME = 4
+
+/**
+ * A connection; a writer that is told to try again at once does. `refuse`: the server's opinion of a row, by its id. `held`:
+ * where pushes wait to be delivered.
+ */
+function connect(
+  client: Client,
+  hub: Hub,
+  refuse: (id: string) => VoidCode | undefined = () => undefined,
+  held?: (() => void)[],
+): Link {
   const gate: Gate = { mayRead: () => true, mayWrite: () => true, judge: ({ id }) => refuse(id) }
   const shared = { now, transport: { close: () => {} } }
   const server: Link = new Link({
@@ -66,7 +76,11 @@ function connect(client: Client, hub: Hub, refuse: (id: string) => VoidCode | un
     isInitiator: true,
     tables: client.tables,
     transport: {
-      send: (frame) => queueMicrotask(() => server.receive(frame)),
+      send: (frame) => {
+        const deliver = (): void => server.receive(frame)
+        if (held !== undefined && frame[1] === PUSH_FRAME) held.push(deliver)
+        else queueMicrotask(deliver)
+      },
       close: () => queueMicrotask(() => server.end()),
     },
     onChange: () => {
@@ -139,6 +153,20 @@ it('a server that goes on from a backup gets what it lost from those who wrote i
   await expectEqual(hub, first, second)
   expect(await second.table('notes').get('n1')).toEqual({ id: 'n1', text: 'after that' })
   expect(await first.rejected()).toEqual([])
+})
+
+it('a writer goes on whose change comes in one commit with what it waits for', async () => {
+  const { first, second, hub } = await play()
+  await hub.ledger.submit(new BeginEpoch(now(), false))
+  const held: (() => void)[] = []
+  const links = [second, first].map((client) => connect(client, hub, undefined, held))
+  await until(() => held.length === 2)
+  for (const deliver of held.splice(0)) deliver()
+  await until(() => held.length > 0)
+  for (const deliver of held.splice(0)) deliver()
+  await until(() => hub.ledger.durableSeqOf(hub.ledger.state.replicas.find(second.id)) === 1)
+  for (const link of links) await link.settled()
+  await expectEqual(hub, first, second)
 })
 
 it('V1: sessions end with their epoch, and cursors of it are foreign', async () => {

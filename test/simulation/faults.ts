@@ -51,7 +51,7 @@ function doProcessFault(world: World, machine: Machine, event: ProcessFault): vo
     case 'restore':
       return restore(world, machine, event.downMs)
     case 'restore-server':
-      return restoreServer(world, machine, event.downMs, event.isTold)
+      return restoreServer(world, machine, event.downMs)
     case 'clone':
       world.count('cloned store')
       return world.clone(machine, event.as)
@@ -82,15 +82,15 @@ function restore(world: World, machine: Machine, downMs: number): void {
 }
 
 /** What it loses its clients still have: nothing of the oracle goes back but what this disk holds. */
-function restoreServer(world: World, machine: Machine, downMs: number, isTold: boolean): void {
+function restoreServer(world: World, machine: Machine, downMs: number): void {
   if (machine.seats.some(({ backup }) => backup === undefined)) return
   crash(world, machine, false)
-  world.count(isTold ? 'restored server' : 'restored server that nobody told')
+  world.count('restored server')
   for (const seat of machine.seats) {
     if (seat.backup === undefined) continue
     seat.disk.load(seat.backup.image)
     world.replaceView(seat, seat.backup.view.copy(seat.view.name))
-    seat.isRestored = isTold
+    seat.isRestored = true
   }
   world.scheduler.after(downMs, () => machine.start())
 }

@@ -1179,4 +1179,65 @@ export const KEPT_PLANS: readonly KeptPlan[] = [
       ],
     },
   },
+  {
+    sentence:
+      'A snapshot that is resumed after the server went back to a backup covers what that one holds, and not what the one before it would have brought',
+    plan: {
+      options: {
+        seed: 'all.323',
+        topology: 'star',
+        tenants: ['red'],
+        clients: 5,
+        edges: [],
+        tables: [
+          { name: 'plans', policy: 'causal', granularity: 'fields' },
+          { name: 'notes', policy: 'lastWriteWins', granularity: 'row' },
+          { name: 'items', policy: 'lastWriteWins', granularity: 'fields' },
+        ],
+        durationMs: 60000,
+        hasSnapshots: true,
+        network: { latencyMs: 20, jitterMs: 400, bandwidth: 20 },
+        disk: { flushMs: 5, slowReads: 0.1, readMs: 5 },
+        creditBytes: 1048576,
+        judge: undefined,
+      },
+      events: [
+        { type: 'join', node: 'server', at: 0 },
+        { type: 'join', node: 'red-3', at: 0 },
+        { type: 'join', node: 'red-4', at: 0 },
+        { type: 'storm', times: 4, everyMs: 257, at: 4687 },
+        {
+          type: 'rewrite',
+          node: 'red-4',
+          op: { kind: 'upsert', table: 'items', row: 'row0', values: { a: 'red.11' } },
+          at: 14140,
+        },
+        { type: 'join', node: 'red-2', at: 15690 },
+        { type: 'join', node: 'red-0', at: 28967 },
+        { type: 'back-up', node: 'server', at: 37531 },
+        {
+          type: 'transaction',
+          node: 'red-3',
+          ops: [
+            { kind: 'upsert', table: 'notes', row: 'row0', values: { a: 'red.63' } },
+            { kind: 'update', table: 'notes', row: 'row0', values: { b: 'red.64' } },
+            { kind: 'upsert', table: 'notes', row: 'row0', values: { a: 'red.65', c: 'red.66' } },
+          ],
+          at: 37821,
+        },
+        {
+          type: 'transaction',
+          node: 'red-3',
+          ops: [
+            { kind: 'update', table: 'items', row: 'row0', values: { b: 'red.54', c: 'red.55' } },
+            { kind: 'upsert', table: 'plans', row: 'row0', values: { a: 'red.56' } },
+          ],
+          at: 38538,
+        },
+        { type: 'join', node: 'red-1', at: 44676 },
+        { type: 'restore-server', node: 'server', downMs: 206, at: 46788 },
+        { type: 'half-open', node: 'red-1', direction: 'down', at: 49216 },
+      ],
+    },
+  },
 ]

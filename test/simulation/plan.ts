@@ -62,8 +62,8 @@ export type ProcessFault =
   | { readonly type: 'pause'; readonly node: string; readonly forMs: number }
   | { readonly type: 'back-up'; readonly node: string }
   | { readonly type: 'restore'; readonly node: string; readonly downMs: number }
-  /** The server goes on from its backup; `isTold`: its operator says so before it serves again. */
-  | { readonly type: 'restore-server'; readonly node: string; readonly downMs: number; readonly isTold: boolean }
+  /** The server goes on from its backup, and its operator says so. */
+  | { readonly type: 'restore-server'; readonly node: string; readonly downMs: number }
   | { readonly type: 'clone'; readonly node: string; readonly as: string }
   | { readonly type: 'vanish'; readonly node: string; readonly downMs: number }
 
