@@ -12,15 +12,16 @@ import { AdmitChanges } from '../dist/core/receive.js'
 import { decodeRow } from '../dist/core/row-codec.js'
 import { nextTimestamp } from '../dist/core/timestamp.js'
 import { encodeValue } from '../dist/core/value.js'
-import { rows } from './data.ts'
+import { batches, rows } from './data.ts'
 import { type BenchReplica, insertAll, openInMemory } from './tidemark-replica.ts'
 import { clientEnd, openHub, openWire, serverEnd } from './tidemark-wire.ts'
-import type { Figures, Subject } from './workloads.ts'
+import { batchSize, type Figures, type Subject } from './workloads.ts'
 
-/** The made-up writers take turns on all rows but the last, which only the replica that inserted it writes. */
-const drawn = rows(1_001)
-const sharedRowCount = drawn.length - 1
-const lastRow = drawn[sharedRowCount]
+/** Writer n writes row n, which another replica inserted: two writers each, but for the first, which only that one writes. */
+const drawn = rows(10_000)
+const [ownRow, sharedRow, busyRow] = drawn
+/** Then as many write the same row, to show what does make a change larger. */
+const busyWriters = 10
 
 /** One change of a new replica to one row. */
 async function writeAs({ ledger }: Hub, id: string, priority: number): Promise<void> {
@@ -86,24 +87,27 @@ async function changeBytes(
 async function measureClocks(): Promise<Figures> {
   const hub = await openHub()
   const [writer, reader] = [await openInMemory(), await openInMemory()]
-  await insertAll(writer, [drawn.slice(0, sharedRowCount), [lastRow]])
+  await insertAll(writer, batches(drawn, batchSize))
   let writers = 1
   const at = async (replicas: number) => {
-    for (; writers < replicas; writers++) await writeAs(hub, drawn[writers % sharedRowCount].id, writers)
-    const change = await changeBytes(writer, reader, hub, drawn[0].id)
+    for (; writers < replicas; writers++) await writeAs(hub, drawn[writers].id, writers)
+    const change = await changeBytes(writer, reader, hub, sharedRow.id)
     return { ...change, handshake: await handshakeBytes(reader, hub) }
   }
   const first = openWire(clientEnd(writer), serverEnd(hub))
   await first.settled()
   first.close()
   const [few, hundred, thousand, tenThousand] = [await at(2), await at(100), await at(1_000), await at(10_000)]
-  const ofOneWriter = await changeBytes(writer, reader, hub, lastRow.id)
+  const ofOneWriter = await changeBytes(writer, reader, hub, ownRow.id)
+  for (let more = 2; more < busyWriters; more++) await writeAs(hub, busyRow.id, more)
+  const ofTenWriters = await changeBytes(writer, reader, hub, busyRow.id)
   return {
     changeBytesAt2: few.wire,
     changeBytesAt100: hundred.wire,
     changeBytesAt1000: thousand.wire,
     changeBytesAt10000: tenThousand.wire,
     ownRowChangeBytesAt10000: ofOneWriter.wire,
+    busyRowChangeBytesAt10000: ofTenWriters.wire,
     handshakeBytesAt2: few.handshake,
     handshakeBytesAt100: hundred.handshake,
     handshakeBytesAt1000: thousand.handshake,

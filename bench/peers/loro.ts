@@ -142,19 +142,19 @@ async function meet(): Promise<Figures> {
   return { seconds, bytesPerChange: bytes / (load.updates.length * 2) }
 }
 
-/** Each replica has made one change, under a random peer id as Loro draws them. */
+/** Replica n has made one change, to row n, under a random peer id as Loro draws them. */
 function measureClocks(): Figures {
   const doc = new LoroDoc()
-  const drawn = rows(1_000)
+  const drawn = rows(10_000)
   insertAll(doc, [drawn])
   let writers = 1
   const at = (replicas: number) => {
     for (; writers < replicas; writers++) {
       doc.setPeerId(crypto.getRandomValues(new BigUint64Array(1))[0])
-      updateAll(doc, [[{ id: drawn[writers % drawn.length].id, priority: writers }]])
+      updateAll(doc, [[{ id: drawn[writers].id, priority: writers }]])
     }
     const before = doc.version()
-    updateAll(doc, [[{ id: drawn[0].id, priority: 5_000 + replicas }]])
+    updateAll(doc, [[{ id: drawn[1].id, priority: 5_000 + replicas }]])
     const version = doc.version()
     const nothing = doc.export({ mode: 'update', from: version }).byteLength
     return {
