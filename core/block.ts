@@ -344,8 +344,8 @@ class EntryDecoder {
 
   /** A header that names replicas which no entry uses would plant them in every log that stores the block as it came. */
   expectAllUsed(): void {
-    if (this.#usedReplicas.subarray(this.#authorCount).includes(0)) {
-      throw badFrame('a block names a replica that no entry uses')
+    for (let slot = this.#authorCount; slot < this.#usedReplicas.length; slot++) {
+      if (this.#usedReplicas[slot] === 0) throw badFrame('a block names a replica that no entry uses')
     }
   }
 
