@@ -29,12 +29,12 @@ import { isName, isPoisonedKey, type ReplicaId } from './names.ts'
 import { type HeadOp, OPS, type Version } from './row.ts'
 
 const FORMAT = 1
-const TIMESTAMP_WIDTH = 7
-const UUID_BYTES = 16
+export const TIMESTAMP_WIDTH = 7
+export const UUID_BYTES = 16
 
-const FLAG_MORE = 0x08
-const FLAG_SAME_TABLE = 0x10
-const FLAG_NEXT_SEQ = 0x20
+export const FLAG_MORE = 0x08
+export const FLAG_SAME_TABLE = 0x10
+export const FLAG_NEXT_SEQ = 0x20
 const FLAG_UUID = 0x40
 
 /** Why a dot is void, on the wire and on disk. Numbers are protocol: never reuse one. */

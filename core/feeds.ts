@@ -8,6 +8,7 @@
  */
 import { readRefusals } from './agreed.ts'
 import { BlockWriter, type Entry, isAuthoredBy, type VoidCode } from './block.ts'
+import { joinBlocks } from './block-join.ts'
 import { encodeFrame } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
@@ -117,6 +118,8 @@ export class Feeds {
   }
 
   #merge(run: readonly LogBlock[]): Uint8Array {
+    const joined = joinBlocks(run.map(({ block }) => block))
+    if (joined !== undefined) return joined
     const entries = run.flatMap((block) => this.#ledger.log.decode(block).map(({ entry }) => entry))
     const writer = new BlockWriter(this.#ledger.state, [...new Set(entries.map(({ replica }) => replica))])
     for (const entry of entries) writer.add(entry)
