@@ -19,6 +19,7 @@ import {
   type Link,
   pausedBy,
   type RenewalReason,
+  type Shortage,
   TidemarkError,
   type VerifyReport,
 } from '../core/index.ts'
@@ -109,6 +110,7 @@ class ReconnectingLink implements SyncLink {
   #retryTimer: ReturnType<typeof setTimeout> | undefined
   #stableTimer: ReturnType<typeof setTimeout> | undefined
   #resumeTimer: ReturnType<typeof setTimeout> | undefined
+  #watchedPause: Shortage | undefined
   #nextAttemptAt: number | undefined
   #attempts = 0
   #isStopped = false
@@ -203,7 +205,7 @@ class ReconnectingLink implements SyncLink {
     clearTimeout(this.#stableTimer)
     clearTimeout(this.#resumeTimer)
     this.#stableTimer = undefined
-    this.#resumeTimer = undefined
+    this.#watchedPause = undefined
     const { link } = connection
     if (link !== undefined) {
       this.#behind = link.behind
@@ -302,12 +304,13 @@ class ReconnectingLink implements SyncLink {
 
   /** C6. */
   #watchPause(link: Link | undefined): void {
-    if (link?.pause === undefined || this.#resumeTimer !== undefined) return
-    const delayMs = askedWaitMs({ ...link.pause }) + delayMsAfter(0, this.#backoff, this.#random)
-    this.#resumeTimer = setTimeout(() => {
-      this.#resumeTimer = undefined
-      link.resume()
-    }, delayMs)
+    const pause = link?.pause
+    if (pause === this.#watchedPause) return
+    clearTimeout(this.#resumeTimer)
+    this.#watchedPause = pause
+    if (pause === undefined) return
+    const delayMs = askedWaitMs({ ...pause }) + delayMsAfter(0, this.#backoff, this.#random)
+    this.#resumeTimer = setTimeout(() => link?.resume(), delayMs)
   }
 
   /** When the link closes first, the waiter goes on with the next one, or is told by `#stop` or its timeout. */

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { configCommand } from './commands/config.ts'
 import { conflictsCommand } from './commands/conflicts.ts'
+import { restoredCommand } from './commands/restored.ts'
 import { serveCommand } from './commands/serve.ts'
 import { tokenCommand } from './commands/token.ts'
 import { verifyCommand } from './commands/verify.ts'
@@ -29,6 +30,7 @@ await new Command('tidemark')
   .version(readVersion(), '-v, --version')
   .showHelpAfterError('(add --help for what there is)')
   .addCommand(serveCommand())
+  .addCommand(restoredCommand())
   .addCommand(configCommand())
   .addCommand(tokenCommand())
   .addCommand(conflictsCommand())

@@ -17,7 +17,7 @@ export {
 } from './access.ts'
 export type { ExportOptions, ExportRecord } from './export.ts'
 export { EXPIRY_GRACE_MS, EXPIRY_WARNING_MS, type GuardAnswer, type GuardState, SessionGuard } from './guard.ts'
-export { type Registration, TenantManager, type TenantManagerOptions } from './manager.ts'
+export { type Recovery, type Registration, TenantManager, type TenantManagerOptions } from './manager.ts'
 export type { Lease, OpenTenant } from './open-tenant.ts'
 export {
   DEFAULT_PLANS,

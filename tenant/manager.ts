@@ -11,6 +11,8 @@
  *      work to do again, never data that nobody knows of.
  */
 import {
+  BeginEpoch,
+  EndRecovery,
   isTidemarkError,
   Ledger,
   type Limits,
@@ -63,6 +65,13 @@ export interface Registration {
   readonly mode: IsolationMode
   /** True: the store may be there already, with this tenant's ledger in it. */
   readonly adopt?: boolean
+}
+
+export interface Recovery {
+  readonly tenant: TenantName
+  readonly epoch: number
+  /** Unix milliseconds; 0 when it waits for nothing. */
+  readonly untilMs: number
 }
 
 /**
@@ -217,6 +226,30 @@ export class TenantManager {
     } catch (error) {
       await store.close()
       throw error
+    }
+  }
+
+  /**
+   * Says that its store came from a backup: it begins a new epoch, and waits for what it lost. Sessions end, and come back.
+   * Also for a suspended tenant. To be called before anybody connects.
+   */
+  restored(name: string): Promise<Recovery> {
+    return this.#recover(parseTenantName(name), new BeginEpoch(this.#options.now(), false))
+  }
+
+  /** Ends the wait: what is still missing is gone, and what builds on it is refused. */
+  endRecovery(name: string): Promise<Recovery> {
+    return this.#recover(parseTenantName(name), new EndRecovery())
+  }
+
+  async #recover(name: TenantName, job: BeginEpoch | EndRecovery): Promise<Recovery> {
+    const { ledger, release } = await this.#hold(name)
+    try {
+      await ledger.submit<unknown>(job)
+      const { epoch, recoveringUntilMs } = ledger.state.meta
+      return { tenant: name, epoch, untilMs: recoveringUntilMs }
+    } finally {
+      await release()
     }
   }
 

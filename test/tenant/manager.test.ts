@@ -4,7 +4,7 @@
  * Knows: stores that fail on demand. Must never know: how the manager keeps its records.
  */
 import fc from 'fast-check'
-import { beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test, vi } from 'vitest'
 import { parseTenantName, type Store, TidemarkError } from '../../core/index.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../core/stores/memory.ts'
 import {
@@ -297,6 +297,27 @@ describe('opening', () => {
     await manager.close()
     expect(ends).toEqual(['unavailable'])
     expect(await codeOf(manager.lease(ACME))).toBe('unavailable')
+  })
+})
+
+describe('a store that came from a backup', () => {
+  test('begins an epoch when it is told of, whether its tenant is open, closed or suspended, and sessions end', async () => {
+    const manager = await openManager()
+    await register(manager)
+    const { tenant, release } = await manager.lease(ACME)
+    const session = connect(await openClient('acme'), tenant.hub)
+    await session.settled()
+    const open = await manager.restored('acme')
+    expect(open).toEqual({ tenant: 'acme', epoch: NOW_MS, untilMs: NOW_MS + 7 * 86_400_000 })
+    await vi.waitUntil(() => session.client.state === 'closed')
+    expect(session.client.error).toMatchObject({ code: 'unavailable', retryable: true })
+    release()
+    nowMs += 1
+    expect(await manager.restored('acme')).toMatchObject({ epoch: NOW_MS + 1 })
+    await manager.suspend('acme', '')
+    expect(await manager.restored('acme')).toMatchObject({ epoch: NOW_MS + 2 })
+    expect(await manager.endRecovery('acme')).toEqual({ tenant: 'acme', epoch: NOW_MS + 2, untilMs: 0 })
+    expect(await codeOf(manager.restored('other'))).toBe('forbidden')
   })
 })
 
