@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-const STEPS = ['types', 'lint', 'dead', 'shape', 'bundle', 'unit', 'simulate:ci', 'demo:ci']
+const STEPS = ['types', 'lint', 'dead', 'shape', 'bundle', 'unit', 'simulate:ci', 'model', 'demo:ci']
 
 /** @typedef {{ passed: number, failed: number }} Count */
 /** @typedef {{ status: string, assertionResults: { status: string }[] }} TestFile */

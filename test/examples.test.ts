@@ -120,7 +120,9 @@ describe.each(documents())('%s', (path) => {
     const files = [...text.matchAll(/`((?:core|sync-client|sync-server|tenant|test|examples|bench)\/[\w./-]*)`/g)]
     expect(files.map((match) => match[1] ?? '').filter((file) => !existsSync(join(root, file)))).toEqual([])
     const { scripts } = JSON.parse(read('package.json')) as { readonly scripts: Readonly<Record<string, string>> }
-    const named = [...text.matchAll(/npm (?:run )?(?!ci\b|run\b|install\b)([a-z]+)/g)].map((match) => match[1] ?? '')
+    const named = [...text.matchAll(/npm (?:run )?(?!ci\b|run\b|install\b)([a-z][a-z:-]*)/g)].map(
+      (match) => match[1] ?? '',
+    )
     expect(named.filter((script) => !(script in scripts))).toEqual([])
   })
 
