@@ -45,6 +45,8 @@ export interface Shortage {
 export interface Gate {
   readonly mayRead: () => boolean
   readonly mayWrite: () => boolean
+  /** Whether this replica may be met at all; asked once, at its hello. */
+  readonly mayMeet?: (replica: ReplicaId) => boolean
   /** A code to refuse a change with that is otherwise in order. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
   /** Whether there is room. */

@@ -142,6 +142,9 @@ export async function meet(
   if (hello.tenant !== state.meta.tenant || hello.isMesh !== (role === 'mesh')) {
     throw new TidemarkError('forbidden', 'this session may not read or write what it asked for')
   }
+  if (gate.mayMeet?.(hello.replica) === false) {
+    throw new TidemarkError('revoked', 'this replica was revoked', { remedy: 'Begin with an empty store' })
+  }
   if (hello.replica === state.meta.replicaId) throw cloned()
   if (role === 'server' && provesLoss(ledger, ledger.durableSeqOf(state.replicas.find(hello.replica)), hello, nowMs)) {
     await ledger.submit(new BeginEpoch(nowMs, true))

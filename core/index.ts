@@ -60,6 +60,7 @@ export {
   union,
   updateWins,
 } from './policy.ts'
+export { readingReplica } from './reading.ts'
 export { BeginEpoch, EndRecovery, isRecovering } from './recovery.ts'
 export {
   openReplica,

@@ -8,7 +8,9 @@ import { configCommand } from './commands/config.ts'
 import { conflictsCommand } from './commands/conflicts.ts'
 import { restoredCommand } from './commands/restored.ts'
 import { serveCommand } from './commands/serve.ts'
+import { tenantsCommand } from './commands/tenants.ts'
 import { tokenCommand } from './commands/token.ts'
+import { drainCommand, usageCommand } from './commands/usage.ts'
 import { verifyCommand } from './commands/verify.ts'
 
 /** Next to the sources and, one level deeper, next to what is built from them. */
@@ -33,6 +35,9 @@ await new Command('tidemark')
   .addCommand(restoredCommand())
   .addCommand(configCommand())
   .addCommand(tokenCommand())
+  .addCommand(tenantsCommand())
+  .addCommand(usageCommand())
+  .addCommand(drainCommand())
   .addCommand(conflictsCommand())
   .addCommand(verifyCommand())
   .parseAsync()

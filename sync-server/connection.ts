@@ -26,6 +26,8 @@ export interface ConnectionOptions {
   readonly traffic: Traffic
   readonly tally: Tally
   readonly trace: ConnectionTrace
+  /** Of the client, as far as it is known. */
+  readonly address: string
   readonly limits: Limits
   readonly logger: Logger
   readonly hasCompression: boolean
@@ -38,6 +40,15 @@ export interface ConnectionOptions {
   readonly onEnd: (error: TidemarkError | undefined) => void
   /** Called once, after `onEnd`, when the transport is closed as well. */
   readonly onGone: () => void
+}
+
+/** A session as it stands, with whom it speaks for. */
+export interface SessionFigures extends ConnectionFigures {
+  readonly subject: string
+  readonly tokenId: string | undefined
+  readonly address: string
+  /** Unix milliseconds. */
+  readonly sinceMs: number
 }
 
 /** How long a client may take to take our last frame and close its side. */
@@ -53,6 +64,7 @@ export class Connection {
   readonly #pace: Pace
   readonly #stopListening: () => void
   readonly #openedAtMs: number
+  readonly #sinceMs: number
   /** Since when bytes wait without any having left. */
   #waitingSinceMs: number | undefined
   #waitingBytes = 0
@@ -71,6 +83,7 @@ export class Connection {
     const { socket, visit, traffic, tally, limits, hasCompression, now, monotonicMs } = options
     this.#options = options
     this.#openedAtMs = monotonicMs()
+    this.#sinceMs = now()
     this.#outbox = new Outbox(socket.conn, limits.bufferedBytesMax, hasCompression)
     this.#link = new Link({
       hub: visit.tenant.hub,
@@ -113,10 +126,15 @@ export class Connection {
   }
 
   /** As it stands, for metrics and the operator. */
-  get figures(): ConnectionFigures {
+  get figures(): SessionFigures {
+    const { visit, address } = this.#options
     return {
-      tenant: this.#options.visit.tenant.name,
+      tenant: visit.tenant.name,
       replica: this.#link.peer,
+      subject: visit.principal.subject,
+      tokenId: visit.principal.tokenId,
+      address,
+      sinceMs: this.#sinceMs,
       lag: this.#link.lag,
       aheadMs: this.#aheadMs,
       waitingBytes: this.#outbox.measure(),
@@ -238,7 +256,7 @@ export class Connection {
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)
-    this.#options.tally.end(error)
+    this.#options.tally.end(error, this.#link.peer, this.#options.now())
     this.#options.trace.end(error)
     this.#options.onEnd(error)
     this.#outbox.whenGone(this.#options.onGone)

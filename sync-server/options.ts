@@ -11,6 +11,7 @@ import {
   type TrafficRules,
   type UsageEvent,
 } from '../tenant/index.ts'
+import { type AdminOptions, type AdminSettings, parseAdminOptions } from './admin/admin-server.ts'
 import { type Authenticate, authenticateDev } from './admission.ts'
 import { type AuthOptions, authenticateTokens } from './auth.ts'
 import { parseNetworks } from './client-address.ts'
@@ -65,6 +66,8 @@ export interface ServerOptions {
   readonly heartbeat?: { readonly intervalMs?: number; readonly timeoutMs?: number }
   /** Certificate and key as PEM. Default: plain HTTP, for loopback or behind a proxy that ends TLS. */
   readonly tls?: TlsFiles
+  /** The admin port, for operators and metrics. Default: none. */
+  readonly admin?: AdminOptions
   /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. Default: none. */
   readonly trustedProxies?: readonly string[]
   /** Origins of web pages that may connect, such as https://app.example.com, or `*`. Default: none; programs may. */
@@ -97,6 +100,7 @@ export interface ServerSettings {
   readonly pingIntervalMs: number
   readonly pingTimeoutMs: number
   readonly tls: TlsFiles | undefined
+  readonly admin: AdminSettings | undefined
   readonly trustedProxies: BlockList
   readonly origins: readonly string[]
   readonly idleMs: number
@@ -105,10 +109,11 @@ export interface ServerSettings {
 }
 
 export const DEFAULT_PORT = 7300
+export const ADMIN_PORT = 7301
 export const DEFAULT_HOST = '127.0.0.1'
 
 /** An office behind one address passes. */
-const SOCKETS_PER_ADDRESS_MAX = 1_000
+export const SOCKETS_PER_ADDRESS_MAX = 1_000
 /** Everything on one machine comes from one address. */
 const UNHURRIED: TrafficRules = {
   connectionsPerAddress: { perSecond: Number.POSITIVE_INFINITY, burst: Number.POSITIVE_INFINITY },
@@ -139,6 +144,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     pingIntervalMs: parseMs('heartbeat.intervalMs', heartbeat.intervalMs ?? 10_000),
     pingTimeoutMs: parseMs('heartbeat.timeoutMs', heartbeat.timeoutMs ?? 10_000),
     tls: options.tls,
+    admin: options.admin && parseAdminOptions(options.admin, { host: DEFAULT_HOST, port: ADMIN_PORT }),
     trustedProxies: parseProxies(options.trustedProxies ?? []),
     origins: options.origins ?? [],
     idleMs: parseMs('idleMs', options.idleMs ?? 60_000),

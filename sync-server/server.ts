@@ -11,9 +11,11 @@ import type { AddressInfo } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
 import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
+import { AdminServer } from './admin/admin-server.ts'
+import type { AdminTarget } from './admin/route.ts'
 import { admit } from './admission.ts'
 import { clientAddress, isTrustedProxy } from './client-address.ts'
-import { Connection } from './connection.ts'
+import { Connection, type SessionFigures } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
 import { createListener, type Listener, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
@@ -38,6 +40,8 @@ export interface SyncServer {
   readonly tenants: readonly OpenTenantInfo[]
   /** Registers, lists, suspends, moves and erases tenants, and revokes tokens. */
   readonly manager: TenantManager
+  /** Of the admin port; undefined without one. */
+  readonly adminUrl: string | undefined
   /** A page for Prometheus, as `/metrics` of the admin port has it. */
   metrics(): Promise<string>
   /** From now on new connections get this certificate. Throws `bad-option`, and keeps the old one. */
@@ -55,7 +59,7 @@ interface SocketData {
 
 type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, SocketData>
 
-type ServerFigures = Omit<MetricsSource, 'tallies'>
+type ServerFigures = Omit<MetricsSource, 'tallies'> & { readonly connections: readonly SessionFigures[] }
 
 const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0 }
 const CHECK_MS = 500
@@ -93,6 +97,7 @@ class ListeningServer implements SyncServer {
   #timer: ReturnType<typeof setInterval> | undefined
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
+  readonly #admin: AdminServer | undefined
 
   constructor(settings: ServerSettings, tenancy: Tenancy, observation: Observation) {
     const { logger, tls, limits } = settings
@@ -123,6 +128,7 @@ class ListeningServer implements SyncServer {
     this.#io.engine.on('connection', (conn: Socket['conn']) => {
       conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
     })
+    this.#admin = settings.admin && new AdminServer(settings.admin, tls, this.#toAdminTarget(), logger)
     // Requests that never became a connection: another site's page, an old client, noise.
     this.#io.engine.on('connection_error', ({ code, message }: { readonly code: unknown; readonly message: unknown }) =>
       logger.debug({ code, error: quote(message) }, 'request refused'),
@@ -149,6 +155,11 @@ class ListeningServer implements SyncServer {
 
   renewTls(tls: TlsFiles): void {
     this.#listener.renewTls(tls)
+    this.#admin?.renewTls(tls)
+  }
+
+  get adminUrl(): string | undefined {
+    return this.#admin?.url
   }
 
   get tenants(): readonly OpenTenantInfo[] {
@@ -171,6 +182,23 @@ class ListeningServer implements SyncServer {
     return this.#observation.metrics.page()
   }
 
+  #toAdminTarget(): AdminTarget {
+    const { isolation, now, admin, logger } = this.#settings
+    const close = (): void => {
+      this.close().catch((error: unknown) => logger.error(errorFields(error), 'did not close cleanly'))
+    }
+    return {
+      manager: this.manager,
+      isolation,
+      tallies: this.#observation.tallies,
+      now,
+      connections: () => this.figures.connections,
+      metrics: () => this.metrics(),
+      // A turn later, so that whoever asked for it is answered.
+      drain: () => void setImmediate(admin?.onDrain ?? close),
+    }
+  }
+
   async listen(): Promise<void> {
     const { host, port, isDev, logger } = this.#settings
     await new Promise<void>((resolve, reject) => {
@@ -185,12 +213,18 @@ class ListeningServer implements SyncServer {
         remedy: 'Let a development server listen on 127.0.0.1',
       })
     }
+    try {
+      await this.#admin?.listen()
+    } catch (error) {
+      await this.close()
+      throw error
+    }
     this.#timer = setInterval(() => this.#check(), CHECK_MS)
     logger.info({ url: this.url, host: this.host, port: this.port, dev: isDev }, 'listening')
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#drain()
+    this.#closing ??= this.#drain().finally(() => this.#admin?.close())
     return this.#closing
   }
 
@@ -232,6 +266,7 @@ class ListeningServer implements SyncServer {
       traffic: this.#tenancy.traffic,
       tally,
       trace: traceConnection(tenant.name, transport),
+      address,
       limits,
       logger,
       hasCompression,

@@ -10,6 +10,8 @@
  */
 import type { Answered, CountedConflict, TenantName, TidemarkError } from '../core/index.ts'
 
+/** Of one tenant. The one that has been away for longest is forgotten first. */
+const REPLICAS_MAX = 10_000
 /** The rest share one tally: a page of metrics with more series than this helps nobody. */
 const TENANTS_MAX = 1_000
 /** No tenant has this name: it does not begin with a letter or digit. */
@@ -35,6 +37,8 @@ export class Tally {
   /** By `type policy`. */
   readonly conflicts: Counts = new Counts()
 
+  readonly #lastSeenMs = new Map<string, number>()
+
   frameIn(bytes: number): void {
     this.framesIn++
     this.bytesIn += bytes
@@ -55,8 +59,19 @@ export class Tally {
     this.conflicts.add(`${type} ${policy}`)
   }
 
-  end(error: TidemarkError | undefined): void {
+  /** `replica`: undefined when it ended before its hello. */
+  end(error: TidemarkError | undefined, replica: string | undefined, nowMs: number): void {
     if (error !== undefined) this.failures.add(error.code)
+    if (replica === undefined) return
+    this.#lastSeenMs.delete(replica)
+    this.#lastSeenMs.set(replica, nowMs)
+    const [oldest] = this.#lastSeenMs.keys()
+    if (this.#lastSeenMs.size > REPLICAS_MAX && oldest !== undefined) this.#lastSeenMs.delete(oldest)
+  }
+
+  /** When its last session ended, Unix milliseconds; undefined when none has ended here. */
+  lastSeenMs(replica: string): number | undefined {
+    return this.#lastSeenMs.get(replica)
   }
 }
 

@@ -93,7 +93,9 @@ export class SessionGuard {
 }
 
 export function revoked(): TidemarkError {
-  return new TidemarkError('revoked', 'the token was revoked', { remedy: 'Sign in again' })
+  return new TidemarkError('revoked', 'the token or replica was revoked', {
+    remedy: 'Sign in again; a revoked replica begins with an empty store',
+  })
 }
 
 function expired(): TidemarkError {

@@ -45,7 +45,7 @@ export {
 } from './quota.ts'
 export { addressKey, Buckets, type Charge, type Rate, type RateAnswer, rateLimited, takeTokens } from './rate.ts'
 export type { ListOptions, MovePhase, TenantMove, TenantRecord, TenantState } from './registry.ts'
-export { type Revocation, Revocations } from './revocation.ts'
+export { FOR_EVER, type Revocation, Revocations, type RevocationType } from './revocation.ts'
 export { SharedStores } from './shared-stores.ts'
 export { ISOLATION_MODES, type IsolationMode, type StoreFactory } from './store-factory.ts'
 export {

@@ -29,7 +29,7 @@ import { openBehindFence, raiseFence, sealStore } from './fence.ts'
 import { finishMove, type MoveOptions, moveTenant, rollBackMove } from './move.ts'
 import { type Lease, OpenTenant } from './open-tenant.ts'
 import { OpenTenants } from './open-tenants.ts'
-import { hasFeature, Plans } from './plan.ts'
+import { hasFeature, type Plan, Plans } from './plan.ts'
 import type { UsageEvent } from './quota.ts'
 import { type ListOptions, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, Revocations } from './revocation.ts'
@@ -155,6 +155,11 @@ export class TenantManager {
     return this.#registry.get(parseTenantName(name))
   }
 
+  /** The plan of this name, as it is now. */
+  planOf({ plan }: TenantRecord): Plan {
+    return this.#plans.get(plan)
+  }
+
   list(options?: ListOptions): Promise<TenantRecord[]> {
     return this.#registry.list(options)
   }
@@ -207,6 +212,16 @@ export class TenantManager {
     const { ledger, release } = await this.#hold(parseTenantName(name))
     try {
       yield* exportLedger(ledger, { ...options, nowMs: this.#options.now() })
+    } finally {
+      await release()
+    }
+  }
+
+  /** Reads from the ledger of a tenant, also of a suspended one. What `read` must not do is to write. */
+  async inspect<Result>(name: string, read: (ledger: Ledger) => Promise<Result>): Promise<Result> {
+    const { ledger, release } = await this.#hold(parseTenantName(name))
+    try {
+      return await read(ledger)
     } finally {
       await release()
     }

@@ -10,7 +10,7 @@
  * TN2  A change is made to the record as it is at the commit, whoever else wrote meanwhile.
  */
 import { isTidemarkError, parseTenantName, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import type { Revocation } from './revocation.ts'
+import { REVOCATION_TYPES, type Revocation } from './revocation.ts'
 import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
 
 /**
@@ -175,7 +175,7 @@ function decodeMove(input: unknown): TenantMove {
 function decodeRevocation(bytes: Uint8Array): Revocation {
   const record = decode(bytes)
   return {
-    type: asOneOf(record, 'type', ['token', 'subject'] as const),
+    type: asOneOf(record, 'type', REVOCATION_TYPES),
     tenant: asText(record, 'tenant'),
     name: asText(record, 'name'),
     issuedThroughMs: asNumber(record, 'issuedThroughMs'),

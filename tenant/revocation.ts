@@ -1,5 +1,6 @@
 /**
- * Revocations: tokens that are void before they expire, one by one or all that a subject had.
+ * Revocations: tokens that are void before they expire, one by one or all that a subject had, and replicas that nobody may
+ * use any more, whatever the token.
  *
  * Knows: names and times. Must never know: where the list is kept, or any session.
  *
@@ -10,10 +11,16 @@
 import { TidemarkError } from '../core/index.ts'
 import type { Principal } from './access.ts'
 
+export const REVOCATION_TYPES = ['token', 'subject', 'replica'] as const
+export type RevocationType = (typeof REVOCATION_TYPES)[number]
+
+/** Of a replica: no token that it comes with changes anything. */
+export const FOR_EVER: number = Number.MAX_SAFE_INTEGER
+
 export interface Revocation {
-  readonly type: 'token' | 'subject'
+  readonly type: RevocationType
   readonly tenant: string
-  /** The token's id, or the subject. */
+  /** The token's id, the subject, or the replica's id. */
   readonly name: string
   /** Of a subject: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
   readonly issuedThroughMs: number
@@ -52,6 +59,10 @@ export class Revocations {
   /** Drops what no token can be about any more. */
   forget(nowMs: number): void {
     for (const [key, { untilMs }] of this.#entries) if (untilMs <= nowMs) this.#entries.delete(key)
+  }
+
+  hasReplica(tenant: string, replica: string): boolean {
+    return this.#entries.size > 0 && this.#entries.has(keyOf('replica', tenant, replica))
   }
 
   has({ tenant, subject, tokenId, issuedAtMs }: Principal): boolean {

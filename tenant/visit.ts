@@ -9,7 +9,7 @@
  * TZ2  `check` is asked before each frame in either direction. After it has said `end`, it says nothing else.
  * TZ3  What a visit holds is given back once, however it ends.
  */
-import { type Gate, quotaExceeded } from '../core/index.ts'
+import { type Gate, quotaExceeded, type ReplicaId } from '../core/index.ts'
 import type { Authorize, Principal } from './access.ts'
 import { createJudge, hasScope, mayReadLog } from './access.ts'
 import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
@@ -48,7 +48,10 @@ export class Visit {
   /** Use `openVisit`. */
   constructor({ manager, principal, ...rules }: VisitOptions, lease: Lease, seat: Seat) {
     const { tenant } = lease
-    const guard = new SessionGuard(principal, (whom) => manager.revocations.has(whom))
+    const { revocations } = manager
+    let replica: ReplicaId | undefined
+    const isReplicaRevoked = (): boolean => replica !== undefined && revocations.hasReplica(tenant.name, replica)
+    const guard = new SessionGuard(principal, (whom) => revocations.has(whom) || isReplicaRevoked())
     this.tenant = tenant
     this.#guard = guard
     this.#lease = lease
@@ -56,6 +59,12 @@ export class Visit {
     this.gate = {
       mayRead: () => mayReadLog(guard.principal),
       mayWrite: () => hasScope(guard.principal, 'write'),
+      mayMeet: (met) => {
+        // One that is not met is refused by the handshake, and has to be told so.
+        if (revocations.hasReplica(tenant.name, met)) return false
+        replica = met
+        return true
+      },
       judge: createJudge({ ...rules, principal: () => guard.principal }),
       weigh: (usage, growth) => tenant.weigh(usage, growth),
     }

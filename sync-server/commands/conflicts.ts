@@ -16,7 +16,8 @@ import {
   type RowShape,
   TidemarkError,
 } from '../../core/index.ts'
-import { formatColumns, nameOf, oneLine, parseCount, toJson } from './printing.ts'
+import { toJson } from '../json.ts'
+import { formatColumns, nameOf, oneLine, parseCount } from './printing.ts'
 import { isObject, type StoredReplica, withReplica } from './stored-replica.ts'
 
 interface StoreFlags extends StoredReplica {

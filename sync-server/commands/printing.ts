@@ -5,27 +5,7 @@
  */
 import { InvalidArgumentError } from 'commander'
 import type { Dot } from '../../core/index.ts'
-
-/** What JSON leaves as it is and a terminal might obey is escaped as well. */
-export function toJson(value: unknown, indent = 2): string {
-  const text = JSON.stringify(tag(value), undefined, indent)
-  return text.replace(UNSEEN, (character) =>
-    character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
-}
-
-/** Control characters, and those that turn the direction of writing. */
-const UNSEEN = /[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu
-
-/** With dates and bytes as objects of one key, and clocks as they write themselves. */
-function tag(value: unknown): unknown {
-  if (value instanceof Date) return { $date: value.toISOString() }
-  if (value instanceof Uint8Array) return { $bytes: Buffer.from(value).toString('base64') }
-  if (Array.isArray(value)) return value.map(tag)
-  if (typeof value !== 'object' || value === null) return value
-  if ('toJSON' in value && typeof value.toJSON === 'function') return (value.toJSON as () => unknown)()
-  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, tag(each)]))
-}
+import { UNSEEN } from '../json.ts'
 
 /** A dot with its replica shortened. */
 export function nameOf({ replica, seq }: Dot): string {

@@ -15,6 +15,9 @@ import { createSyncServer, type SyncServer } from '../server.ts'
 import { orFail } from './failure.ts'
 import { type Flags, readFlags, withSettings } from './settings-flags.ts'
 
+/** Asked for over the admin port: asking twice is no reason to exit at once. */
+const DRAIN = 'drain'
+
 const EXAMPLES = `
 Examples:
   $ tidemark serve --dev                          on this machine only, data in ./data
@@ -38,17 +41,18 @@ async function serve(flags: Flags): Promise<void> {
   const config = await readFlags(flags)
   const { logLevel, pretty: isPretty = process.stdout.isTTY === true } = config.values
   const logger = isPretty ? createPrettyLogger(logLevel) : createLogger(logLevel)
-  const opening = openServer(config, logger)
-  stopOnSignals(opening, logger)
+  let stop = (_why: string): void => {}
+  const opening = openServer(config, logger, () => stop(DRAIN))
+  stop = stopOnSignals(opening, logger)
   const server = await opening
   if (server.isSecure) renewOnSignal(server, config, logger)
   if (isPretty) process.stdout.write(welcome(server, config))
 }
 
-async function openServer(config: Config, logger: Logger): Promise<SyncServer> {
-  const options = await configToOptions(config)
+async function openServer(config: Config, logger: Logger, onDrain: () => void): Promise<SyncServer> {
+  const { admin, ...options } = await configToOptions(config)
   await makeDataDirectory(config.values.data)
-  return createSyncServer({ ...options, logger })
+  return createSyncServer({ ...options, logger, ...(admin === undefined ? {} : { admin: { ...admin, onDrain } }) })
 }
 
 /** Tells at the start what would otherwise come up with the first client. */
@@ -84,12 +88,13 @@ function welcome(server: SyncServer, { values }: Config): string {
 }
 
 /** Also while the server is still being opened: who starts it may stop it as soon as it says that it listens. */
-function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): void {
+function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): (why: string) => void {
   let isStopping = false
-  const stop = (signal: NodeJS.Signals): void => {
+  const stop = (why: string): void => {
+    if (isStopping && why === DRAIN) return
     if (isStopping) process.exit(1)
     isStopping = true
-    logger.info({ signal }, 'stopping')
+    logger.info({ signal: why }, 'stopping')
     opening
       .then((server) => server.close())
       .then(
@@ -102,6 +107,7 @@ function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): void {
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
+  return stop
 }
 
 /** A certificate that cannot be used is logged, and the old one stays. */

@@ -22,8 +22,9 @@ import {
   table,
   tablesWithRows,
 } from '../../core/index.ts'
+import { toJson } from '../json.ts'
 import { type Inquiry, inquire } from './inquiry.ts'
-import { formatColumns, nameOf, oneLine, parseCount, toJson } from './printing.ts'
+import { formatColumns, nameOf, oneLine, parseCount } from './printing.ts'
 import { readTables, recallTables, type Tables, withLedger } from './stored-replica.ts'
 
 interface VerifyFlags {

@@ -56,6 +56,7 @@ export const OTHER_VARIABLES: readonly string[] = [
   'TIDEMARK_TABLES',
   'TIDEMARK_TOKEN',
   'TIDEMARK_WITH_TOKEN',
+  'TIDEMARK_ADMIN_URL',
 ]
 
 /** Throws `bad-option` with all that is wrong. */

@@ -11,7 +11,7 @@
  */
 import { DEFAULT_LIMITS, type Limits } from '../../core/index.ts'
 import { DEFAULT_TRAFFIC, ISOLATION_MODES, type IsolationMode } from '../../tenant/index.ts'
-import { DEFAULT_HOST, DEFAULT_PORT } from '../options.ts'
+import { ADMIN_PORT, DEFAULT_HOST, DEFAULT_PORT, SOCKETS_PER_ADDRESS_MAX } from '../options.ts'
 import { choice, duration, type Kind, list, network, object, onOff, origin, text, whole } from './kinds.ts'
 
 export type LimitValues = { readonly [Name in keyof Limits as `limits.${Name}`]: number }
@@ -45,8 +45,15 @@ export interface SettingValues extends LimitValues {
   readonly idleMs: number
   readonly 'traffic.connectionsPerSecond': number
   readonly 'traffic.connectionsBurst': number
+  readonly 'traffic.socketsPerAddress': number
   readonly 'traffic.framesPerSecond': number
   readonly 'traffic.framesBurst': number
+  readonly 'admin.host': string
+  readonly 'admin.port': number
+  readonly 'admin.token': string | undefined
+  readonly 'admin.tokenFile': string | undefined
+  readonly 'metrics.token': string | undefined
+  readonly 'metrics.tokenFile': string | undefined
   readonly logLevel: LogLevel
   readonly pretty: boolean | undefined
 }
@@ -54,7 +61,7 @@ export interface SettingValues extends LimitValues {
 export type SettingKey = keyof SettingValues
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-export const SECTIONS = ['Server', 'TLS', 'Tokens', 'Tenants', 'Log', 'Limits'] as const
+export const SECTIONS = ['Server', 'TLS', 'Tokens', 'Tenants', 'Admin and metrics', 'Log', 'Limits'] as const
 export type Section = (typeof SECTIONS)[number]
 
 export interface Setting<Value = unknown> {
@@ -202,6 +209,12 @@ const TENANTS: Pick<Table, TenantKey> = {
     default: DEFAULT_TRAFFIC.connectionsPerAddress.burst,
     help: 'connections of one address at once',
   },
+  'traffic.socketsPerAddress': {
+    section: 'Tenants',
+    kind: whole(1, 1_000_000),
+    default: SOCKETS_PER_ADDRESS_MAX,
+    help: 'TCP connections that one address may have; trusted proxies may have more',
+  },
   'traffic.framesPerSecond': {
     section: 'Tenants',
     kind: perSecond,
@@ -213,6 +226,44 @@ const TENANTS: Pick<Table, TenantKey> = {
     kind: perSecond,
     default: DEFAULT_TRAFFIC.framesPerSubject.burst,
     help: 'frames of one subject at once',
+  },
+}
+
+type AdminKey = Extract<SettingKey, `admin.${string}` | `metrics.${string}`>
+
+const ADMIN: Pick<Table, AdminKey> = {
+  'admin.host': {
+    section: 'Admin and metrics',
+    kind: text('<address>'),
+    default: DEFAULT_HOST,
+    help: 'address to listen on',
+  },
+  'admin.port': { section: 'Admin and metrics', kind: port, default: ADMIN_PORT, help: 'port to listen on' },
+  'admin.token': {
+    section: 'Admin and metrics',
+    kind: text('<text>'),
+    default: undefined,
+    help: 'who has it may do everything there; at least 32 bytes; without it there is no admin port',
+    isSecret: true,
+  },
+  'admin.tokenFile': {
+    section: 'Admin and metrics',
+    kind: path,
+    default: undefined,
+    help: 'file that holds this token',
+  },
+  'metrics.token': {
+    section: 'Admin and metrics',
+    kind: text('<text>'),
+    default: undefined,
+    help: 'who has it may read /metrics and nothing else; at least 32 bytes',
+    isSecret: true,
+  },
+  'metrics.tokenFile': {
+    section: 'Admin and metrics',
+    kind: path,
+    default: undefined,
+    help: 'file that holds this token',
   },
 }
 
@@ -251,7 +302,7 @@ const LIMITS: { readonly [Key in keyof LimitValues]: Setting<number> } = {
 type Table = { readonly [Key in SettingKey]: Setting<SettingValues[Key]> }
 
 /** By key, in the order in which help shows them. */
-export const SETTINGS: Table = { ...SERVER, ...TLS, ...TOKENS, ...TENANTS, ...LOG, ...LIMITS }
+export const SETTINGS: Table = { ...SERVER, ...TLS, ...TOKENS, ...TENANTS, ...ADMIN, ...LOG, ...LIMITS }
 export const SETTING_KEYS: readonly SettingKey[] = Object.keys(SETTINGS) as SettingKey[]
 
 function limit(name: keyof Limits, help: string): Setting<number> {

@@ -10,6 +10,7 @@
 import { readFile } from 'node:fs/promises'
 import { DEFAULT_LIMITS, type Limits, quote, TidemarkError } from '../../core/index.ts'
 import type { TrafficRules } from '../../tenant/index.ts'
+import type { AdminOptions } from '../admin/admin-server.ts'
 import type { AuthOptions } from '../auth.ts'
 import type { TlsFiles } from '../listener.ts'
 import type { ServerOptions } from '../options.ts'
@@ -31,6 +32,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     })
   }
   const tls = await readTls(config)
+  const admin = await readAdmin(config)
   return {
     dataDir: values.data,
     host: values.host,
@@ -38,6 +40,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     dev: values.dev,
     ...(auth === undefined ? {} : { auth }),
     ...(tls === undefined ? {} : { tls }),
+    ...(admin === undefined ? {} : { admin }),
     ...(values.plans === undefined ? {} : { plans: values.plans }),
     ...(values.defaultPlan === undefined ? {} : { defaultPlan: values.defaultPlan }),
     isolation: values.isolation,
@@ -48,7 +51,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     idleMs: values.idleMs,
     drainMs: values.drainMs,
     limits: limitsOf(config),
-    ...(values.dev ? {} : { traffic: trafficOf(config) }),
+    ...(values.dev ? {} : { traffic: trafficOf(config), socketsPerAddressMax: values['traffic.socketsPerAddress'] }),
   }
 }
 
@@ -74,7 +77,7 @@ export async function readAuth(config: Config): Promise<AuthOptions | undefined>
       remedy: 'Tokens are verified with one secret or with one set of public keys: leave out all but one',
     })
   }
-  const secret = await readSecret(config)
+  const secret = await readSecret(config, 'auth.secret')
   const { 'auth.jwksFile': jwksFile, 'auth.jwksUrl': jwksUrl } = values
   return {
     issuer: values['auth.issuer'],
@@ -90,17 +93,45 @@ export async function readAuth(config: Config): Promise<AuthOptions | undefined>
   }
 }
 
-async function readSecret(config: Config): Promise<string | undefined> {
-  const { 'auth.secret': given, 'auth.secretFile': path } = config.values
-  const secret =
-    path === undefined ? given : (await readNamedFile(config, 'auth.secretFile', path)).replace(/\r?\n$/, '')
+/** What is set, or in a file; undefined when neither. */
+async function readSecret(
+  config: Config,
+  name: 'auth.secret' | 'admin.token' | 'metrics.token',
+): Promise<string | undefined> {
+  const fileKey = `${name}File` as const
+  const { [name]: given, [fileKey]: path } = config.values
+  if (given !== undefined && path !== undefined) {
+    throw new TidemarkError(
+      'bad-option',
+      `${nameSetting(name, config)} and ${nameSetting(fileKey, config)} exclude each other`,
+      {
+        remedy: 'Leave one of them out',
+      },
+    )
+  }
+  const secret = path === undefined ? given : (await readNamedFile(config, fileKey, path)).replace(/\r?\n$/, '')
   if (secret === undefined) return undefined
   const bytes = Buffer.byteLength(secret)
   if (bytes >= SECRET_BYTES_MIN) return secret
-  const name = nameSetting(path === undefined ? 'auth.secret' : 'auth.secretFile', config)
-  throw new TidemarkError('bad-option', `${name} has ${bytes} bytes, and needs ${SECRET_BYTES_MIN}`, {
-    remedy: 'Make one with: openssl rand -base64 48',
-  })
+  throw new TidemarkError(
+    'bad-option',
+    `${nameSetting(path === undefined ? name : fileKey, config)} has ${bytes} bytes, and needs ${SECRET_BYTES_MIN}`,
+    {
+      remedy: 'Make one with: openssl rand -base64 48',
+    },
+  )
+}
+
+async function readAdmin(config: Config): Promise<AdminOptions | undefined> {
+  const token = await readSecret(config, 'admin.token')
+  const metricsToken = await readSecret(config, 'metrics.token')
+  if (token === undefined && metricsToken === undefined) return undefined
+  return {
+    host: config.values['admin.host'],
+    port: config.values['admin.port'],
+    ...(token === undefined ? {} : { token }),
+    ...(metricsToken === undefined ? {} : { metricsToken }),
+  }
 }
 
 /** Reads certificate and key anew each time. */

@@ -201,6 +201,21 @@ describe('options of a server', () => {
     })
   })
 
+  test('have an admin port when there is a token for it, and take it from a file', async () => {
+    const dev = { dev: true } as const
+    expect((await optionsOf({ flags: dev })).admin).toBeUndefined()
+    const path = join(folder, 'admin-token')
+    writeFileSync(path, `${'t'.repeat(64)}\n`)
+    const { admin } = await optionsOf({ flags: { ...dev, 'admin.tokenFile': path, 'admin.port': '0' } })
+    expect(admin).toMatchObject({ token: 't'.repeat(64), host: '127.0.0.1', port: 0 })
+    const short = { TIDEMARK_METRICS_TOKEN: 'too-short' }
+    expect(await refusalOf(optionsOf({ flags: dev, environment: short }))).toMatch(
+      /metrics\.token \(from TIDEMARK_METRICS_TOKEN\) has 9 bytes/,
+    )
+    const both = { flags: { ...dev, 'admin.tokenFile': path }, environment: { TIDEMARK_ADMIN_TOKEN: 't'.repeat(64) } }
+    expect(await refusalOf(optionsOf(both))).toContain('exclude each other')
+  })
+
   test('have certificate and key, or neither', async () => {
     const given = { dev: true, 'tls.cert': 'cert.pem' } as const
     expect(await refusalOf(optionsOf({ flags: given }))).toMatch(

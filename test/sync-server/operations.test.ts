@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { ROUTES } from '../../sync-server/admin/routes.ts'
+import { tenantsCommand } from '../../sync-server/commands/tenants.ts'
 import {
   environmentNameOf,
   flagOf,
@@ -51,5 +53,18 @@ describe('the table of metrics', () => {
         .filter((line) => line.startsWith('| `'))
         .sort(),
     ).toEqual(expected.sort())
+  })
+})
+
+describe('the table of the admin port', () => {
+  test('has every route, and names only commands that there are', () => {
+    const [, part = ''] = /## The admin port\n([\s\S]*?)\n## /.exec(text) ?? []
+    const shown = [...part.matchAll(/^\| `(\w+) (\/[^ `]*)` \|/gm)].map(([, method, path]) => `${method} ${path}`)
+    expect(shown.sort()).toEqual(ROUTES.map(({ method, path }) => `${method} /${path.join('/')}`).sort())
+    const verbs = new Set(tenantsCommand().commands.map((command) => command.name()))
+    const named = [...text.matchAll(/tidemark tenants ([a-z-]+)/g)].map((match) => match[1] ?? '')
+    expect(named.length).toBeGreaterThan(10)
+    expect(named.filter((verb) => !verbs.has(verb))).toEqual([])
+    expect([...verbs].filter((verb) => !named.includes(verb))).toEqual([])
   })
 })

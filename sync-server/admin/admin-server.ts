@@ -1,0 +1,241 @@
+/**
+ * The admin port: who runs a server may look and act there; whoever scrapes metrics may only do that.
+ *
+ * Knows: HTTP, its two tokens. Must never know: what a route does.
+ *
+ * Invariants:
+ * AD1  Without a token there is no port. Tokens have 32 bytes at least, and are compared in constant time.
+ * AD2  Nothing is answered without a token, not even whether a path exists; web pages cannot make a browser send one.
+ * AD3  What is not answered in full ends with the connection: half an export does not look like one.
+ */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { type ErrorCode, isTidemarkError, quote, TidemarkError } from '../../core/index.ts'
+import { toJson } from '../json.ts'
+import { createListener, type Listener, type TlsFiles } from '../listener.ts'
+import { errorFields, type Logger } from '../log.ts'
+import { isLoopbackHost } from '../loopback.ts'
+import type { AdminTarget, Reply, Route } from './route.ts'
+import { ROUTES } from './routes.ts'
+
+export interface AdminOptions {
+  /** Who has it may do everything on the admin port. At least 32 bytes. This, `metricsToken` or both. */
+  readonly token?: string
+  /** Who has it may read `/metrics` and nothing else. At least 32 bytes. */
+  readonly metricsToken?: string
+  /** Default 127.0.0.1. */
+  readonly host?: string
+  /** Default 7301; 0 takes any that is free. */
+  readonly port?: number
+  /** What is done when somebody asks to drain. Default: the server is closed. */
+  readonly onDrain?: () => void
+}
+
+export interface AdminSettings {
+  readonly token: string | undefined
+  readonly metricsToken: string | undefined
+  readonly host: string
+  readonly port: number
+  readonly onDrain: (() => void) | undefined
+}
+
+const TOKEN_BYTES_MIN = 32
+/** What can stand in a header (RFC 6750, section 2.1). */
+const TOKEN_FORM = /^[\w.~+/=-]+$/
+const BODY_BYTES_MAX = 65_536
+const HANDSHAKE_MS = 5_000
+
+/** Throws `bad-option`. */
+export function parseAdminOptions(options: AdminOptions, defaults: { host: string; port: number }): AdminSettings {
+  const { token, metricsToken, host = defaults.host, port = defaults.port } = options
+  if (token === undefined && metricsToken === undefined) {
+    throw new TidemarkError('bad-option', 'the admin port needs a token', { details: { key: 'admin.token' } })
+  }
+  for (const [key, each] of [['admin.token', token] as const, ['metrics.token', metricsToken] as const]) {
+    if (each === undefined || (each.length >= TOKEN_BYTES_MIN && TOKEN_FORM.test(each))) continue
+    throw new TidemarkError('bad-option', `${key} needs ${TOKEN_BYTES_MIN} characters, of A-Z a-z 0-9 - . _ ~ + / =`, {
+      remedy: 'Make one with: openssl rand -base64 48',
+      details: { key },
+    })
+  }
+  return { token, metricsToken, host, port, onDrain: options.onDrain }
+}
+
+export class AdminServer {
+  readonly #settings: AdminSettings
+  readonly #target: AdminTarget
+  readonly #logger: Logger
+  readonly #listener: Listener
+
+  constructor(settings: AdminSettings, tls: TlsFiles | undefined, target: AdminTarget, logger: Logger) {
+    this.#settings = settings
+    this.#target = target
+    this.#logger = logger
+    this.#listener = createListener(tls, HANDSHAKE_MS, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        logger.error(errorFields(error), 'admin request failed')
+        response.destroy()
+      })
+    })
+  }
+
+  get url(): string {
+    const { address, port, family } = this.#listener.http.address() as AddressInfo
+    const scheme = this.#listener.isSecure ? 'https' : 'http'
+    return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+  }
+
+  async listen(): Promise<void> {
+    const { host, port } = this.#settings
+    const { http, isSecure } = this.#listener
+    await new Promise<void>((resolve, reject) => {
+      http.once('error', (cause) => {
+        reject(
+          new TidemarkError('unavailable', `cannot listen on ${quote(host)}, admin port ${port}: ${cause.message}`, {
+            remedy: 'Choose another admin.port or admin.host',
+            cause,
+          }),
+        )
+      })
+      http.listen(port, host, resolve)
+    })
+    http.on('error', (error) => this.#logger.error(errorFields(error), 'admin port failed'))
+    const { address } = http.address() as AddressInfo
+    this.#logger.info({ adminUrl: this.url }, 'admin port listens')
+    if (isSecure || isLoopbackHost(address)) return
+    this.#logger.warn(
+      { host: address },
+      'the admin port can be reached from other machines, and its token is sent in clear',
+    )
+  }
+
+  renewTls(tls: TlsFiles): void {
+    this.#listener.renewTls(tls)
+  }
+
+  /** Requests under way are cut off. */
+  async close(): Promise<void> {
+    const { http } = this.#listener
+    if (!http.listening) return
+    const closed = new Promise<void>((resolve) => http.close(() => resolve()))
+    http.closeAllConnections()
+    await closed
+  }
+
+  // ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const url = new URL(request.url ?? '/', 'http://admin')
+    const path = url.pathname.split('/').filter((part) => part !== '')
+    if (!this.#isAllowed(request, path)) {
+      response.setHeader('www-authenticate', 'Bearer')
+      return send(response, 401, failure(new TidemarkError('unauthenticated', 'a valid token is needed')))
+    }
+    try {
+      const { route, parameters } = findRoute(request.method ?? '', path)
+      const body = route.method === 'GET' ? undefined : await readBody(request)
+      const reply = await route.answer({ target: this.#target, parameters, query: url.searchParams, body })
+      if (route.method !== 'GET')
+        this.#logger.info({ method: route.method, path: quote(url.pathname) }, 'admin request')
+      await this.#send(response, reply)
+    } catch (error) {
+      if (response.headersSent) throw error
+      if (!isTidemarkError(error)) this.#logger.error(errorFields(error), 'admin request failed')
+      const known = isTidemarkError(error)
+        ? error
+        : new TidemarkError('unavailable', 'the server failed; its log says more', { cause: error })
+      send(response, statusOf(known.code), failure(known))
+    }
+  }
+
+  /** AD1, AD2. */
+  #isAllowed({ headers }: IncomingMessage, path: readonly string[]): boolean {
+    const [, given] = /^Bearer (\S+)$/i.exec(headers.authorization ?? '') ?? []
+    if (given === undefined) return false
+    const { token, metricsToken } = this.#settings
+    const isAdmin = token !== undefined && isEqual(given, token)
+    const isScraper = metricsToken !== undefined && isEqual(given, metricsToken)
+    return isAdmin || (isScraper && path.length === 1 && path[0] === 'metrics')
+  }
+
+  async #send(response: ServerResponse, reply: Reply): Promise<void> {
+    switch (reply.type) {
+      case 'json':
+        return send(response, 200, reply.body)
+      case 'text':
+        response.writeHead(200, { 'content-type': reply.contentType, 'cache-control': 'no-store' })
+        response.end(reply.text)
+        return
+      case 'lines':
+        response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
+        await pipeline(Readable.from(toLines(reply.lines)), response)
+        return
+    }
+  }
+}
+
+/** As hashes, so that neither content nor length shows in the time it takes. */
+function isEqual(left: string, right: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(left), digest(right))
+}
+
+async function* toLines(records: AsyncIterable<unknown>): AsyncGenerator<string> {
+  for await (const record of records) yield `${toJson(record, 0)}\n`
+}
+
+interface FoundRoute {
+  readonly route: Route
+  readonly parameters: Readonly<Record<string, string>>
+}
+
+function findRoute(method: string, path: readonly string[]): FoundRoute {
+  for (const route of ROUTES) {
+    if (route.method !== method || route.path.length !== path.length) continue
+    const parameters: Record<string, string> = {}
+    const isFit = route.path.every((part, at) => {
+      if (!part.startsWith(':')) return part === path[at]
+      parameters[part.slice(1)] = path[at] ?? ''
+      return true
+    })
+    if (isFit) return { route, parameters }
+  }
+  throw new TidemarkError('forbidden', 'there is no such path', {
+    remedy: 'See docs/operations.md for those there are',
+  })
+}
+
+async function readBody(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > BODY_BYTES_MAX) throw new TidemarkError('too-large', `the body has more than ${BODY_BYTES_MAX} bytes`)
+    chunks.push(chunk)
+  }
+  if (bytes === 0) return {}
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'))
+  } catch (cause) {
+    throw new TidemarkError('bad-option', 'the body is not JSON', { cause })
+  }
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
+  response.end(`${toJson(body, 0)}\n`)
+}
+
+function failure({ code, message, retryable }: TidemarkError): object {
+  return { error: { code, message, retryable } }
+}
+
+function statusOf(code: ErrorCode): number {
+  if (code === 'forbidden') return 404
+  if (code === 'bad-option' || code === 'bad-tenant' || code === 'bad-id') return 400
+  if (code === 'too-large') return 413
+  return code === 'quota-exceeded' || code === 'rate-limited' ? 429 : 503
+}

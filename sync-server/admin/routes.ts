@@ -1,0 +1,181 @@
+/**
+ * The routes of the admin port.
+ *
+ * Knows: what each asks of the manager. Must never know: tokens, sockets.
+ */
+import { parseReplicaId, TidemarkError } from '../../core/index.ts'
+import {
+  FOR_EVER,
+  ISOLATION_MODES,
+  type IsolationMode,
+  type Revocation,
+  type TenantRecord,
+} from '../../tenant/index.ts'
+import { type AdminRequest, countOf, json, optionalTextOf, type Reply, type Route, textOf } from './route.ts'
+import { listConflicts, listReplicas, usageOfTenant } from './views.ts'
+
+const PAGE_DEFAULT = 100
+
+export const ROUTES: readonly Route[] = [
+  {
+    method: 'GET',
+    path: ['metrics'],
+    answer: async ({ target }) => ({
+      type: 'text',
+      contentType: 'text/plain; version=0.0.4; charset=utf-8',
+      text: await target.metrics(),
+    }),
+  },
+  { method: 'POST', path: ['drain'], answer: drain },
+  { method: 'GET', path: ['usage'], answer: usage },
+  { method: 'GET', path: ['tenants'], answer: async (request) => json(await list(request)) },
+  { method: 'POST', path: ['tenants'], answer: register },
+  { method: 'GET', path: ['tenants', ':tenant'], answer: async (request) => json(await expectTenant(request)) },
+  { method: 'DELETE', path: ['tenants', ':tenant'], answer: erase },
+  { method: 'POST', path: ['tenants', ':tenant', 'suspend'], answer: suspend },
+  { method: 'POST', path: ['tenants', ':tenant', 'resume'], answer: resume },
+  { method: 'PUT', path: ['tenants', ':tenant', 'plan'], answer: setPlan },
+  { method: 'POST', path: ['tenants', ':tenant', 'move'], answer: move },
+  { method: 'POST', path: ['tenants', ':tenant', 'finish-move'], answer: finishMove },
+  { method: 'POST', path: ['tenants', ':tenant', 'roll-back-move'], answer: rollBackMove },
+  { method: 'GET', path: ['tenants', ':tenant', 'usage'], answer: tenantUsage },
+  { method: 'GET', path: ['tenants', ':tenant', 'export'], answer: exportTenant },
+  { method: 'GET', path: ['tenants', ':tenant', 'replicas'], answer: replicas },
+  { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], answer: conflicts },
+  { method: 'POST', path: ['tenants', ':tenant', 'revoke'], answer: revoke },
+]
+
+// ── The server ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function drain({ target }: AdminRequest): Promise<Reply> {
+  target.drain()
+  return json({ draining: true })
+}
+
+/** Of a page of tenants; each is opened to be looked at, and closed again when it is idle. */
+async function usage(request: AdminRequest): Promise<Reply> {
+  const tenants = []
+  for (const record of await list(request)) tenants.push(await usageOfTenant(request.target, record))
+  return json(tenants)
+}
+
+// ── Tenants ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function list(request: AdminRequest): Promise<TenantRecord[]> {
+  const after = request.query.get('after')
+  const limit = countOf(request, 'limit', PAGE_DEFAULT)
+  return request.target.manager.list({ limit, ...(after === null ? {} : { after }) })
+}
+
+/** What the registry says; `forbidden` for a tenant that nobody knows. */
+async function expectTenant({ target, parameters }: AdminRequest): Promise<TenantRecord> {
+  const record = await target.manager.get(parameters.tenant ?? '')
+  if (record !== undefined) return record
+  throw new TidemarkError('forbidden', 'there is no such tenant', { remedy: 'See `tidemark tenants list`' })
+}
+
+async function register(request: AdminRequest): Promise<Reply> {
+  const { target, body } = request
+  const mode = optionalTextOf(body, 'mode')
+  const registration = {
+    name: textOf(request, 'name'),
+    plan: textOf(request, 'plan'),
+    mode: mode === undefined ? target.isolation : parseMode(mode),
+  }
+  return json(await target.manager.register(registration))
+}
+
+async function suspend(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await request.target.manager.suspend(name, optionalTextOf(request.body, 'reason') ?? ''))
+}
+
+async function resume(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await request.target.manager.resume(name))
+}
+
+async function setPlan(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await request.target.manager.setPlan(name, textOf(request, 'plan')))
+}
+
+/** Its name has to be said twice: what is erased cannot be brought back. */
+async function erase(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  if (request.query.get('confirm') !== name) {
+    throw new TidemarkError('bad-option', 'to erase a tenant, confirm it with its name', {
+      remedy: `Add ?confirm=${name}`,
+    })
+  }
+  await request.target.manager.erase(name)
+  return json({ erased: name })
+}
+
+// ── Moving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+async function move(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await request.target.manager.move(name, parseMode(textOf(request, 'to'))))
+}
+
+async function finishMove(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  await request.target.manager.finishMove(name)
+  return json(await expectTenant(request))
+}
+
+async function rollBackMove(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  await request.target.manager.rollBackMove(name)
+  return json(await expectTenant(request))
+}
+
+function parseMode(text: string): IsolationMode {
+  const mode = ISOLATION_MODES.find((each) => each === text)
+  if (mode !== undefined) return mode
+  throw new TidemarkError('bad-option', `a mode is one of ${ISOLATION_MODES.join(', ')}`)
+}
+
+// ── Looking into a tenant ───────────────────────────────────────────────────────────────────────────────────────────
+
+async function tenantUsage(request: AdminRequest): Promise<Reply> {
+  return json(await usageOfTenant(request.target, await expectTenant(request)))
+}
+
+async function exportTenant(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return { type: 'lines', lines: request.target.manager.export(name) }
+}
+
+async function replicas(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  const query = { skip: countOf(request, 'skip', 0), limit: countOf(request, 'limit', PAGE_DEFAULT) }
+  return json(await listReplicas(request.target, name, query))
+}
+
+async function conflicts(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await listConflicts(request.target, name, countOf(request, 'limit', PAGE_DEFAULT)))
+}
+
+/** One of `subject`, `tokenId` and `replica`. */
+async function revoke(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  const { target, body } = request
+  const revocations = revocationsOf(name, body, target.now())
+  for (const revocation of revocations) await target.manager.revoke(revocation)
+  return json(revocations)
+}
+
+function revocationsOf(tenant: string, body: unknown, nowMs: number): readonly Revocation[] {
+  const [subject, tokenId, replica] = ['subject', 'tokenId', 'replica'].map((key) => optionalTextOf(body, key))
+  if ([subject, tokenId, replica].filter((each) => each !== undefined).length !== 1) {
+    throw new TidemarkError('bad-option', 'the body needs one of "subject", "tokenId" and "replica"')
+  }
+  // What is revoked is remembered for longer than any token lives.
+  const entry = { tenant, issuedThroughMs: nowMs, untilMs: FOR_EVER }
+  if (subject !== undefined) return [{ ...entry, type: 'subject', name: subject }]
+  if (tokenId !== undefined) return [{ ...entry, type: 'token', name: tokenId }]
+  return [{ ...entry, type: 'replica', name: parseReplicaId(replica) }]
+}

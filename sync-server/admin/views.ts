@@ -1,0 +1,214 @@
+/**
+ * What an operator sees of a tenant: what it uses of its plan, its replicas, its open conflicts.
+ *
+ * Knows: ledgers, plans, tallies, connections. Must never know: HTTP.
+ *
+ * Invariant AV1: looking changes nothing that a tenant holds, and no values of rows are shown: an operator runs the server,
+ * and has no business in the rows.
+ */
+import {
+  type CountedConflict,
+  isTidemarkError,
+  type Ledger,
+  listWriters,
+  parseTableFingerprint,
+  readingReplica,
+  rememberedTables,
+  type TableDefinition,
+  type TenantName,
+  table,
+  type Usage,
+  type WriterQuery,
+} from '../../core/index.ts'
+import { type TenantRecord, usageOf } from '../../tenant/index.ts'
+import type { SessionFigures } from '../connection.ts'
+import type { Counts, Tally } from '../tally.ts'
+import type { AdminTarget } from './route.ts'
+
+/** `limit`: null where the plan sets none. */
+export interface Share {
+  readonly used: number
+  readonly limit: number | null
+}
+
+export interface TenantUsage {
+  readonly tenant: string
+  readonly plan: string
+  readonly state: string
+  readonly mode: string
+  readonly isOpen: boolean
+  /** Undefined when the tenant cannot be opened; `error` says why. */
+  readonly stored: Readonly<Record<keyof Usage, Share>> | undefined
+  readonly connections: Share
+  /** Since the server started. */
+  readonly traffic: Traffic | undefined
+  readonly error: string | undefined
+}
+
+export interface Traffic {
+  readonly connections: number
+  readonly changes: number
+  readonly bytesIn: number
+  readonly bytesOut: number
+  readonly snapshots: number
+  readonly pauses: number
+  readonly conflicts: Readonly<Record<string, number>>
+  readonly refusedChanges: Readonly<Record<string, number>>
+  readonly failedSessions: Readonly<Record<string, number>>
+}
+
+export async function usageOfTenant(target: AdminTarget, record: TenantRecord): Promise<TenantUsage> {
+  const { name, plan, state, mode } = record
+  const { quotas } = target.manager.planOf(record)
+  const isOpen = target.manager.open.some((tenant) => tenant.name === name)
+  const tally = target.tallies.find(name)
+  let stored: TenantUsage['stored']
+  let error: string | undefined
+  try {
+    const { rows, storedBytes, replicas } = await target.manager.inspect(name, async (ledger) => usageOf(ledger))
+    stored = {
+      rows: shareOf(rows, quotas.rows),
+      storedBytes: shareOf(storedBytes, quotas.storedBytes),
+      replicas: shareOf(replicas, quotas.replicas),
+    }
+  } catch (cause) {
+    if (!isTidemarkError(cause)) throw cause
+    error = cause.message
+  }
+  return {
+    tenant: name,
+    plan,
+    state,
+    mode,
+    isOpen,
+    stored,
+    connections: shareOf(connectionsOf(target, name).length, quotas.connections),
+    traffic: tally && trafficOf(tally),
+    error,
+  }
+}
+
+function shareOf(used: number, limit: number): Share {
+  return { used, limit: limit === Number.POSITIVE_INFINITY ? null : limit }
+}
+
+function trafficOf(tally: Tally): Traffic {
+  const { connections, changes, bytesIn, bytesOut, snapshots, pauses } = tally
+  return {
+    ...{ connections, changes, bytesIn, bytesOut, snapshots, pauses },
+    conflicts: toRecord(tally.conflicts),
+    refusedChanges: toRecord(tally.refusedChanges),
+    failedSessions: toRecord(tally.failures),
+  }
+}
+
+function toRecord(counts: Counts): Readonly<Record<string, number>> {
+  return Object.fromEntries(counts.entries())
+}
+
+function connectionsOf(target: AdminTarget, tenant: TenantName): readonly SessionFigures[] {
+  return target.connections().filter((connection) => connection.tenant === tenant)
+}
+
+// ── Replicas ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface ReplicaView {
+  readonly replica: string
+  readonly changes: number
+  readonly refused: number
+  /** By its own clock, Unix milliseconds; null when it has written nothing. */
+  readonly lastChangeMs: number | null
+  /** Unix milliseconds; null when it was not here since the server started. */
+  readonly lastSeenMs: number | null
+  /** Null while it is not connected. */
+  readonly session: SessionView | null
+}
+
+export interface SessionView {
+  readonly subject: string
+  readonly tokenId: string | null
+  readonly address: string
+  readonly sinceMs: number
+  /** Entries of the log that were not sent to it yet. */
+  readonly lag: number
+  /** How far its clock was ahead when it last wrote; null when it has not, or was behind. */
+  readonly aheadMs: number | null
+  readonly waitingBytes: number
+}
+
+export async function listReplicas(
+  target: AdminTarget,
+  tenant: TenantName,
+  query: WriterQuery,
+): Promise<ReplicaView[]> {
+  const writers = await target.manager.inspect(tenant, (ledger) => listWriters(ledger, query))
+  const connections = connectionsOf(target, tenant)
+  return writers.map(({ replica, changes, refused, lastChangeMs }) => {
+    const connection = connections.find((each) => each.replica === replica)
+    const lastSeenMs = connection === undefined ? target.tallies.find(tenant)?.lastSeenMs(replica) : target.now()
+    return {
+      replica,
+      changes,
+      refused,
+      lastChangeMs: lastChangeMs ?? null,
+      lastSeenMs: lastSeenMs ?? null,
+      session: connection === undefined ? null : toSession(connection),
+    }
+  })
+}
+
+function toSession(connection: SessionFigures): SessionView {
+  const { subject, tokenId, address, sinceMs, lag, aheadMs, waitingBytes } = connection
+  return {
+    subject,
+    tokenId: tokenId ?? null,
+    address,
+    sinceMs,
+    lag,
+    aheadMs: aheadMs > 0 ? aheadMs : null,
+    waitingBytes,
+  }
+}
+
+// ── Conflicts ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface ConflictView {
+  readonly id: string
+  readonly type: CountedConflict['type']
+  readonly table: string
+  readonly row: string
+  readonly policy: string
+  readonly fields: readonly string[]
+  /** When each side was written, Unix milliseconds. */
+  readonly timesMs: readonly [number, number]
+  readonly replicas: readonly [string, string]
+}
+
+/** Those that are open. Who wrote what is for `tidemark conflicts`, on a replica of the tenant. */
+export async function listConflicts(target: AdminTarget, tenant: TenantName, limit: number): Promise<ConflictView[]> {
+  return target.manager.inspect(tenant, async (ledger) => {
+    const views: ConflictView[] = []
+    if (limit === 0) return views
+    const replica = readingReplica(ledger, await definitionsOf(ledger), target.now)
+    for await (const { id, type, table: name, row, policy, fields, sides } of replica.conflicts.open()) {
+      const [left, right] = sides
+      views.push({
+        ...{ id, type, table: name, row, policy },
+        fields: fields.map((field) => field.name),
+        timesMs: [left.time, right.time],
+        replicas: [left.dot.replica, right.dot.replica],
+      })
+      if (views.length >= limit) break
+    }
+    return views
+  })
+}
+
+/** As replicas told them. What an app's own code settles is looked at as the last write wins. */
+async function definitionsOf(ledger: Ledger): Promise<ReadonlyMap<string, TableDefinition>> {
+  const definitions = new Map<string, TableDefinition>()
+  for (const [name, fingerprint] of await rememberedTables(ledger)) {
+    definitions.set(name, parseTableFingerprint(fingerprint) ?? table())
+  }
+  return definitions
+}

@@ -1,0 +1,277 @@
+/**
+ * `tidemark tenants`: the tenants of a running server, over its admin port.
+ *
+ * Invariant W7: what cannot be undone is done only with `--yes`.
+ */
+import { Command } from 'commander'
+import { TidemarkError } from '../../core/index.ts'
+import { ISOLATION_MODES, type TenantRecord } from '../../tenant/index.ts'
+import type { ConflictView, ReplicaView } from '../admin/views.ts'
+import { toJson } from '../json.ts'
+import { type AdminFlags, ask, download, withAdmin } from './admin-client.ts'
+import { orFail } from './failure.ts'
+import { formatColumns, parseCount } from './printing.ts'
+
+const HELP = `
+All of them ask a running server, on its admin port; see docs/operations.md.
+
+Examples:
+  $ export TIDEMARK_ADMIN_TOKEN_FILE=/etc/tidemark/admin-token
+  $ tidemark tenants register acme --plan starter
+  $ tidemark tenants list
+  $ tidemark tenants suspend acme --reason "bill of May"
+  $ tidemark tenants revoke acme --subject ann        all tokens that she has; those she gets later are good
+  $ tidemark tenants export acme --to acme.ndjson
+  $ tidemark tenants erase acme --yes`
+
+export function tenantsCommand(): Command {
+  const command = new Command('tenants').description('List, register and change the tenants of a running server.')
+  return command
+    .addHelpText('after', HELP)
+    .addCommand(listing())
+    .addCommand(registering())
+    .addCommand(
+      change('show', 'What the registry knows of a tenant.', (flags, name) => ask(flags, 'GET', [TENANTS, name])),
+    )
+    .addCommand(suspending())
+    .addCommand(
+      change('resume', 'Let a suspended tenant in again.', (flags, name) =>
+        ask(flags, 'POST', [TENANTS, name, 'resume']),
+      ),
+    )
+    .addCommand(planning())
+    .addCommand(moving())
+    .addCommand(
+      change('finish-move', 'Remove the old place of a tenant that was moved.', (flags, name) =>
+        ask(flags, 'POST', [TENANTS, name, 'finish-move']),
+      ),
+    )
+    .addCommand(
+      change('roll-back-move', 'Give a move up; after it, move back.', (flags, name) =>
+        ask(flags, 'POST', [TENANTS, name, 'roll-back-move']),
+      ),
+    )
+    .addCommand(exporting())
+    .addCommand(erasing())
+    .addCommand(replicasOf())
+    .addCommand(conflictsOf())
+    .addCommand(revoking())
+}
+
+const TENANTS = 'tenants'
+
+// ── Who there is ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function listing(): Command {
+  return withAdmin(new Command('list').description('List tenants, in the order of their names.')).action(
+    (flags: AdminFlags) => orFail(async () => print(flags, await listAll(flags), toTenantTable)),
+  )
+}
+
+/** Page by page. */
+export async function listAll(flags: AdminFlags): Promise<TenantRecord[]> {
+  const all: TenantRecord[] = []
+  for (;;) {
+    const after = all.at(-1)?.name
+    const query = after === undefined ? '' : `&after=${encodeURIComponent(after)}`
+    const page = (await ask(flags, 'GET', [`${TENANTS}?limit=${PAGE}${query}`])) as TenantRecord[]
+    all.push(...page)
+    if (page.length < PAGE) return all
+  }
+}
+
+const PAGE = 500
+
+function toTenantTable(tenants: readonly TenantRecord[]): string {
+  if (tenants.length === 0) return 'No tenants are registered.'
+  const rows = tenants.map(({ name, state, plan, mode, move, createdAtMs, reason }) => [
+    name,
+    state,
+    plan,
+    mode,
+    move === undefined ? '' : `${move.from} to ${move.to}: ${move.phase}`,
+    showTime(createdAtMs),
+    reason,
+  ])
+  return formatColumns(['TENANT', 'STATE', 'PLAN', 'MODE', 'MOVE', 'SINCE', 'REASON'], rows)
+}
+
+function registering(): Command {
+  return withAdmin(new Command('register').description('Make a tenant known, and its store.'))
+    .argument('<name>')
+    .requiredOption('--plan <name>', 'what it may use')
+    .option('--mode <name>', `where it lives: ${ISOLATION_MODES.join(', ')}; default as the server has it`)
+    .action((name: string, flags: AdminFlags & { readonly plan: string; readonly mode?: string }) =>
+      orFail(async () => {
+        const { plan, mode } = flags
+        const record = await ask(flags, 'POST', [TENANTS], { name, plan, ...(mode === undefined ? {} : { mode }) })
+        print(flags, record as TenantRecord, (registered) => toTenantTable([registered]))
+      }),
+    )
+}
+
+// ── Changes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A verb that takes a tenant and answers with its record. */
+function change(
+  verb: string,
+  description: string,
+  work: (flags: AdminFlags, name: string) => Promise<unknown>,
+): Command {
+  return withAdmin(new Command(verb).description(description))
+    .argument('<name>')
+    .action((name: string, flags: AdminFlags) =>
+      orFail(async () => print(flags, (await work(flags, name)) as TenantRecord, (record) => toTenantTable([record]))),
+    )
+}
+
+function suspending(): Command {
+  return change('suspend', 'End its sessions and let nobody in. What it holds stays.', (flags, name) => {
+    const { reason } = flags as AdminFlags & { readonly reason?: string }
+    return ask(flags, 'POST', [TENANTS, name, 'suspend'], reason === undefined ? {} : { reason })
+  }).option('--reason <text>', 'for the people who ask')
+}
+
+function planning(): Command {
+  return withAdmin(new Command('plan').description('Move a tenant to another plan, at once.'))
+    .argument('<name>')
+    .argument('<plan>')
+    .action((name: string, plan: string, flags: AdminFlags) =>
+      orFail(async () => {
+        const record = await ask(flags, 'PUT', [TENANTS, name, 'plan'], { plan })
+        print(flags, record as TenantRecord, (changed) => toTenantTable([changed]))
+      }),
+    )
+}
+
+function moving(): Command {
+  return withAdmin(new Command('move').description('Move a tenant to another kind of place, while it is in use.'))
+    .argument('<name>')
+    .argument('<mode>', ISOLATION_MODES.join(', '))
+    .action((name: string, to: string, flags: AdminFlags) =>
+      orFail(async () => {
+        const record = await ask(flags, 'POST', [TENANTS, name, 'move'], { to })
+        print(flags, record as TenantRecord, (moved) => toTenantTable([moved]))
+      }),
+    )
+}
+
+function erasing(): Command {
+  return withAdmin(new Command('erase').description('Remove a tenant and everything it holds. There is no way back.'))
+    .argument('<name>')
+    .option('--yes', 'do it', false)
+    .action((name: string, flags: AdminFlags & { readonly yes: boolean }) =>
+      orFail(async () => {
+        if (!flags.yes) {
+          throw new TidemarkError('bad-option', `${name} would be erased for good`, {
+            remedy: 'Export it first if anybody may want it; then add --yes',
+          })
+        }
+        const erased = await ask(flags, 'DELETE', [TENANTS, `${name}?confirm=${encodeURIComponent(name)}`])
+        print(flags, erased, () => `Erased ${name}.`)
+      }),
+    )
+}
+
+function exporting(): Command {
+  return withAdmin(
+    new Command('export').description('Write everything a tenant holds to a file, one JSON value a line.'),
+  )
+    .argument('<name>')
+    .requiredOption('--to <file>', 'where to')
+    .action((name: string, flags: AdminFlags & { readonly to: string }) =>
+      orFail(async () => {
+        const last: unknown = JSON.parse(await download(flags, [TENANTS, name, 'export'], flags.to))
+        const { type, rows, changes } = last as {
+          readonly type: string
+          readonly rows: number
+          readonly changes: number
+        }
+        if (type !== 'end') throw new TidemarkError('unavailable', 'the export has no end: it is not whole')
+        print(flags, last, () => `${flags.to} has ${rows} rows and ${changes} changes of ${name}.`)
+      }),
+    )
+}
+
+// ── Looking into a tenant ───────────────────────────────────────────────────────────────────────────────────────────
+
+function replicasOf(): Command {
+  return withAdmin(new Command('replicas').description('List the replicas of a tenant, with how far they are behind.'))
+    .argument('<name>')
+    .option('--limit <count>', 'list at most so many', parseCount, 100)
+    .option('--skip <count>', 'leave out so many first', parseCount)
+    .action((name: string, flags: AdminFlags & { readonly limit: number; readonly skip?: number }) =>
+      orFail(async () => {
+        const query = `replicas?limit=${flags.limit}&skip=${flags.skip ?? 0}`
+        print(flags, (await ask(flags, 'GET', [TENANTS, name, query])) as ReplicaView[], toReplicaTable)
+      }),
+    )
+}
+
+function toReplicaTable(replicas: readonly ReplicaView[]): string {
+  if (replicas.length === 0) return 'No replica has been met.'
+  const rows = replicas.map(({ replica, changes, refused, lastChangeMs, lastSeenMs, session }) => [
+    replica,
+    session?.subject ?? '',
+    session === null ? '' : String(session.lag),
+    session === null || session.aheadMs === null ? '' : `${(session.aheadMs / 1_000).toFixed(1)} s`,
+    String(changes),
+    String(refused),
+    showTime(lastChangeMs),
+    session === null ? showTime(lastSeenMs) : 'connected',
+  ])
+  return formatColumns(
+    ['REPLICA', 'SUBJECT', 'BEHIND', 'AHEAD', 'CHANGES', 'REFUSED', 'LAST CHANGE', 'LAST SEEN'],
+    rows,
+  )
+}
+
+function conflictsOf(): Command {
+  return withAdmin(new Command('conflicts').description('List the open conflicts of a tenant, without values.'))
+    .argument('<name>')
+    .option('--limit <count>', 'list at most so many', parseCount, 100)
+    .action((name: string, flags: AdminFlags & { readonly limit: number }) =>
+      orFail(async () => {
+        const query = `conflicts?limit=${flags.limit}`
+        print(flags, (await ask(flags, 'GET', [TENANTS, name, query])) as ConflictView[], toConflictTable)
+      }),
+    )
+}
+
+function toConflictTable(conflicts: readonly ConflictView[]): string {
+  if (conflicts.length === 0) return 'No conflicts are open.'
+  const rows = conflicts.map(({ table, row, type, policy, fields, timesMs }) => [
+    `${table}/${row}`,
+    type,
+    fields.join(', '),
+    policy,
+    showTime(Math.max(...timesMs)),
+  ])
+  return formatColumns(['ROW', 'TYPE', 'FIELDS', 'POLICY', 'LAST WRITTEN'], rows)
+}
+
+function revoking(): Command {
+  return withAdmin(new Command('revoke').description('Make tokens void, or shut out a replica, within seconds.'))
+    .argument('<name>')
+    .option('--subject <text>', 'all tokens of this subject that were issued until now')
+    .option('--token-id <text>', 'the token with this id')
+    .option('--replica <id>', 'this replica, whatever its token; for ever')
+    .action(
+      (name: string, flags: AdminFlags & Readonly<Record<'subject' | 'tokenId' | 'replica', string | undefined>>) =>
+        orFail(async () => {
+          const { subject, tokenId, replica } = flags
+          const revoked = await ask(flags, 'POST', [TENANTS, name, 'revoke'], { subject, tokenId, replica })
+          print(flags, revoked, () => `Revoked ${subject ?? tokenId ?? replica ?? ''} of ${name}.`)
+        }),
+    )
+}
+
+// ── Printing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export function print<Answer>({ json }: AdminFlags, answer: Answer, toText: (answer: Answer) => string): void {
+  process.stdout.write(`${json ? toJson(answer) : toText(answer)}\n`)
+}
+
+function showTime(ms: number | null): string {
+  return ms === null ? '' : new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
+}
