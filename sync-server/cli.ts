@@ -7,6 +7,7 @@ import { Command } from 'commander'
 import { configCommand } from './commands/config.ts'
 import { conflictsCommand } from './commands/conflicts.ts'
 import { restoredCommand } from './commands/restored.ts'
+import { secretCommand } from './commands/secret.ts'
 import { serveCommand } from './commands/serve.ts'
 import { tenantsCommand } from './commands/tenants.ts'
 import { tokenCommand } from './commands/token.ts'
@@ -34,6 +35,7 @@ await new Command('tidemark')
   .addCommand(serveCommand())
   .addCommand(restoredCommand())
   .addCommand(configCommand())
+  .addCommand(secretCommand())
   .addCommand(tokenCommand())
   .addCommand(tenantsCommand())
   .addCommand(usageCommand())

@@ -57,7 +57,7 @@ export function parseAdminOptions(options: AdminOptions, defaults: { host: strin
   for (const [key, each] of [['admin.token', token] as const, ['metrics.token', metricsToken] as const]) {
     if (each === undefined || (each.length >= TOKEN_BYTES_MIN && TOKEN_FORM.test(each))) continue
     throw new TidemarkError('bad-option', `${key} needs ${TOKEN_BYTES_MIN} characters, of A-Z a-z 0-9 - . _ ~ + / =`, {
-      remedy: 'Make one with: openssl rand -base64 48',
+      remedy: 'Make one with: tidemark secret',
       details: { key },
     })
   }

@@ -71,7 +71,8 @@ async function request(flags: AdminFlags, method: Method, path: readonly string[
   } catch (cause) {
     const why = cause instanceof Error && cause.cause instanceof Error ? `: ${cause.cause.message}` : ''
     throw new TidemarkError('unavailable', `no admin port answers at ${flags.url}${why}`, {
-      remedy: 'Start the server with admin.tokenFile, or say with --url where it is',
+      remedy:
+        'Start the server with admin.tokenFile, or say with --url where it is: https://… when it has a certificate',
       cause,
     })
   }

@@ -117,7 +117,7 @@ async function readSecret(
     'bad-option',
     `${nameSetting(path === undefined ? name : fileKey, config)} has ${bytes} bytes, and needs ${SECRET_BYTES_MIN}`,
     {
-      remedy: 'Make one with: openssl rand -base64 48',
+      remedy: 'Make one with: tidemark secret',
     },
   )
 }

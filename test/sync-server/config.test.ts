@@ -180,7 +180,7 @@ describe('options of a server', () => {
   test('refuse a secret below 32 bytes and name where it came from', async () => {
     const environment = { TIDEMARK_AUTH_SECRET: SECRET.slice(0, 31) }
     const message = await refusalOf(optionsOf({ environment }))
-    expect(message).toMatch(/auth\.secret \(from TIDEMARK_AUTH_SECRET\) has 31 bytes, and needs 32.*openssl/)
+    expect(message).toMatch(/auth\.secret \(from TIDEMARK_AUTH_SECRET\) has 31 bytes, and needs 32.*tidemark secret/)
     expect(message).not.toContain(SECRET.slice(0, 12))
     const path = join(folder, 'short')
     writeFileSync(path, `${SECRET.slice(0, 31)}\n`)

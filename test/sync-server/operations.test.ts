@@ -1,9 +1,12 @@
 /** docs/operations.md: its tables are what the code says, and its commands exist. */
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { ROUTES } from '../../sync-server/admin/routes.ts'
 import { tenantsCommand } from '../../sync-server/commands/tenants.ts'
+import { readConfig } from '../../sync-server/config/read-config.ts'
 import {
   environmentNameOf,
   flagOf,
@@ -13,7 +16,9 @@ import {
   type SettingKey,
   showSetting,
 } from '../../sync-server/config/settings.ts'
+import { configToOptions } from '../../sync-server/config/to-options.ts'
 import { Metrics } from '../../sync-server/metrics.ts'
+import { parseServerOptions } from '../../sync-server/options.ts'
 import { Tallies } from '../../sync-server/tally.ts'
 
 const text = readFileSync(fileURLToPath(new URL('../../docs/operations.md', import.meta.url)), 'utf8')
@@ -67,4 +72,17 @@ describe('the table of the admin port', () => {
     expect(named.filter((verb) => !verbs.has(verb))).toEqual([])
     expect([...verbs].filter((verb) => !named.includes(verb))).toEqual([])
   })
+})
+
+test('configurations that are shown are taken', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tidemark-operations-'))
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  const shown = [...text.matchAll(/^```json\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '')
+  expect(shown.length).toBeGreaterThan(0)
+  for (const [index, content] of shown.entries()) {
+    const file = join(folder, `${index}.json`)
+    writeFileSync(file, content)
+    const config = await readConfig({ flags: new Map([['dev', true]]), environment: {}, file })
+    await parseServerOptions(await configToOptions(config))
+  }
 })

@@ -1,0 +1,67 @@
+/** The sessions in docs/operations.md, typed in as they stand. */
+
+import { spawn } from 'node:child_process'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, onTestFinished, test } from 'vitest'
+import { createFolder, until } from './stage.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const text = readFileSync(join(root, 'docs/operations.md'), 'utf8')
+const sessions = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '')
+
+/** Of the operating system, as good as free: nobody else takes it in so short a time. */
+async function freePort(): Promise<number> {
+  const probe = createServer()
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
+  const address = probe.address()
+  await new Promise((resolve) => probe.close(resolve))
+  return typeof address === 'object' ? (address?.port ?? 0) : 0
+}
+
+test('there are sessions', () => {
+  expect(sessions.length).toBeGreaterThanOrEqual(2)
+})
+
+test.each(sessions)('this one runs: %s', { timeout: 120_000 }, async (session) => {
+  const folder = createFolder()
+  const command = join(folder, 'tidemark')
+  writeFileSync(
+    command,
+    `#!/bin/sh\nexec '${process.execPath}' --import '${root}node_modules/tsx/dist/esm/index.mjs' '${root}sync-server/cli.ts' "$@"\n`,
+  )
+  chmodSync(command, 0o755)
+  const adminPort = await freePort()
+  const shell = spawn('sh', [], {
+    cwd: folder,
+    env: {
+      ...process.env,
+      PATH: `${folder}${delimiter}${process.env.PATH}`,
+      TIDEMARK_PORT: String(await freePort()),
+      TIDEMARK_ADMIN_PORT: String(adminPort),
+      TIDEMARK_ADMIN_URL: `http://127.0.0.1:${adminPort}`,
+    },
+    detached: true,
+  })
+  onTestFinished(() => {
+    // With what it has put into the background.
+    if (shell.pid !== undefined) process.kill(-shell.pid, 'SIGKILL')
+  })
+  let output = ''
+  for (const stream of [shell.stdout, shell.stderr]) {
+    stream.setEncoding('utf8').on('data', (chunk: string) => {
+      output += chunk
+    })
+  }
+  const lines = session.trim().split('\n')
+  for (const [index, line] of lines.entries()) {
+    const isBackground = /&\s*$/.test(line)
+    shell.stdin.write(isBackground ? `${line}\n` : `${line}\necho "line ${index}: $?"\n`)
+    const done = isBackground ? '"msg":"listening"' : `line ${index}: `
+    await until(() => output.includes(done) || shell.exitCode !== null, `${line} has ended; so far: ${output}`)
+    if (!isBackground) expect(output, output).toContain(`line ${index}: 0`)
+  }
+  expect(output).not.toContain('tidemark: ')
+})
