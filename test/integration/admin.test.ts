@@ -234,6 +234,21 @@ describe('an operator', () => {
     await settleAll(bob.link, (await openAs('ann', server)).link)
   })
 
+  test('shuts a replica out for good: also of the next process, and whatever its token', async () => {
+    const dataDir = createFolder()
+    const first = await openAdministered({ dataDir, defaultPlan: 'free' })
+    const { replica, link } = await openAs('ann', first)
+    await settleAll(link)
+    await link.close()
+    expect((await ask(first, 'POST', '/tenants/acme/revoke', { replica: replica.id })).status).toBe(200)
+    await first.close()
+    const second = await openAdministered({ dataDir, defaultPlan: 'free' })
+    for (const subject of ['ann', 'bob']) {
+      const again = await openAs(subject, second, replica)
+      expect((await statusOf(again.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
+    }
+  })
+
   test('makes all tokens of a subject void, mid-session, and those of others not', async () => {
     const server = await openAdministered({ defaultPlan: 'free' })
     const [ann, bob] = [await openAs('ann', server), await openAs('bob', server)]
