@@ -3,7 +3,9 @@ import { context, type Span, type SpanContext, SpanStatusCode, type Tracer, trac
 import { afterEach, describe, expect, test } from 'vitest'
 import { custom, table } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
+import { launchServer } from './shell.ts'
 import {
+  createFolder,
   linkTo,
   type Note,
   openLinked,
@@ -244,6 +246,22 @@ describe('traces', () => {
     await statusOf(link, ({ lastError }) => lastError !== undefined)
     const [connection] = spans.filter(({ name }) => name === 'tidemark.connection')
     expect(connection).toMatchObject({ isEnded: true, status: SpanStatusCode.ERROR })
+  })
+
+  test('are had from the shell as well, by loading an SDK into the process', async () => {
+    const sdk = new URL('tracing-child.mjs', import.meta.url).href
+    const flags = ['--dev', '--data', createFolder(), '--port', '0']
+    const { child, url } = await launchServer(flags, { NODE_OPTIONS: `--import=${sdk}` })
+    let told = ''
+    child.stderr?.on('data', (text) => {
+      told += text
+    })
+    const { link } = await openLinked(url)
+    await settleAll(link)
+    await link.close()
+    await until(() => told.includes('span tidemark.connection'), 'the connection was told')
+    expect(told).toContain('span tidemark.frame\n')
+    expect(told).toContain('span tidemark.commit\n')
   })
 
   test('are nothing without an SDK', async () => {
