@@ -1,4 +1,4 @@
-/** The sessions in docs/operations.md, typed in as they stand. */
+/** The sessions in docs/operations.md that begin with nothing, by making a secret: typed in as they stand. */
 
 import { spawn } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
@@ -6,11 +6,13 @@ import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
-import { createFolder, until } from './stage.ts'
+import { createFolder } from './stage.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const text = readFileSync(join(root, 'docs/operations.md'), 'utf8')
-const sessions = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '')
+const sessions = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)]
+  .map((match) => match[1] ?? '')
+  .filter((session) => session.startsWith('tidemark secret'))
 
 /** Of the operating system, as good as free: nobody else takes it in so short a time. */
 async function freePort(): Promise<number> {
@@ -50,17 +52,27 @@ test.each(sessions)('this one runs: %s', { timeout: 120_000 }, async (session) =
     if (shell.pid !== undefined) process.kill(-shell.pid, 'SIGKILL')
   })
   let output = ''
+  let notice = (): void => {}
   for (const stream of [shell.stdout, shell.stderr]) {
     stream.setEncoding('utf8').on('data', (chunk: string) => {
       output += chunk
+      notice()
     })
   }
+  shell.once('exit', () => notice())
+  const saying = (words: string): Promise<void> =>
+    new Promise((resolve) => {
+      notice = () => {
+        if (output.includes(words) || shell.exitCode !== null) resolve()
+      }
+      notice()
+    })
   const lines = session.trim().split('\n')
   for (const [index, line] of lines.entries()) {
     const isBackground = /&\s*$/.test(line)
     shell.stdin.write(isBackground ? `${line}\n` : `${line}\necho "line ${index}: $?"\n`)
     const done = isBackground ? '"msg":"listening"' : `line ${index}: `
-    await until(() => output.includes(done) || shell.exitCode !== null, `${line} has ended; so far: ${output}`)
+    await saying(done)
     if (!isBackground) expect(output, output).toContain(`line ${index}: 0`)
   }
   expect(output).not.toContain('tidemark: ')
