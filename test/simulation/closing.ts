@@ -57,8 +57,9 @@ async function ask(seat: Seat, replica: Replica, world: World): Promise<void> {
   }
   await askLog(view, replica)
   const reported: string[] = []
-  for await (const { id, type, winner } of replica.conflicts.open()) {
-    reported.push(`${type} ${id} won by ${winner === undefined ? 'both' : `${winner.replica}:${winner.seq}`}`)
+  for await (const { id, type, table, winner } of replica.conflicts.open()) {
+    const isOwn = world.plan.options.tables.some((each) => each.name === table && each.policy === 'firstSide')
+    reported.push(`${type} ${id} won by ${winner === undefined || isOwn ? 'both' : `${winner.replica}:${winner.seq}`}`)
   }
   const expected = [...view.history.rows.values()].flatMap((row) => conflictsOf(view, row))
   const difference = [...new Set([...reported, ...expected])].filter(
@@ -115,7 +116,9 @@ function conflictsOf(view: View, row: RowHistory): string[] {
     for (const left of heads.slice(0, at)) {
       const type = classify(row, set, left, right)
       if (type === 'agreement') continue
-      const winner = type === 'merged' ? undefined : winnerOf(row, set, left, right)
+      // Who wins by a policy of an app's own is told by its values, which reads have shown.
+      const isOwn = row.history.tables.get(row.table)?.policy === 'firstSide'
+      const winner = type === 'merged' || isOwn ? undefined : winnerOf(row, set, left, right)
       const dots = `${dotText(row, left)}~${dotText(row, right)}`
       reports.push(
         `${type} ${dots}@${row.table}/${row.id} won by ${winner === undefined ? 'both' : dotText(row, winner)}`,
@@ -138,21 +141,29 @@ function newsOf(row: RowHistory, set: Bits, side: Recorded, other: Recorded): (r
   )
 }
 
-/** What both sides wrote to each field that both wrote to. */
-function contested(row: RowHistory, set: Bits, left: Recorded, right: Recorded): Recorded[][] {
+interface ContestedField {
+  readonly field: string
+  readonly changes: readonly Recorded[]
+}
+
+/** What both sides wrote to each field that both wrote to; parts of a counter do not compete. */
+function contested(row: RowHistory, set: Bits, left: Recorded, right: Recorded): ContestedField[] {
   const [ours, theirs] = [newsOf(row, set, left, right), newsOf(row, set, right, left)]
-  return row.fields(set).flatMap((field) => {
+  const fields = row.fields(set).filter((field) => !row.isCounter(field))
+  return fields.flatMap((field) => {
     const [here, there] = [ours, theirs].map((news) =>
       news.filter(([name]) => name === field).map(([, change]) => change),
     )
     if (here === undefined || there === undefined || here.length === 0 || there.length === 0) return []
-    return [[...here, ...there]]
+    return [{ field, changes: [...here, ...there] }]
   })
 }
 
 function classify(row: RowHistory, set: Bits, left: Recorded, right: Recorded): string {
   if (left.op === 'delete') return right.op === 'delete' ? 'agreement' : 'delete-update'
   if (right.op === 'delete') return 'update-delete'
+  // No value is written twice: sides agree only where neither has any.
+  if (newsOf(row, set, left, right).length + newsOf(row, set, right, left).length === 0) return 'agreement'
   const haveCommonPast = (pastOf(left) & pastOf(right)) !== NO_CHANGES
   const [leftInserts, rightInserts] = [left, right].map(({ op }) => op === 'insert' || !haveCommonPast)
   if (leftInserts && rightInserts) return 'insert-insert'
@@ -166,9 +177,8 @@ function winnerOf(row: RowHistory, set: Bits, left: Recorded, right: Recorded): 
   const rules = row.history.tables.get(row.table)
   if (rules?.granularity === 'row' || left.op === 'delete' || right.op === 'delete')
     return row.prevailing([left, right])
-  const winners = contested(row, set, left, right).map((changes) => {
-    const sorted = row.inOrder(changes)
-    const shown = rules?.policy === 'firstWriteWins' ? sorted[0] : sorted.at(-1)
+  const winners = contested(row, set, left, right).map(({ field, changes }) => {
+    const shown = row.pick(field, row.inOrder(changes))
     return shown !== undefined && (pastOf(right) & shown.bit) !== NO_CHANGES ? right : left
   })
   return new Set(winners).size === 1 ? winners[0] : undefined

@@ -4,6 +4,7 @@
  * Knows: the key layout and the records of core. Must never know: whether what they say is right.
  */
 import { decodeBlock } from '../../core/block.ts'
+import { decodeField } from '../../core/counter.ts'
 import { keyIndex, logKeyPosition, rejectedKeySeq, rowKeyId } from '../../core/keys.ts'
 import { createMeta, LedgerState } from '../../core/ledger-state.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
@@ -13,7 +14,6 @@ import { unpackRecord } from '../../core/packing.ts'
 import type { RowState } from '../../core/row.ts'
 import { decodeRow } from '../../core/row-codec.ts'
 import type { StoreCommit } from '../../core/store.ts'
-import { decodeValue } from '../../core/value.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { type ChangeOp, clockText, formatHead, formatVersion, type History } from './history.ts'
 
@@ -166,9 +166,7 @@ function readRecord(key: Uint8Array, value: Uint8Array, history: History): LogRe
     if (entry.op === 'void') return { type: 'void', replica, seq, code: entry.code }
     const { op, timestamp, id, more } = entry
     const table = names[entry.table] ?? ''
-    const values = new Map(
-      entry.versions.map(({ name, bytes, start, end }) => [names[name] ?? '', String(decodeValue(bytes, start, end))]),
-    )
+    const values = new Map(entry.versions.map((version) => [names[version.name] ?? '', String(decodeField(version))]))
     const context = new Map<number, number>()
     for (let at = 0; at < entry.context.length; at += 2) {
       context.set(entry.context[at] as number, entry.context[at + 1] as number)
@@ -234,9 +232,10 @@ function rowText(
       )
       .join(' '),
     versions: byName
-      .map(({ name, version: { stamp, bytes, start, end } }) =>
-        formatVersion(name, replicaAt(dictionaries, stamp.replica), stamp.seq, String(decodeValue(bytes, start, end))),
-      )
+      .map(({ name, version }) => {
+        const { replica, seq } = version.stamp
+        return formatVersion(name, replicaAt(dictionaries, replica), seq, String(decodeField(version)))
+      })
       .join(' '),
     clock: clockText(clock),
   }

@@ -49,7 +49,7 @@ function doProcessFault(world: World, machine: Machine, event: ProcessFault): vo
       for (const seat of machine.seats) seat.backup = { image: seat.disk.image(), view: seat.view.copy(seat.view.name) }
       return
     case 'restore':
-      return restore(world, machine, event.downMs)
+      return restore(world, machine, event.downMs, event.isTail === true)
     case 'restore-server':
       return restoreServer(world, machine, event.downMs)
     case 'clone':
@@ -67,10 +67,10 @@ export function crash(world: World, machine: Machine, isSilent: boolean): void {
   for (const connection of [...world.network.connections]) connection.sideOf(machine.name)?.dropped(isSilent)
 }
 
-function restore(world: World, machine: Machine, downMs: number): void {
+function restore(world: World, machine: Machine, downMs: number, isTail: boolean): void {
   if (machine.seats.every(({ backup }) => backup === undefined)) return
   crash(world, machine, false)
-  world.count('restored store')
+  world.count(isTail ? 'half-lost store' : 'restored store')
   for (const seat of machine.seats) {
     if (seat.backup === undefined) continue
     const view = seat.backup.view.copy(seat.view.name)

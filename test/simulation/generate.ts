@@ -23,6 +23,13 @@ const TABLES: readonly TablePlan[] = [
   { name: 'drafts', policy: 'updateWins', granularity: 'row' },
   { name: 'lists', policy: 'updateWins', granularity: 'fields' },
   { name: 'plans', policy: 'causal', granularity: 'fields' },
+  {
+    name: 'stock',
+    policy: 'lastWriteWins',
+    granularity: 'fields',
+    fields: { a: 'counter', b: 'max', c: 'longestText' },
+  },
+  { name: 'moods', policy: 'firstSide', granularity: 'fields' },
 ]
 const FIELDS = ['a', 'b', 'c'] as const
 
@@ -185,6 +192,9 @@ class Writers {
 
 // ── Faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Of the schedules with a server, so that it is a tenth of all. */
+const IDENTITY_CHANCE = 0.1 / 0.75
+
 type Draw = (random: Random, node: string, options: PlanOptions) => FaultEvent
 
 const direction = (random: Random): 'up' | 'down' => (random.chance(0.5) ? 'up' : 'down')
@@ -247,21 +257,27 @@ function drawSome(random: Random, options: PlanOptions, faults: readonly Draw[],
   }))
 }
 
-/** A store that comes from a backup, a copied store, an empty one: each in a tenth of the schedules. */
+/** A store that comes from a backup, one that lost its last commits, a copied one, an empty one. */
 function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
   const events: PlanEvent[] = []
   // Without a server nobody has the last word on what a replica wrote, so a restored one cannot always be told.
   if (options.topology !== 'star') return events
   const clients = nodesOf(options).filter((node) => node !== SERVER)
   const { durationMs } = options
-  if (random.chance(0.1)) {
+  if (random.chance(IDENTITY_CHANCE)) {
     const node = random.pick(clients)
     const backedUp = random.between(1, durationMs)
     const restored = random.between(backedUp, durationMs)
     events.push({ type: 'back-up', node, at: backedUp })
     events.push({ type: 'restore', node, downMs: whileMs(random), at: restored })
   }
-  if (random.chance(0.1)) {
+  if (random.chance(IDENTITY_CHANCE)) {
+    const node = random.pick(clients)
+    const restored = random.between(1, durationMs)
+    events.push({ type: 'back-up', node, at: Math.max(1, restored - random.between(1, 500)) })
+    events.push({ type: 'restore', node, downMs: whileMs(random), isTail: true, at: restored })
+  }
+  if (random.chance(IDENTITY_CHANCE)) {
     const node = random.pick(clients)
     const at = random.between(1, durationMs)
     const as = `${node}-twin`
@@ -276,7 +292,7 @@ function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
       events.push({ type: 'write', node: as, op, at: random.between(at, durationMs) })
     }
   }
-  if (random.chance(0.1)) {
+  if (random.chance(IDENTITY_CHANCE)) {
     events.push({
       type: 'vanish',
       node: random.pick(clients),

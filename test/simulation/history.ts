@@ -6,7 +6,9 @@
  * comparison of the code that it judges. A set is a number with one bit for each change of the row.
  */
 
-export type PolicyName = 'lastWriteWins' | 'causal' | 'firstWriteWins' | 'deleteWins' | 'updateWins'
+/** `firstSide` is a policy of an app's own: a delete on any side wins, else the row as the earliest side left it. */
+export type PolicyName = 'lastWriteWins' | 'causal' | 'firstWriteWins' | 'deleteWins' | 'updateWins' | 'firstSide'
+export type FieldPolicyName = 'counter' | 'max' | 'longestText'
 export type ChangeOp = 'insert' | 'update' | 'delete' | 'replace'
 export type Bits = bigint
 
@@ -15,6 +17,7 @@ export const NO_CHANGES: Bits = 0n
 export interface TableRules {
   readonly policy: PolicyName
   readonly granularity: 'fields' | 'row'
+  readonly fields?: Readonly<Record<string, FieldPolicyName>>
 }
 
 /** One change as it was written. */
@@ -26,7 +29,10 @@ export interface Recorded {
   readonly bit: Bits
   readonly op: ChangeOp
   readonly timestamp: number
+  /** Of a counter, the writer's own part. */
   readonly values: ReadonlyMap<string, string>
+  /** By how much it counts each counter that it writes. */
+  readonly increments: ReadonlyMap<string, number>
   /** The changes of this row that its writer held. */
   readonly seen: Bits
   /** Seq of the first change of its transaction. */
@@ -35,7 +41,7 @@ export interface Recorded {
   readonly content: string
 }
 
-export interface NewChange extends Omit<Recorded, 'bit' | 'row'> {
+export interface NewChange extends Omit<Recorded, 'bit' | 'row' | 'increments'> {
   readonly table: string
   readonly id: string
 }
@@ -99,7 +105,7 @@ export class History {
 
   record(change: NewChange): Recorded {
     const row = this.row(change.table, change.id)
-    const recorded: Recorded = { ...change, row, bit: row.nextBit() }
+    const recorded: Recorded = { ...change, row, bit: row.nextBit(), increments: row.incrementsOf(change) }
     row.changes.push(recorded)
     const dot = dotOf(change.replica, change.seq)
     const variants = this.#variants.get(dot)
@@ -160,8 +166,39 @@ export class RowHistory {
     return this.list(set & ~unionOfSeen(this.changes, set))
   }
 
+  isCounter(field: string): boolean {
+    return this.history.tables.get(this.table)?.fields?.[field] === 'counter'
+  }
+
+  /** What a change adds to its writer's part of each counter; a whole row starts from nothing. */
+  incrementsOf({ op, replica, seen, values }: NewChange): Map<string, number> {
+    const increments = new Map<string, number>()
+    for (const [field, total] of values) {
+      if (!this.isCounter(field)) continue
+      const before = this.visible(seen, field).find((part) => part.replica === replica)
+      const start = op === 'update' ? Number(before?.values.get(field) ?? 0) : 0
+      increments.set(field, Number(total) - start)
+    }
+    return increments
+  }
+
+  /** The parts of a counter: each goes only with a later one of its own writer, or with a whole row that has seen it. */
+  #parts(set: Bits, field: string): Recorded[] {
+    const held = this.list(set)
+    return held.filter(
+      (part) =>
+        part.values.has(field) &&
+        !held.some(
+          ({ seen, op, values, replica }) =>
+            (seen & part.bit) !== NO_CHANGES &&
+            (op === 'insert' || op === 'replace' || (values.has(field) && replica === part.replica)),
+        ),
+    )
+  }
+
   /** The writes of a field that nobody who wrote that field, or the whole row, had seen. */
   visible(set: Bits, field: string): Recorded[] {
+    if (this.isCounter(field)) return this.#parts(set, field)
     let writers = NO_CHANGES
     let overwriters = NO_CHANGES
     for (const change of this.changes) {
@@ -210,17 +247,45 @@ export class RowHistory {
   /** What the app is shown: the fields of the row; undefined when it does not exist. */
   shown(set: Bits): ReadonlyMap<string, string> | undefined {
     const rules = this.history.tables.get(this.table)
-    const winner = this.prevailing(this.heads(set))
+    const heads = this.heads(set)
+    const winner = this.prevailing(heads)
     if (winner === undefined || winner.op === 'delete') return undefined
     if (rules?.granularity === 'row') return winner.values
+    const side = rules?.policy === 'firstSide' && heads.length > 1 ? winner.seen | winner.bit : undefined
     const values = new Map<string, string>()
     for (const field of this.fields(set)) {
       const visible = this.visible(set, field)
-      const shown = rules?.policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
-      const value = shown?.values.get(field)
+      // What a side does not know of a field, it has from the others.
+      const known = side === undefined ? visible : visible.filter(({ bit }) => (side & bit) !== NO_CHANGES)
+      const value = this.#valueOf(field, known.length > 0 ? known : visible)
       if (value !== undefined) values.set(field, value)
     }
     return values
+  }
+
+  #valueOf(field: string, visible: readonly Recorded[]): string | undefined {
+    if (visible.length > 0 && this.isCounter(field))
+      return `${visible.reduce((sum, { values }) => sum + Number(values.get(field)), 0)}`
+    return this.pick(field, visible)?.values.get(field)
+  }
+
+  /** Of concurrent writes of a field, in canonical order, the one that is shown. */
+  pick(field: string, visible: readonly Recorded[]): Recorded | undefined {
+    const rules = this.history.tables.get(this.table)
+    const textOf = ({ values }: Recorded): string => values.get(field) ?? ''
+    const best = (isBetter: (value: string, than: string) => boolean): Recorded | undefined =>
+      visible.reduce<Recorded | undefined>(
+        (found, each) => (found === undefined || isBetter(textOf(each), textOf(found)) ? each : found),
+        undefined,
+      )
+    switch (rules?.fields?.[field]) {
+      case 'max':
+        return best((value, than) => value > than)
+      case 'longestText':
+        return best((value, than) => value.length >= than.length)
+      default:
+        return rules?.policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
+    }
   }
 
   /** The one of these heads, in canonical order, that decides about the row. */
@@ -231,6 +296,8 @@ export class RowHistory {
         return heads.at(-1)
       case 'firstWriteWins':
         return heads[0]
+      case 'firstSide':
+        return heads.find(({ op }) => op === 'delete') ?? heads[0]
       case 'deleteWins':
         return heads.find(({ op }) => op === 'delete') ?? heads.at(-1)
       case 'updateWins':

@@ -3,12 +3,14 @@
  *
  * Knows: words for topologies, work and faults. Must never know: how any of it is carried out.
  */
-import type { PolicyName } from './history.ts'
+import type { FieldPolicyName, PolicyName } from './history.ts'
 
 export interface TablePlan {
   readonly name: string
   readonly policy: PolicyName
   readonly granularity: 'fields' | 'row'
+  /** Fields that are settled by a policy of their own. */
+  readonly fields?: Readonly<Record<string, FieldPolicyName>>
 }
 
 export interface PlanOptions {
@@ -61,7 +63,8 @@ export type ProcessFault =
   | { readonly type: 'crash'; readonly node: string; readonly downMs: number; readonly isSilent: boolean }
   | { readonly type: 'pause'; readonly node: string; readonly forMs: number }
   | { readonly type: 'back-up'; readonly node: string }
-  | { readonly type: 'restore'; readonly node: string; readonly downMs: number }
+  /** The store comes from its backup; `isTail`: a recent one, so that only its last commits are lost. */
+  | { readonly type: 'restore'; readonly node: string; readonly downMs: number; readonly isTail?: boolean }
   /** The server goes on from its backup, and its operator says so. */
   | { readonly type: 'restore-server'; readonly node: string; readonly downMs: number }
   | { readonly type: 'clone'; readonly node: string; readonly as: string }

@@ -3,9 +3,11 @@
  *
  * Knows: the app's doors of a replica. Must never know: the bytes beneath.
  */
+import { type Increment, increment } from '../../core/counter.ts'
 import type { Replica, Written } from '../../core/replica.ts'
 import type { RowShape } from '../../core/table.ts'
 import { BrokenPromise } from './broken-promise.ts'
+import type { Recorded } from './history.ts'
 import type { Machine, Seat } from './machine.ts'
 import { expectTyped } from './oracle.ts'
 import { type PlannedOp, SERVER, type WorkEvent } from './plan.ts'
@@ -15,11 +17,12 @@ import type { World } from './world.ts'
 
 /** A row as plain texts: what the tables of a plan have in common. */
 export type AnyRow = RowShape & Readonly<Record<string, string>>
+type AnyValues = Readonly<Record<string, string | number | Increment>>
 interface RowDoor {
   get(id: string): Promise<AnyRow | undefined>
-  insert(row: AnyRow): unknown
-  update(id: string, patch: Readonly<Record<string, string>>): unknown
-  upsert(row: AnyRow): unknown
+  insert(row: { readonly id: string } & AnyValues): unknown
+  update(id: string, patch: AnyValues): unknown
+  upsert(row: { readonly id: string } & AnyValues): unknown
   delete(id: string): unknown
 }
 
@@ -81,29 +84,46 @@ function doorOf(replica: { table(name: string): unknown }, table: string): RowDo
   return replica.table(table) as RowDoor
 }
 
-function carryOut(door: RowDoor, { kind, row, values }: PlannedOp): unknown {
+/** What an op says of counters is by how much they count: an insert starts them, an upsert leaves them alone. */
+function carryOut(seat: Seat, door: RowDoor, { kind, table, row: id, values }: PlannedOp): unknown {
+  const row = seat.view.history.row(table, id)
+  const counts = Object.keys(values).filter((field) => row.isCounter(field))
+  const counted = (by: (step: number) => number | Increment): AnyValues =>
+    Object.fromEntries(counts.map((field) => [field, by(stepOf(values[field] ?? ''))]))
+  const others = Object.fromEntries(Object.entries(values).filter(([field]) => !counts.includes(field)))
   switch (kind) {
     case 'insert':
-      return door.insert({ id: row, ...values })
+      return door.insert({ ...others, ...counted((step) => step), id })
     case 'upsert':
-      return door.upsert({ id: row, ...values })
+      return door.upsert({ ...others, id })
     case 'update':
-      return door.update(row, values)
+      return door.update(id, { ...others, ...counted(increment) })
     case 'delete':
-      return door.delete(row)
+      return door.delete(id)
   }
+}
+
+/** By how much a planned value counts. */
+function stepOf(value: string): number {
+  return (hashText(value) % 19) - 9
+}
+
+/** True when a change says what an op asked for. */
+function isDoing({ row, values, increments }: Recorded, op: PlannedOp): boolean {
+  if (row.table !== op.table || row.id !== op.row) return false
+  return Object.entries(op.values).every(([field, value]) => {
+    if (!row.isCounter(field)) return values.get(field) === value
+    return op.kind === 'upsert' ? !values.has(field) : increments.get(field) === stepOf(value)
+  })
 }
 
 function write(world: World, seat: Seat, replica: Replica, op: PlannedOp): void {
   const { view } = seat
-  const writing = carryOut(doorOf(replica, op.table), op) as Promise<Written<AnyRow>>
+  const writing = carryOut(seat, doorOf(replica, op.table), op) as Promise<Written<AnyRow>>
   writing.then(
     ({ change }) =>
       world.guard(() => {
-        world.oracle.acknowledged(view, change.dot.seq, ({ row, values }) => {
-          const isSame = Object.entries(op.values).every(([field, value]) => values.get(field) === value)
-          return row.table === op.table && row.id === op.row && isSame
-        })
+        world.oracle.acknowledged(view, change.dot.seq, (recorded) => isDoing(recorded, op))
       }),
     (error: unknown) => world.guard(() => expectWriteError(view, error)),
   )
@@ -113,7 +133,7 @@ function transact(world: World, seat: Seat, replica: Replica, ops: readonly Plan
   const { view } = seat
   const before = view.meta?.ownSeq ?? 0
   const writing = replica.transact((transaction) => {
-    for (const op of ops) carryOut(doorOf(transaction, op.table), op)
+    for (const op of ops) carryOut(seat, doorOf(transaction, op.table), op)
   })
   writing.then(
     () => world.guard(() => expectTransaction(view, before, ops)),
@@ -126,8 +146,7 @@ function expectTransaction(view: View, before: number, ops: readonly PlannedOp[]
   const isOurs = (first: number): boolean =>
     ops.every((op, index) => {
       const change = view.local.get(first + index)
-      if (change === undefined || change.transaction !== first || change.row.id !== op.row) return false
-      return Object.entries(op.values).every(([field, value]) => change.values.get(field) === value)
+      return change !== undefined && change.transaction === first && isDoing(change, op)
     })
   for (let seq = before + 1; seq <= (view.meta?.ownSeq ?? 0); seq++) if (isOurs(seq)) return
   throw new BrokenPromise('durable', `${view.name} acknowledged a transaction that is not on its disk`)
@@ -138,7 +157,7 @@ function rewrite(world: World, seat: Seat, replica: Replica, op: PlannedOp): voi
   const writing = replica.transact(async (transaction) => {
     const door = doorOf(transaction, op.table)
     await door.get(op.row)
-    carryOut(door, op)
+    carryOut(seat, door, op)
   })
   writing.catch((error: unknown) => world.guard(() => expectWriteError(view, error)))
 }
@@ -171,7 +190,9 @@ function read(world: World, seat: Seat, replica: Replica, table: string, id: str
 }
 
 export function toFields(row: AnyRow | undefined): ReadonlyMap<string, string> | undefined {
-  return row && new Map(Object.entries(row).filter(([field]) => field !== 'id'))
+  if (row === undefined) return undefined
+  const fields = Object.entries(row).filter(([field]) => field !== 'id')
+  return new Map(fields.map(([field, value]) => [field, String(value)]))
 }
 
 /** When `settled` resolves, each side has what the other had when it was called. */

@@ -7,13 +7,25 @@ import type { VoidCode } from '../../core/block.ts'
 import type { Proposal } from '../../core/gate.ts'
 import { hashBytes } from '../../core/hash.ts'
 import type { LinkOptions } from '../../core/link.ts'
-import { causal, deleteWins, firstWriteWins, lastWriteWins, type Policy, updateWins } from '../../core/policy.ts'
+import {
+  causal,
+  counter,
+  custom,
+  deleteWins,
+  type FieldPolicy,
+  firstWriteWins,
+  lastWriteWins,
+  longestText,
+  max,
+  type Policy,
+  updateWins,
+} from '../../core/policy.ts'
 import { type TableDefinitions, table } from '../../core/table.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { Dialer, type DialerOptions } from './dialer.ts'
 import { SimulatedDisk } from './disk.ts'
 import { foundStore } from './founding.ts'
-import type { PolicyName } from './history.ts'
+import type { FieldPolicyName, PolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
 import { Oracle } from './oracle.ts'
@@ -30,7 +42,10 @@ const POLICIES: Readonly<Record<PolicyName, () => Policy>> = {
   firstWriteWins,
   deleteWins,
   updateWins,
+  firstSide: () =>
+    custom('firstSide', 1, (sides) => (sides.some(({ op }) => op === 'delete') ? null : (sides[0]?.row ?? null))),
 }
+const FIELD_POLICIES: Readonly<Record<FieldPolicyName, () => FieldPolicy>> = { counter, max, longestText }
 
 /** More than the engine sends to a newcomer change by change. */
 const PAST_CHANGES = 1_001
@@ -74,7 +89,10 @@ export class World {
       onFault: (kind) => this.count(kind),
     })
     this.#tables = Object.fromEntries(
-      options.tables.map(({ name, policy, granularity }) => [name, table({ policy: POLICIES[policy](), granularity })]),
+      options.tables.map(({ name, policy, granularity, fields = {} }) => {
+        const own = Object.entries(fields).map(([field, each]) => [field, FIELD_POLICIES[each]()])
+        return [name, table({ policy: POLICIES[policy](), granularity, fields: Object.fromEntries(own) })]
+      }),
     )
     this.#build()
   }
