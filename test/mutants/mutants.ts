@@ -6,6 +6,8 @@
 import type { Mutant } from './mutant.ts'
 
 const MERGE = 'test/core/merge.test.ts'
+const SESSION = 'test/core/session.test.ts'
+const SCHEDULE = 'test/core/schedule.test.ts'
 const SMALL_WORLDS = 'test/small-worlds/small-worlds.test.ts'
 
 const MERGING: readonly Mutant[] = [
@@ -186,7 +188,7 @@ const STORING: readonly Mutant[] = [
     find: 'if (draft.isEmpty) await this.#expectHead()',
     replace: 'for (const answer of answers.splice(0)) answer()\n    if (draft.isEmpty) await this.#expectHead()',
     breaks: 'what is acknowledged is on disk',
-    tests: [],
+    tests: [SCHEDULE],
     bySimulator: true,
   },
   {
@@ -195,7 +197,7 @@ const STORING: readonly Mutant[] = [
     find: "if (outcome.type === 'head-moved') throw new HeadMoved('another writer came first')",
     replace: "if (outcome.type === 'head-moved' && outcome.head < 0) throw new HeadMoved('another writer came first')",
     breaks: 'several processes may write to one store',
-    tests: [],
+    tests: [SCHEDULE],
     bySimulator: true,
   },
   {
@@ -321,7 +323,7 @@ const CONVERSING: readonly Mutant[] = [
     replace:
       "let place: FeedPlace = { type: 'own', afterSeq: Math.max(welcome.yourSeq, Number(Reflect.get(hub, 'sent') ?? 0)) }\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))",
     breaks: 'what a peer has is what its welcome says, not what was sent before',
-    tests: [],
+    tests: [SESSION],
     bySimulator: true,
   },
   {
