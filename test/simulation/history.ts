@@ -103,11 +103,14 @@ export class History {
     return row
   }
 
+  /** What a store writes again to the letter, after it has lost it, is the same change. */
   record(change: NewChange): Recorded {
+    const dot = dotOf(change.replica, change.seq)
+    const again = this.variantsOf(dot).find(({ content }) => content === change.content)
+    if (again !== undefined) return again
     const row = this.row(change.table, change.id)
     const recorded: Recorded = { ...change, row, bit: row.nextBit(), increments: row.incrementsOf(change) }
     row.changes.push(recorded)
-    const dot = dotOf(change.replica, change.seq)
     const variants = this.#variants.get(dot)
     if (variants === undefined) this.#variants.set(dot, [recorded])
     else variants.push(recorded)
