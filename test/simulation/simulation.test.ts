@@ -11,7 +11,7 @@ import { createTally, runSchedules } from './schedules.ts'
 const SCHEDULES = 300
 
 describe('the engine under simulated networks, disks, clocks and crashes', () => {
-  it(`keeps every promise in ${SCHEDULES} schedules`, async () => {
+  it(`keeps every promise in ${SCHEDULES} schedules`, { timeout: 240_000 }, async () => {
     const tally = createTally()
     const failed = await runSchedules('vitest', 0, SCHEDULES, tally)
     const [first] = failed
