@@ -34,7 +34,9 @@ function schedule(store: Store, scheduler: fc.Scheduler): Store {
 
 const writes = fc.array(fc.tuple(fc.nat(1), fc.constantFrom('a', 'b', 'c')), { minLength: 1, maxLength: 12 })
 
-test('two processes that write to one store lose nothing and use no seq twice, whoever hears first', async () => {
+test('two processes that write to one store lose nothing and use no seq twice, whoever hears first', {
+  timeout: 120_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(fc.scheduler(), writes, async (scheduler, planned) => {
       const disk = createMemoryDisk()
@@ -61,7 +63,9 @@ test('two processes that write to one store lose nothing and use no seq twice, w
   )
 })
 
-test('a client and its server settle equal, in whatever order their stores and their line answer', async () => {
+test('a client and its server settle equal, in whatever order their stores and their line answer', {
+  timeout: 120_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(fc.scheduler(), writes, async (scheduler, planned) => {
       const tenant = parseTenantName(TENANT)
