@@ -29,8 +29,6 @@ type Table = Database<Uint8Array, Uint8Array>
 const KEY_BYTES_MAX = 1977
 const TABLE_NAMES: readonly string[] = ['entries', 'head']
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
-/** Log records that span pages: 1,000 changes of text compress to about two thirds (LZ4), at no cost that shows. */
-const COMPRESSED_BYTES_MIN = 4_096
 const HEAD_KEY: Uint8Array = new Uint8Array([0])
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 
@@ -53,7 +51,7 @@ export async function openLmdbStore(path: string): Promise<Store> {
       maxDbs: TABLE_NAMES.length,
     })
     refuseForeignTables(root, directory)
-    const entries: Table = root.openDB('entries', { ...BINARY, compression: { threshold: COMPRESSED_BYTES_MIN } })
+    const entries: Table = root.openDB('entries', BINARY)
     const head: Table = root.openDB('head', { ...BINARY, useVersions: true })
     await flushDirectories(directory, created ?? directory)
     return new LmdbStore(directory, root, entries, head)
