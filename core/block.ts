@@ -77,9 +77,15 @@ export interface VoidEntry {
 
 export type Entry = ChangeEntry | VoidEntry
 
+/** Names by their indexes, and indexes by their names (−1 for one that is not known). */
+export interface Names {
+  textOf(index: number): string
+  find(name: string): number
+}
+
 export interface Dictionaries {
   readonly replicas: Dictionary
-  readonly names: Dictionary
+  readonly names: Names
 }
 
 // ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -320,6 +326,7 @@ class EntryDecoder {
   readonly #names: readonly number[]
   readonly #limits: Limits
   readonly #usedReplicas: Uint8Array
+  readonly #usedNames: Uint8Array
   #timestamp: number
   #author = -1
   #seq = 0
@@ -340,13 +347,15 @@ class EntryDecoder {
     this.#timestamp = baseTimestamp
     this.#limits = limits
     this.#usedReplicas = new Uint8Array(replicas.length)
+    this.#usedNames = new Uint8Array(names.length)
   }
 
-  /** A header that names replicas which no entry uses would plant them in every log that stores the block as it came. */
+  /** What a header names and no entry uses would be planted in every log that stores the block as it came. */
   expectAllUsed(): void {
     for (let slot = this.#authorCount; slot < this.#usedReplicas.length; slot++) {
       if (this.#usedReplicas[slot] === 0) throw badFrame('a block names a replica that no entry uses')
     }
+    if (this.#usedNames.includes(0)) throw badFrame('a block has a name that no entry uses')
   }
 
   next(): Entry {
@@ -405,6 +414,7 @@ class EntryDecoder {
   #nameAt(slot: number): number {
     const name = this.#names[slot]
     if (name === undefined) throw badFrame('an entry uses a name that the block does not have')
+    this.#usedNames[slot] = 1
     return name
   }
 
@@ -429,13 +439,16 @@ class EntryDecoder {
     if (count === 0) return EMPTY_CLOCK
     if (count > this.#replicas.length) throw badFrame('a context has more entries than the block has replicas')
     if (count === 1) return this.#readContextEntry()
-    const pairs: [replica: number, seq: number][] = []
-    for (let left = count; left > 0; left--) pairs.push(this.#readContextEntry())
-    pairs.sort(([a], [b]) => a - b)
-    for (let at = 1; at < count; at++) {
-      if (pairs[at]?.[0] === pairs[at - 1]?.[0]) throw badFrame('a context names a replica twice')
+    const context: number[] = []
+    let isSorted = true
+    let last = -1
+    for (let left = count; left > 0; left--) {
+      const [replica, seq] = this.#readContextEntry()
+      context.push(replica, seq)
+      if (replica <= last) isSorted = false
+      last = replica
     }
-    return pairs.flat()
+    return isSorted ? context : sortContext(context)
   }
 
   #readContextEntry(): [replica: number, seq: number] {
@@ -466,6 +479,15 @@ class EntryDecoder {
     }
     return ordered ? versions : sortDistinct(versions)
   }
+}
+
+function sortContext(context: readonly number[]): SparseClock {
+  const seqs = new Map<number, number>()
+  for (let at = 0; at < context.length; at += 2) seqs.set(context[at] as number, context[at + 1] as number)
+  if (seqs.size * 2 < context.length) throw badFrame('a context names a replica twice')
+  const sorted: number[] = []
+  for (const replica of Float64Array.from(seqs.keys()).sort()) sorted.push(replica, seqs.get(replica) as number)
+  return sorted
 }
 
 function sortDistinct(versions: Version[]): Version[] {

@@ -74,10 +74,10 @@ export interface Proposal {
 /** A proposal whose values are decoded when somebody asks for them. */
 export class ProposedChange implements Proposal {
   readonly #entry: ChangeEntry
-  readonly #row: RowEntry
+  readonly #row: RowEntry | undefined
   readonly #dictionaries: Dictionaries
 
-  constructor(entry: ChangeEntry, row: RowEntry, dictionaries: Dictionaries) {
+  constructor(entry: ChangeEntry, row: RowEntry | undefined, dictionaries: Dictionaries) {
     this.#entry = entry
     this.#row = row
     this.#dictionaries = dictionaries
@@ -105,6 +105,7 @@ export class ProposedChange implements Proposal {
   }
 
   get row(): Readonly<Record<string, Value>> | undefined {
+    if (this.#row === undefined) return undefined
     const settled = settleRow(this.#row.state, LAST_WRITE, this.#dictionaries)
     return settled.isAlive ? decodeVersions(settled.versions, this.#dictionaries) : undefined
   }
@@ -118,20 +119,21 @@ const VOID_BYTES = 32
 
 /** What a transaction may add to what is stored. */
 export function growthOf(transaction: readonly Entry[], rows: readonly (RowEntry | undefined)[]): Growth {
-  const born = new Set<RowEntry>()
+  const born = new Set<RowEntry | string>()
   let storedBytes = 0
   let isRelief = true
   for (const [index, entry] of transaction.entries()) {
-    const row = rows[index]
-    if (entry.op === 'void' || row === undefined) {
+    if (entry.op === 'void') {
       storedBytes += VOID_BYTES
       continue
     }
+    // None in a table that is new.
+    const row = rows[index]
     // A row that gets a second head spells out the clock of the first as well.
-    storedBytes += 2 * (ENTRY_OVERHEAD_BYTES + bytesOf(entry)) + row.header.clock.length * 8
+    storedBytes += 2 * (ENTRY_OVERHEAD_BYTES + bytesOf(entry)) + (row?.header.clock.length ?? 0) * 8
     if (entry.op === 'delete') continue
     isRelief = false
-    if (!row.isAlive) born.add(row)
+    if (row?.isAlive !== true) born.add(row ?? `${entry.table} ${entry.id}`)
   }
   return { rows: born.size, storedBytes, replicas: 0, isRelief }
 }

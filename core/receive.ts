@@ -34,6 +34,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
 import { STORED_LIMITS } from './limits.ts'
 import type { ReplicaId } from './names.ts'
+import { isNewName, NewNames } from './new-names.ts'
 import { isRecovering, lostChanges } from './recovery.ts'
 import type { RowEntry } from './row-cache.ts'
 import { msToTimestamp } from './timestamp.ts'
@@ -41,7 +42,7 @@ import { msToTimestamp } from './timestamp.ts'
 interface DecodedBlock {
   readonly block: Uint8Array
   readonly entries: readonly Entry[]
-  /** The row of each entry; undefined for a void. */
+  /** The row of each entry; undefined for a void, and while its table is new. */
   readonly rows: readonly (RowEntry | undefined)[]
 }
 
@@ -183,6 +184,7 @@ export class AdmitChanges implements Job<Admission> {
   readonly weight: number
   readonly #options: AdmitOptions
   #decoded: DecodedBlock[] = []
+  #newNames: NewNames | undefined
   #voids = new Set<number>()
   #unappendedBytes = 0
   /** Dots that were pushed before and are void: their writer may not have heard of it. */
@@ -204,6 +206,8 @@ export class AdmitChanges implements Job<Admission> {
     const { state } = ledger
     const { replica, blocks } = this.#options
     let unknown = UNKNOWN_REPLICA
+    const names = new NewNames(state)
+    this.#newNames = names
     const resolver: BlockResolver = {
       replica: (id, isAuthor) => {
         const index = state.replicas.find(id)
@@ -214,7 +218,7 @@ export class AdmitChanges implements Job<Admission> {
         this.#strangers.set(unknown, id)
         return unknown++
       },
-      name: (name) => state.internName(name),
+      name: (name) => names.numberOf(name),
     }
     this.#decoded = blocks.map((block) => decode(ledger, block, resolver))
     const entries = this.#decoded.flatMap((decoded) => decoded.entries)
@@ -245,11 +249,11 @@ export class AdmitChanges implements Job<Admission> {
     if (held.op === 'void') {
       const [record] = await ledger.store.getMany([voidKey(held.replica, held.seq)])
       const ours = record?.subarray(1) ?? NO_FINGERPRINT
-      const theirs = fingerprintOf(pushed, ledger.state)
+      const theirs = this.#fingerprintOf(pushed, ledger.state)
       return ours.length === 0 || equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
     }
     const ours = canonicalEntry(held, ledger.state)
-    const theirs = canonicalEntry(pushed, ledger.state)
+    const theirs = canonicalEntry(pushed, this.#newNames?.dictionaries ?? ledger.state)
     return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
   }
 
@@ -277,6 +281,17 @@ export class AdmitChanges implements Job<Admission> {
   }
 
   apply(draft: Draft, ledger: Ledger): Admission {
+    const { names } = draft.state
+    const known = names.size
+    try {
+      return this.#admitAll(draft, ledger)
+    } catch (error) {
+      names.truncate(known)
+      throw error
+    }
+  }
+
+  #admitAll(draft: Draft, ledger: Ledger): Admission {
     this.#unappendedBytes = 0
     const refusals: Refusal[] = [...this.#heldRefusals]
     const appends: (() => void)[] = []
@@ -297,15 +312,21 @@ export class AdmitChanges implements Job<Admission> {
       for (const transaction of transactionsOf(entries)) {
         const start = at
         at += transaction.length
-        const fresh = freshOf(draft.state, transaction)
+        let fresh = freshOf(draft.state, transaction)
         if (fresh.length < transaction.length) isWhole = false
         if (fresh.length === 0) continue
-        const freshRows = rows.slice(start + transaction.length - fresh.length, at)
+        let freshRows = rows.slice(start + transaction.length - fresh.length, at)
+        const names = this.#namesOf(fresh)
+        if (names !== undefined)
+          [fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.spellKnown(entry))
         const code = this.#judge(draft, ledger, fresh, freshRows)
         shortage = this.#awaitLost(draft, fresh, code) ?? this.#weigh(draft, fresh, freshRows, code)
         if (shortage !== undefined) {
           isWhole = false
           break
+        }
+        if (names !== undefined && code === undefined) {
+          ;[fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.learn(entry))
         }
         for (const [index, entry] of fresh.entries()) {
           if (code !== undefined && entry.op !== 'void') {
@@ -346,6 +367,12 @@ export class AdmitChanges implements Job<Admission> {
     return lostChanges(this.#awaited, index < 0 ? 0 : state.seqOf(index))
   }
 
+  /** The new names, if the transaction uses any. */
+  #namesOf(transaction: readonly Entry[]): NewNames | undefined {
+    const names = this.#newNames
+    return names !== undefined && transaction.some((entry) => names.isUsedBy(entry)) ? names : undefined
+  }
+
   /** Whether there is room for a transaction, or for the voids that are left of it. Counts what waits to be appended. */
   #weigh(
     draft: Draft,
@@ -375,9 +402,13 @@ export class AdmitChanges implements Job<Admission> {
   #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {
     const refused: VoidEntry = { op: 'void', replica: entry.replica, seq: entry.seq, code }
     draft.raiseSeq(entry.replica, entry.seq)
-    draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : fingerprintOf(entry, draft.state))
+    draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : this.#fingerprintOf(entry, draft.state))
     this.#voids.add(entry.seq)
     return refused
+  }
+
+  #fingerprintOf(entry: ChangeEntry, state: LedgerState): Uint8Array {
+    return fingerprintOf(entry, this.#newNames?.dictionaries ?? state)
   }
 
   #admit(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
@@ -400,15 +431,14 @@ export class AdmitChanges implements Job<Admission> {
     rows: readonly (RowEntry | undefined)[],
   ): VoidCode | undefined {
     for (const [index, entry] of transaction.entries()) {
-      const row = rows[index]
-      if (entry.op === 'void' || row === undefined) continue
-      const code = this.#judgeChange(draft, ledger, entry, row)
+      if (entry.op === 'void') continue
+      const code = this.#judgeChange(draft, ledger, entry, rows[index])
       if (code !== undefined) return code
     }
     return undefined
   }
 
-  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry): VoidCode | undefined {
+  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry | undefined): VoidCode | undefined {
     const { replica, nowMs, gate } = this.#options
     const { state } = draft
     this.#awaited = undefined
@@ -424,8 +454,8 @@ export class AdmitChanges implements Job<Admission> {
     }
     if (!isWithinLimits(entry, ledger)) return 'too-large'
     if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
-    if (concurrentHeads(row, entry) >= ledger.limits.headsPerRowMax) return 'too-many-heads'
-    return gate.judge?.(new ProposedChange(entry, row, state))
+    if (row !== undefined && concurrentHeads(row, entry) >= ledger.limits.headsPerRowMax) return 'too-many-heads'
+    return gate.judge?.(new ProposedChange(entry, row, this.#newNames?.dictionaries ?? state))
   }
 }
 
@@ -478,8 +508,24 @@ function covers(state: LedgerState, context: SparseClock): boolean {
 function decode(ledger: Ledger, block: Uint8Array, resolver: BlockResolver): DecodedBlock {
   // A change above the limits of this replica is refused on its own, not with its block.
   const entries = decodeBlock(block, resolver, STORED_LIMITS)
-  const rows = entries.map((entry) => (entry.op === 'void' ? undefined : ledger.need(entry.table, entry.id)))
+  const rows = entries.map((entry) =>
+    entry.op === 'void' || isNewName(entry.table) ? undefined : ledger.need(entry.table, entry.id),
+  )
   return { block, entries, rows }
+}
+
+/** A transaction in other terms, with the rows of its tables as far as those are known. */
+function respell(
+  transaction: readonly Entry[],
+  rows: readonly (RowEntry | undefined)[],
+  names: NewNames,
+  spell: (entry: ChangeEntry) => ChangeEntry,
+): [Entry[], (RowEntry | undefined)[]] {
+  const entries = transaction.map((entry) => (entry.op === 'void' ? entry : spell(entry)))
+  const found = entries.map((entry, index) =>
+    entry.op === 'void' || isNewName(entry.table) ? undefined : (rows[index] ?? names.rowOf(entry)),
+  )
+  return [entries, found]
 }
 
 function authorsOf(entries: readonly Entry[]): number[] {

@@ -48,8 +48,13 @@ const FIELDS = ['a', 'name', 'population', 'b_2', 'Z']
 
 // ── Stores ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Dictionaries that take in what they meet. */
+interface Learning extends Dictionaries {
+  readonly names: Dictionary
+}
+
 /** Dictionaries that have met `turn` things before, so that indexes differ from store to store. */
-export function createDictionaries(turn = 0): Dictionaries {
+export function createDictionaries(turn = 0): Learning {
   const dictionaries = { replicas: new Dictionary(), names: new Dictionary() }
   for (let at = 0; at < turn; at++) {
     dictionaries.names.intern([...FIELDS, ...TABLES][(at * 3 + turn) % 8] as string)
@@ -58,11 +63,11 @@ export function createDictionaries(turn = 0): Dictionaries {
   return dictionaries
 }
 
-export function resolverOf({ replicas, names }: Dictionaries): BlockResolver {
+export function resolverOf({ replicas, names }: Learning): BlockResolver {
   return { replica: (id) => replicas.intern(id), name: (name) => names.intern(name) }
 }
 
-export function toEntry(plain: PlainEntry, { replicas, names }: Dictionaries): Entry {
+export function toEntry(plain: PlainEntry, { replicas, names }: Learning): Entry {
   const dot = { replica: replicas.intern(plain.author), seq: plain.seq }
   if (plain.op === 'void') return { op: 'void', ...dot, code: plain.code }
   const { op, timestamp, more, id } = plain
@@ -93,7 +98,7 @@ export function toPlain(entry: Entry, { replicas, names }: Dictionaries): PlainE
 }
 
 /** A block of the entries, as a store with these dictionaries writes it. */
-export function encodeBlock(entries: readonly PlainEntry[], dictionaries: Dictionaries): Uint8Array {
+export function encodeBlock(entries: readonly PlainEntry[], dictionaries: Learning): Uint8Array {
   const authors = [...new Set(entries.map(({ author }) => dictionaries.replicas.intern(author)))]
   const writer = new BlockWriter(dictionaries, authors)
   for (const plain of entries) writer.add(toEntry(plain, dictionaries))

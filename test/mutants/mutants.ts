@@ -252,7 +252,7 @@ const RECEIVING: readonly Mutant[] = [
   {
     name: 'void dot not recorded',
     file: 'core/receive.ts',
-    find: 'draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : fingerprintOf(entry, draft.state))',
+    find: 'draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : this.#fingerprintOf(entry, draft.state))',
     replace: 'if (namesUnknown(entry)) draft.addVoid(refused, NO_FINGERPRINT)',
     breaks: 'what was refused stays refused, and its writer is told so',
     tests: [],

@@ -60,7 +60,7 @@ describe('a writer beyond the quota of its tenant', () => {
     expect(tenant.hub.ledger.state.meta).toMatchObject({ rows: 5, voids: 0, changes: 5 })
   })
 
-  test('still receives what others write', async () => {
+  test('regression 23: still receives what others write', async () => {
     const other = await openClient('acme')
     const others = connect(other, tenant.hub, gateOf(tenant))
     await others.settled()
