@@ -14,6 +14,7 @@
  *     and `slice` of a Node Buffer would not copy.
  * L5  One wave of commits is under way at a time. Commits that arrive meanwhile make up the next wave and share one
  *     flush. After a failure nothing is left in the queue of lmdb-js, which would never answer it.
+ * L6  Who reads on and on lets others have their turn (lmdb-turns.ts).
  */
 import { promises as files } from 'node:fs'
 import { constants } from 'node:os'
@@ -21,6 +22,7 @@ import { dirname, join, resolve as resolvePath } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { TidemarkError } from '../errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
+import { turnToRead } from './lmdb-turns.ts'
 
 type Root = RootDatabase<Uint8Array, Uint8Array>
 type Table = Database<Uint8Array, Uint8Array>
@@ -84,15 +86,15 @@ class LmdbStore implements Store {
     this.#head = head
   }
 
-  async head(): Promise<number> {
+  head(): Promise<number> {
     return this.#read(() => this.#readHead())
   }
 
-  async getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
+  getMany(keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
     return this.#read(() => keys.map((key) => this.#readValue(key)))
   }
 
-  async range(range: StoreRange): Promise<readonly StoreEntry[]> {
+  range(range: StoreRange): Promise<readonly StoreEntry[]> {
     return this.#read(() => this.#readRange(range))
   }
 
@@ -121,9 +123,14 @@ class LmdbStore implements Store {
 
   // ── Reads ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Runs `read` on the newest snapshot (L3). It may not wait: the snapshot ends with the turn. */
-  #read<Answer>(read: () => Answer): Answer {
+  /** Runs `read` on the newest snapshot (L3), at once or in a later turn (L6). It may not wait: the snapshot ends with the turn. */
+  async #read<Answer>(read: () => Answer): Promise<Answer> {
     this.#refuseClosed()
+    const turn = turnToRead()
+    if (turn !== undefined) {
+      await turn
+      this.#refuseClosed()
+    }
     try {
       this.#root.resetReadTxn()
       return read()

@@ -56,6 +56,30 @@ describe('the LMDB store', () => {
     await store.close()
   })
 
+  test('L6: whoever reads on and on keeps nobody from their turn, and gets on with it himself', async () => {
+    const store = await openLmdbStore(join(directory, 'tenant'))
+    const reads = new Array<number>(20).fill(0)
+    let turns = 0
+    let isOver = false
+    const keepReading = async (reader: number): Promise<void> => {
+      // The bound is for stores that never let the turn end: no timer could.
+      for (let left = 100_000; left > 0 && !isOver; left--) {
+        await store.head()
+        reads[reader] = (reads[reader] ?? 0) + 1
+      }
+    }
+    const readers = Promise.all(reads.map((_, reader) => keepReading(reader)))
+    while (turns < 50) {
+      await new Promise((resolve) => setTimeout(resolve, 0))
+      turns++
+    }
+    isOver = true
+    await readers
+    expect(Math.max(...reads)).toBeLessThan(100_000)
+    expect(Math.min(...reads)).toBeGreaterThan(0)
+    await store.close()
+  })
+
   test('S4: processes that race for the head never lose a commit', async () => {
     const path = join(directory, 'tenant')
     const children = [1, 2, 3].map(() => linesOf(start(jobCommand('increments', path, '60'))))
