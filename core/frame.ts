@@ -561,6 +561,7 @@ function readRefusals(value: Packed | undefined): RefusalRecord[] {
 // ── Scanning ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const FRAME_DEPTH_MAX = 4
+/** An array counts twice: empty ones cost the most memory for their bytes. */
 const FRAME_NODES_MAX = 65_536
 
 /** Refuses whatever is no array of scalars, texts and binaries (H1); iterative, and linear in the bytes. */
@@ -583,6 +584,7 @@ export function scanFrame(bytes: Uint8Array): void {
       continue
     }
     if (open.length === FRAME_DEPTH_MAX) throw badFrame('it is nested too deep')
+    nodes++
     open.push(left)
     left = count
   }

@@ -15,6 +15,7 @@ import { ServerProcess, type StoreKind } from './server-process.ts'
 const STALL_TOLD_MS = 20
 /** Killers are fired in groups; when a group hurts, one by one. */
 const GROUP_KILLERS = 20
+const AGAIN_MAX = 3
 
 /** The server and the pair that everything is fired at, and what was seen of them since the last look. */
 export class FiringRange {
@@ -43,7 +44,7 @@ export class FiringRange {
     const hurt = [
       ...new Set(outcomes.flatMap(({ failure }) => failure ?? [])),
       ...troubles.slice(this.#troubles),
-      ...stalls.slice(this.#stalls).map(({ ms }) => `the server stalled for ${ms.toFixed(0)} ms`),
+      ...stalls.slice(this.#stalls).map(({ busyMs }) => `the server stalled for ${busyMs.toFixed(0)} ms`),
       ...failures.slice(this.#failures).map((failure) => `the well-behaved pair: ${failure}`),
     ]
     this.#stalls = stalls.length
@@ -81,7 +82,7 @@ export async function fireKillers(store: StoreKind): Promise<string[]> {
       if (what.length > 0) alone.push(`${sentence} ${what.join('; ')}`)
     }
     // A stall that does not come again was the machine's.
-    const others = together.filter((what) => !what.startsWith('the server stalled'))
+    const others = together.filter((what) => !isStall(what))
     if (alone.length === 0 && others.length > 0)
       alone.push(`${group[0]?.sentence} and those after it: ${others.join('; ')}`)
     hurt.push(...alone)
@@ -104,10 +105,23 @@ export async function fireAssaults(store: StoreKind): Promise<string[]> {
   return [...hurt, ...(await range.close())]
 }
 
-export async function fireAssault(range: FiringRange, { run }: Assault): Promise<string[]> {
+/** A stall that does not come again was the machine's. */
+export async function fireAssault(range: FiringRange, assault: Assault): Promise<string[]> {
+  let hurt = await fireOnce(range, assault)
+  for (let again = 0; again < AGAIN_MAX && hurt.length > 0 && hurt.every(isStall); again++) {
+    hurt = await fireOnce(range, assault)
+  }
+  return hurt
+}
+
+async function fireOnce(range: FiringRange, { run }: Assault): Promise<string[]> {
   try {
     return await range.inspect(await run(range.server.address, TENANT))
   } catch (error) {
     return [String(error), ...(await range.inspect([]))]
   }
+}
+
+function isStall(what: string): boolean {
+  return what.startsWith('the server stalled')
 }

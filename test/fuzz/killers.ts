@@ -170,6 +170,10 @@ function sizeKillers(): Killer[] {
       array([7], [1], binary(repeated(60_000, [...new Uint8Array(16), 1]))),
     ),
     plain(
+      'An ack of 16,000 refusals.',
+      array([5], [1], array(...Array.from({ length: 16_000 }, () => array([1], text('x'))))),
+    ),
+    plain(
       'An ack of 21,000 refusals.',
       array([5], [1], array(...Array.from({ length: 21_000 }, () => array([1], text('x'))))),
     ),

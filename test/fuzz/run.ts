@@ -9,6 +9,7 @@ import progress from 'cli-progress'
 import { Command } from 'commander'
 import { fireAssaults, fireKillers } from './barrage.ts'
 import { corpusPath, type KeptFrame } from './corpus.ts'
+import { describeCosts, measureCosts, tooDear } from './costs.ts'
 import { addTally, createTally, type JobOptions, type Tally } from './job.ts'
 import type { StoreKind } from './server-process.ts'
 import type { WorkerReport } from './worker.ts'
@@ -42,12 +43,17 @@ const options = new Command('fuzz')
   .parse()
   .opts<Options>()
 
+/** Mutated frames whose costs are measured one by one. */
+const COST_FRAMES = 2_000
+
 process.exitCode = await runAll()
 
 async function runAll(): Promise<number> {
   const startedAt = performance.now()
   console.log('hand-made frames and assaults …')
-  const barrage = [...(await fireKillers(options.store)), ...(await fireAssaults(options.store))]
+  const costs = await measureCosts(COST_FRAMES)
+  console.log(describeCosts(costs))
+  const barrage = [...tooDear(costs), ...(await fireKillers(options.store)), ...(await fireAssaults(options.store))]
   const tally = await runJobs()
   const seconds = (performance.now() - startedAt) / 1_000
   report(tally, barrage, seconds)

@@ -7,13 +7,13 @@
  * its turn of the processor, which is nobody's fault.
  */
 import { createHash } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { pino } from 'pino'
-import type { Store } from '../../core/index.ts'
+import type { Limits, Store } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
 import { createMemoryDisk } from '../../core/stores/memory.ts'
 import { createSyncServer } from '../../sync-server/index.ts'
@@ -33,7 +33,7 @@ export type Report =
   | { readonly type: 'listening'; readonly host: string; readonly port: number }
   | { readonly type: 'audit'; readonly audit: Audit }
   | { readonly type: 'stall'; readonly ms: number; readonly busyMs: number }
-  | { readonly type: 'memory'; readonly bytes: number }
+  | { readonly type: 'memory'; readonly bytes: number; readonly sockets: number }
   | { readonly type: 'trouble'; readonly what: string }
 
 const TICK_MS = 5
@@ -51,7 +51,7 @@ process.on('unhandledRejection', stopWith('unhandled rejection'))
 // A parent that is gone asks for nothing more.
 process.on('disconnect', () => process.exit(0))
 
-const [kind = 'memory'] = process.argv.slice(2)
+const [kind = 'memory', limits = '{}'] = process.argv.slice(2)
 const directory = mkdtempSync(join(tmpdir(), 'tidemark-fuzz-'))
 const disks = new Map<string, ReturnType<typeof createMemoryDisk>>()
 
@@ -76,6 +76,9 @@ const server = await createSyncServer({
   openStore,
   logger: pino({ level: 'error', base: null }, complaints),
   idleMs: 3_600_000,
+  // On a machine that is shared with much else, nobody is to be thrown out for being late.
+  heartbeat: { intervalMs: 10_000, timeoutMs: 60_000 },
+  limits: JSON.parse(limits) as Partial<Limits>,
 })
 
 /** Meta records, clocks, cursors and table definitions change when somebody says hello. */
@@ -119,18 +122,33 @@ process.on('message', (request: Request) => {
   }, stopWith('close'))
 })
 
+function countSockets(): number {
+  return process.getActiveResourcesInfo().filter((what) => what === 'TCPSocketWrap').length
+}
+
+/** Of the main thread alone, where the system tells; else of all threads, which also collect and compile. */
+function spentMs(): number {
+  try {
+    return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ')[0]) / 1e6
+  } catch {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1_000
+  }
+}
+
 let lastMs = performance.now()
-let lastCpu = process.cpuUsage()
+let lastSpentMs = spentMs()
 let ticks = 0
 setInterval(() => {
   const nowMs = performance.now()
-  const { user, system } = process.cpuUsage(lastCpu)
+  const nowSpentMs = spentMs()
   const gapMs = nowMs - lastMs
-  const busyMs = (user + system) / 1_000
+  const busyMs = nowSpentMs - lastSpentMs
   if (gapMs > STALL_MS && busyMs > STALL_MS) tell({ type: 'stall', ms: gapMs, busyMs })
-  if (++ticks % MEMORY_EVERY_TICKS === 0) tell({ type: 'memory', bytes: process.memoryUsage.rss() })
+  if (++ticks % MEMORY_EVERY_TICKS === 0)
+    tell({ type: 'memory', bytes: process.memoryUsage.rss(), sockets: countSockets() })
   lastMs = nowMs
-  lastCpu = process.cpuUsage()
+  lastSpentMs = nowSpentMs
 }, TICK_MS)
 
 tell({ type: 'listening', host: server.host, port: server.port })

@@ -4,6 +4,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import type { Limits } from '../../core/index.ts'
 import type { RawAddress } from './raw-socket.ts'
 import type { Audit, Report, Request } from './server-child.ts'
 
@@ -18,10 +19,14 @@ export interface Health {
   readonly troubles: string[]
   readonly stalls: { readonly ms: number; readonly busyMs: number }[]
   memoryBytesMax: number
+  /** When it was measured last. */
+  memoryBytes: number
+  /** Open TCP connections then. */
+  sockets: number
 }
 
 export class ServerProcess {
-  readonly health: Health = { troubles: [], stalls: [], memoryBytesMax: 0 }
+  readonly health: Health = { troubles: [], stalls: [], memoryBytesMax: 0, memoryBytes: 0, sockets: 0 }
   readonly #child: ChildProcess
   #address: RawAddress = { host: '127.0.0.1', port: 0 }
   readonly #audits: ((audit: Audit) => void)[] = []
@@ -35,9 +40,12 @@ export class ServerProcess {
     })
   }
 
-  static async start(store: StoreKind): Promise<ServerProcess> {
+  static async start(store: StoreKind, limits: Partial<Limits> = {}): Promise<ServerProcess> {
     const path = fileURLToPath(new URL('server-child.ts', import.meta.url))
-    const child = fork(path, [store], { execArgv: ['--import', 'tsx'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    const child = fork(path, [store, JSON.stringify(limits)], {
+      execArgv: ['--import', 'tsx'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
     const server = new ServerProcess(child)
     await within(START_MS, 'the server did not start', (resolve) => {
       server.#onListening = resolve
@@ -84,6 +92,8 @@ export class ServerProcess {
         this.health.stalls.push({ ms: report.ms, busyMs: report.busyMs })
         return
       case 'memory':
+        this.health.memoryBytes = report.bytes
+        this.health.sockets = report.sockets
         this.health.memoryBytesMax = Math.max(this.health.memoryBytesMax, report.bytes)
         return
       case 'trouble':
