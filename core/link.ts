@@ -180,6 +180,11 @@ export class Link {
     this.#drain()
   }
 
+  /** While the peer lets us send nothing although there is something: all the credit that it ever gave. */
+  get starvedAt(): number | undefined {
+    return this.#session.starvedAt
+  }
+
   /** Why the link closed. */
   get error(): TidemarkError | undefined {
     return this.#error

@@ -126,6 +126,7 @@ export class Session {
   #isReading = false
   #isAtEnd = true
   #credit: number
+  #granted = 0
   #isApplying = false
   #applyingBytes = 0
   #queuedBytes = 0
@@ -159,6 +160,12 @@ export class Session {
   /** True when everything that was there to send has been sent. */
   get isFed(): boolean {
     return this.#state === 'streaming' && this.#isAtEnd && !this.#isReading
+  }
+
+  /** While there is more to send than the peer lets us: all the credit that it ever gave, so that one sees whether it gives any. */
+  get starvedAt(): number | undefined {
+    const isWaiting = this.#state === 'streaming' && this.#place !== undefined && !this.#isAtEnd && !this.#isHeld
+    return isWaiting && this.#credit <= 0 ? this.#granted : undefined
   }
 
   /** What to do next; each effect is given once. */
@@ -312,6 +319,7 @@ export class Session {
         return this.#takeRefusal(frame.code, frame.message, frame.retryable)
       case 'credit':
         if (!this.#expectOpen(frame.type)) return
+        this.#granted += frame.bytes
         this.#credit = Math.min(this.#limits.creditBytes, this.#credit + frame.bytes)
         return this.#pump()
       default:

@@ -4,7 +4,8 @@
  * Knows: Socket.IO's server side, one visit. Must never know: whom else the tenant serves.
  *
  * Invariants:
- * Y1  A socket that does not say hello in time is closed; so is one that leaves too much waiting, or anything for too long.
+ * Y1  A socket that does not say hello in time is closed; so is one that leaves too much waiting, or anything for
+ *     too long, or deals with nothing of what it was sent.
  * Y2  A connection ends once, and leaves its tenant then. A bug ends the connection, not the process.
  * Y6  Before each frame, in either direction, the visit is asked whether it may go on. Once it may not, nothing more is
  *     processed, and nothing more is sent but the reason.
@@ -68,6 +69,9 @@ export class Connection {
   /** Since when bytes wait without any having left. */
   #waitingSinceMs: number | undefined
   #waitingBytes = 0
+  /** Since when the client has given no credit although there is more for it, and how much it had given then. */
+  #starvedSinceMs: number | undefined
+  #starvedAt = 0
   #closedAtMs: number | undefined
 
   /** How far the client's clock was ahead when it last wrote. */
@@ -168,6 +172,16 @@ export class Connection {
     else if (this.#waitingSinceMs === undefined || bytes < this.#waitingBytes) this.#waitingSinceMs = nowMs
     else if (nowMs - this.#waitingSinceMs > stalledMs) this.#cutOff('it has read nothing for too long')
     this.#waitingBytes = bytes
+    this.#checkCredit(nowMs, stalledMs)
+  }
+
+  /** What was sent may be in the buffers of the network, where nobody sees whether the client takes it: its credit tells. */
+  #checkCredit(nowMs: number, stalledMs: number): void {
+    const { starvedAt } = this.#link
+    if (starvedAt === undefined) this.#starvedSinceMs = undefined
+    else if (this.#starvedSinceMs === undefined || starvedAt !== this.#starvedAt) this.#starvedSinceMs = nowMs
+    else if (nowMs - this.#starvedSinceMs > stalledMs) this.#cutOff('it has dealt with nothing for too long')
+    this.#starvedAt = starvedAt ?? 0
   }
 
   /** Ends the transport at once. */

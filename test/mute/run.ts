@@ -1,0 +1,34 @@
+/**
+ * The command for sockets that never read.
+ */
+import { Command } from 'commander'
+import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import { goMute } from './mute.ts'
+
+const count = (text: string): number => {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
+  return number
+}
+
+const BYTES_MAX = 4 * 1024 * 1024
+
+const { sockets } = new Command('mute')
+  .description(
+    'Opens sockets that ask for everything and read nothing, and looks what they cost and when they are closed.',
+  )
+  .option('-n, --sockets <number>', 'how many', count, 300)
+  .parse()
+  .opts<{ readonly sockets: number }>()
+
+const { stalledMs } = DEFAULT_LIMITS
+console.log(`${sockets} sockets that never read; the server gives each ${stalledMs / 1_000} s …`)
+const { bytesPerSocket, closedAfterMs, stallsMs, wrong } = await goMute({ sockets, stalledMs })
+const mib = (bytesPerSocket / 1024 / 1024).toFixed(2)
+console.log(
+  `the server took ${mib} MiB for each, and had closed the last after ${(closedAfterMs / 1_000).toFixed(1)} s`,
+)
+console.log(`stalls above 100 ms: ${stallsMs.length}`)
+for (const what of wrong) console.log(`WRONG ${what}`)
+if (bytesPerSocket > BYTES_MAX) console.log('WRONG that is more than 4 MiB')
+process.exitCode = wrong.length === 0 && bytesPerSocket <= BYTES_MAX ? 0 : 1
