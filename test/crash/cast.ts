@@ -79,6 +79,8 @@ export class Line {
   #link: Link | undefined
   /** Frames of the server that are let through; more are lost with the connection. */
   framesLeft = Number.POSITIVE_INFINITY
+  /** And of the client. */
+  framesUpLeft = Number.POSITIVE_INFINITY
 
   /** `renewals` hears of every change of identity. */
   constructor(client: Client, hub: Hub, renewals: string[] = []) {
@@ -112,7 +114,8 @@ export class Line {
     const transportTo = (other: 0 | 1): Transport => ({
       send: (frame) =>
         queueMicrotask(() => {
-          if (other === 0 && --this.framesLeft < 0) return ends[0]?.end()
+          const left = other === 0 ? --this.framesLeft : --this.framesUpLeft
+          if (left < 0) return ends[0]?.end()
           ends[other]?.receive(frame)
         }),
       close: () => queueMicrotask(() => ends[other]?.end()),

@@ -105,7 +105,7 @@ test('a write on a disk that never flushes is neither acknowledged nor shown nor
   expect(client.clock.size).toBe(1)
 })
 
-test('a server whose disk never flushes acknowledges no push, and passes nothing on', async () => {
+test('regression 10: a server whose disk never flushes acknowledges no push, and passes nothing on', async () => {
   const disk = createStuckStore()
   const hub = await openServer(disk.store)
   const [writer, reader] = [await openClient(openMemoryStore()), await openClient(openMemoryStore())]
@@ -131,7 +131,7 @@ test('a server whose disk never flushes acknowledges no push, and passes nothing
   expect(writer.pending).toBe(0)
 })
 
-test('a client whose disk never flushes grants no credit and moves no cursor for what it was sent', async () => {
+test('regression 11: a client whose disk never flushes grants no credit and moves no cursor for what it was sent', async () => {
   const disk = createStuckStore()
   const hub = await openServer(openMemoryStore())
   const [writer, reader] = [await openClient(openMemoryStore()), await openClient(disk.store)]

@@ -1,0 +1,13 @@
+/** Every crash point of the scripted run, with the disk of the crashed party on IndexedDB. */
+import { expect, test } from 'vitest'
+import { indexedDbAdapter } from './adapters.ts'
+import { crashEverywhere } from './every-point.ts'
+import { recordRun } from './script.ts'
+
+test('whoever crashes on IndexedDB, at whatever moment, loses and doubles nothing, and all end equal', {
+  timeout: 240_000,
+}, async () => {
+  const { points, wrong } = await crashEverywhere(await recordRun(), indexedDbAdapter)
+  expect(wrong).toEqual([])
+  expect(points).toBeGreaterThanOrEqual(500)
+})
