@@ -1,5 +1,5 @@
 /**
- * A process that will be killed: `server <directory> <port>` or `replica <directory> <url> <name>`.
+ * A process that will be killed: `server <directory> <port>` or `replica <directory> <url> <name> <pause>`.
  *
  * What it was promised it says at once, one line each, written out before anything else happens: a replica `kept <row>`,
  * `counted` and `answered <replica> <seq>` (the server has everything of it up to there). What its disk held when it
@@ -34,7 +34,7 @@ const say = (line: string): void => {
   writeSync(1, `${line}\n`)
 }
 
-const [role, directory = '', place = '', name = ''] = process.argv.slice(2)
+const [role, directory = '', place = '', name = '', pause = '0'] = process.argv.slice(2)
 // Without its parent it has nothing to do.
 process.on('disconnect', () => process.exit(0))
 if (role === 'server') await serve(directory, Number(place))
@@ -109,6 +109,7 @@ async function work(replica: Worker, self: string, writer: number, isWorking: ()
     const seq = replica.clock.get(replica.id) - replica.pending
     if (seq > answered) say(`answered ${replica.id} ${seq}`)
     answered = seq
+    if (pause !== '0') await new Promise((resolve) => setTimeout(resolve, Number(pause)))
   }
 }
 

@@ -118,8 +118,8 @@ export class ReplicaActor extends Actor {
   /** Every identity that it ever had. */
   readonly ids = new Set<string>()
 
-  constructor(directory: string, url: string, name: string) {
-    super('replica', directory, url, name)
+  constructor(directory: string, url: string, name: string, pauseMs: number) {
+    super('replica', directory, url, name, `${pauseMs}`)
     this.name = name
   }
 
