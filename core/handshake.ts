@@ -27,7 +27,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
-import { BeginEpoch, expectEpoch, provesLoss } from './recovery.ts'
+import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
 import type { FeedPlace, SessionRole } from './session.ts'
 import { readSnapshotProgress } from './snapshot.ts'
@@ -135,6 +135,7 @@ export async function meet(
   hello: Hello,
   gate: Gate,
   nowMs: number,
+  onLoss: (() => void) | undefined,
 ): Promise<Meeting> {
   await ledger.catchUp()
   const { state } = ledger
@@ -146,8 +147,11 @@ export async function meet(
     throw new TidemarkError('revoked', 'this replica was revoked', { remedy: 'Begin with an empty store' })
   }
   if (hello.replica === state.meta.replicaId) throw cloned()
-  if (role === 'server' && provesLoss(ledger, ledger.durableSeqOf(state.replicas.find(hello.replica)), hello, nowMs)) {
-    await ledger.submit(new BeginEpoch(nowMs, true))
+  const ourSeq = ledger.durableSeqOf(state.replicas.find(hello.replica))
+  const hasLost = role === 'server' && showsLoss(ledger, ourSeq, hello)
+  if (hasLost && !isRecovering(state, nowMs)) {
+    await ledger.submit(new BeginRecovery(nowMs))
+    onLoss?.()
   }
   const { epoch } = state.meta
   const place = await placeOf(ledger, role, hello.resume)

@@ -63,6 +63,8 @@ export interface LinkOptions {
   readonly gate?: Gate
   /** A server's: told what was answered, after each commit that did. */
   readonly onAdmit?: (answered: Answered) => void
+  /** A server's: told when the peer shows, if it does not lie, that the store has lost changes. */
+  readonly onLoss?: () => void
   /** Told when a snapshot begins to be read for the peer; one that is gone on with was told before. */
   readonly onSnapshot?: () => void
   /** Told after anything that a status shows has changed. */
@@ -361,8 +363,8 @@ export class Link {
   }
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
-    const { hub, role, tables } = this.#options
-    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate, nowMs)
+    const { hub, role, tables, onLoss } = this.#options
+    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate, nowMs, onLoss)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica

@@ -11,7 +11,7 @@
  * V1  No cursor of an earlier epoch counts, and no session of one goes on: either may stand in the part that was lost.
  * V2  An epoch writes under a replica id of its own: clients may hold changes of the old id that its store has lost.
  * V3  A dot that a server has accepted never becomes void, while recovering or later: other replicas hold its content.
- * V4  What a client claims begins an epoch at most once in a recovery's time.
+ * V4  What a client claims ends nobody's session and renames nobody: clients may lie. It only makes the server wait.
  */
 import type { Dot } from './clock.ts'
 import type { Draft } from './draft.ts'
@@ -30,29 +30,22 @@ export const LOST_CHANGES = 'lost-changes'
 /** A writer is told when what it waits for has come; this is for whoever did not hear it. */
 const RETRY_MS = 60_000
 
-/**
- * Begins an epoch. Answers false when `unless` says that it is not needed any more: another session has begun it, or what a
- * client claims has done so before.
- */
-export class BeginEpoch implements Job<boolean> {
+/** Begins an epoch: for operators, who know that the store came from a backup. */
+export class BeginEpoch implements Job<void> {
   readonly weight = 1
   readonly startsGroup = true
   readonly #nowMs: number
-  readonly #isClaimed: boolean
 
-  /** `isClaimed`: nobody but a client says that the store came from a backup. */
-  constructor(nowMs: number, isClaimed: boolean) {
+  constructor(nowMs: number) {
     this.#nowMs = Math.floor(nowMs)
-    this.#isClaimed = isClaimed
   }
 
   prepare(): void {}
 
-  apply(draft: Draft): boolean {
+  apply(draft: Draft): void {
     const { state } = draft
     const { meta } = state
     invariant(meta.authority !== 0, 'only who admits changes begins an epoch')
-    if (this.#isClaimed && !mayClaim(state, this.#nowMs)) return false
     // A backup may be restored twice: a mere count would name two epochs alike.
     meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
     meta.recoveringUntilMs = this.#nowMs + RECOVERY_MS
@@ -61,7 +54,24 @@ export class BeginEpoch implements Job<boolean> {
     meta.ownSeq = 0
     meta.ackedSeq = 0
     draft.touchMeta()
-    return true
+  }
+}
+
+/** Begins to wait without an epoch: a client says that something is missing, and nobody else does (V4). */
+export class BeginRecovery implements Job<void> {
+  readonly weight = 1
+  readonly #nowMs: number
+
+  constructor(nowMs: number) {
+    this.#nowMs = Math.floor(nowMs)
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    if (isRecovering(draft.state, this.#nowMs)) return
+    draft.state.meta.recoveringUntilMs = this.#nowMs + RECOVERY_MS
+    draft.touchMeta()
   }
 }
 
@@ -88,23 +98,17 @@ function replicaIdOf(before: ReplicaId, epoch: number): ReplicaId {
   )
 }
 
-/** V4. */
-function mayClaim({ meta }: LedgerState, nowMs: number): boolean {
-  return nowMs >= meta.epoch + RECOVERY_MS
-}
-
 /**
- * True when a hello shows that our store lost something: its changes were answered beyond what we hold, or its cursor is of
- * this very log and epoch and stands beyond the end. Whoever stands where the log was written over is not told from others, so
- * operators do not rely on it.
+ * True when a hello shows that our store lost something, if it is true: its changes were answered beyond what we hold, or its
+ * cursor is of this very log and epoch and stands beyond the end. Whoever stands where the log was written over is not told
+ * from others, so operators do not rely on it.
  */
-export function provesLoss({ state, durablePosition }: Ledger, ourSeq: number, hello: Hello, nowMs: number): boolean {
-  const { resume, ackedSeq } = hello
+export function showsLoss({ state, durablePosition }: Ledger, ourSeq: number, { resume, ackedSeq }: Hello): boolean {
   const { logId, epoch } = state.meta
   // Who comes without a cursor may be telling of a loss that an earlier epoch began with.
   const isOurs = resume.type === 'clock' ? epoch === 1 : resume.logId === logId && resume.epoch === epoch
   const isBeyond = resume.type !== 'clock' && resume.position > durablePosition
-  return isOurs && (isBeyond || ackedSeq > ourSeq) && mayClaim(state, nowMs)
+  return isOurs && (isBeyond || ackedSeq > ourSeq)
 }
 
 /** Sessions of an epoch end with it (V1). */

@@ -52,6 +52,9 @@ export interface SessionFigures extends ConnectionFigures {
   readonly sinceMs: number
 }
 
+const LOSS =
+  'this client had changes acknowledged that the store does not hold: if it came from a backup, stop and run `tidemark restored`'
+
 /** How long a client may take to take our last frame and close its side. */
 const GOODBYE_MS = 1_000
 
@@ -97,6 +100,7 @@ export class Connection {
       tables: new Map(),
       now,
       gate: visit.gate,
+      onLoss: () => options.logger.warn({}, LOSS),
       onAdmit: (answered) => {
         traffic.countChanges(visit.sender, answered.changes, monotonicMs())
         tally.answer(answered)

@@ -249,7 +249,7 @@ export class TenantManager {
    * Also for a suspended tenant. To be called before anybody connects.
    */
   restored(name: string): Promise<Recovery> {
-    return this.#recover(parseTenantName(name), new BeginEpoch(this.#options.now(), false))
+    return this.#recover(parseTenantName(name), new BeginEpoch(this.#options.now()))
   }
 
   /** Ends the wait: what is still missing is gone, and what builds on it is refused. */

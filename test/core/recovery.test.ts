@@ -9,7 +9,7 @@ import { Hub } from '../../core/hub.ts'
 import { digestRows, isTidemarkError, openReplica, type Replica, type Store } from '../../core/index.ts'
 import { META_KEY } from '../../core/keys.ts'
 import { Ledger } from '../../core/ledger.ts'
-import { parseLimits, RECOVERY_MS } from '../../core/limits.ts'
+import { parseLimits } from '../../core/limits.ts'
 import { Link } from '../../core/link.ts'
 import { parseTenantName, type ReplicaId } from '../../core/names.ts'
 import { asArray, packRecord, unpackRecord } from '../../core/packing.ts'
@@ -139,7 +139,7 @@ async function play(): Promise<{ first: Client; second: Client; hub: Hub; backup
 
 it('a server that goes on from a backup gets what it lost from those who wrote it, and all are equal again', async () => {
   const { first, second, hub } = await play()
-  expect(await hub.ledger.submit(new BeginEpoch(now(), false))).toBe(true)
+  await hub.ledger.submit(new BeginEpoch(now()))
   const waiting = connect(second, hub)
   await until(() => waiting.pause !== undefined)
   expect(waiting.pause).toMatchObject({ resource: 'lost-changes', limit: 2, used: 1 })
@@ -157,7 +157,7 @@ it('a server that goes on from a backup gets what it lost from those who wrote i
 
 it('a writer goes on whose change comes in one commit with what it waits for', async () => {
   const { first, second, hub } = await play()
-  await hub.ledger.submit(new BeginEpoch(now(), false))
+  await hub.ledger.submit(new BeginEpoch(now()))
   const held: (() => void)[] = []
   const links = [second, first].map((client) => connect(client, hub, undefined, held))
   await until(() => held.length === 2)
@@ -175,7 +175,7 @@ it('V1: sessions end with their epoch, and cursors of it are foreign', async () 
   const link = connect(first, hub)
   await link.settled()
   const before = hub.ledger.state.meta.epoch
-  await hub.ledger.submit(new BeginEpoch(now(), false))
+  await hub.ledger.submit(new BeginEpoch(now()))
   await until(() => link.state === 'closed')
   expect(link.error).toMatchObject({ code: 'unavailable', retryable: true })
   expect(hub.ledger.state.meta.epoch).toBeGreaterThan(before)
@@ -189,7 +189,7 @@ it('V2: two stores that go on from one backup write under ids of their own', asy
   const twin = await openServer(await copyOf(backup))
   const ids: ReplicaId[] = [hub.ledger.state.meta.replicaId]
   for (const each of [hub, twin, hub]) {
-    await each.ledger.submit(new BeginEpoch(now(), false))
+    await each.ledger.submit(new BeginEpoch(now()))
     expect(each.ledger.state.meta).toMatchObject({ ownSeq: 0, ackedSeq: 0 })
     ids.push(each.ledger.state.meta.replicaId)
   }
@@ -198,27 +198,22 @@ it('V2: two stores that go on from one backup write under ids of their own', asy
   expect((await openServer(hub.ledger.store)).ledger.state.meta).toMatchObject({ epoch, replicaId })
 })
 
-it('V4: a hello that shows a loss begins an epoch, once in the time of a recovery', async () => {
+it('V4: a hello that shows a loss makes the server wait, and touches nobody else', async () => {
   const { first, second, hub, backup } = await play()
+  const { epoch, replicaId } = hub.ledger.state.meta
   await sync(first, hub)
-  const { meta } = hub.ledger.state
-  const { epoch } = meta
-  expect(epoch).toBeGreaterThanOrEqual(START_MS)
+  expect(hub.ledger.state.meta).toMatchObject({ epoch, replicaId })
   expect(isRecovering(hub.ledger.state, nowMs)).toBe(true)
+  const { recoveringUntilMs } = hub.ledger.state.meta
+  nowMs += 1_000
   await sync(second, hub)
   await sync(first, hub)
   await expectEqual(hub, first, second)
-  expect(hub.ledger.state.meta.epoch).toBe(epoch)
-  expect(await hub.ledger.submit(new BeginEpoch(now(), true))).toBe(false)
-  await hub.ledger.submit(new EndRecovery())
-  expect(await hub.ledger.submit(new BeginEpoch(now(), true))).toBe(false)
-  nowMs += RECOVERY_MS
-  expect(await hub.ledger.submit(new BeginEpoch(now(), true))).toBe(true)
+  expect(hub.ledger.state.meta.recoveringUntilMs).toBe(recoveringUntilMs)
 
   const untold = await openServer(await copyOf(backup))
-  const stranger = await openClient()
-  await sync(stranger, untold)
-  expect(untold.ledger.state.meta.epoch).toBe(1)
+  await sync(await openClient(), untold)
+  expect(isRecovering(untold.ledger.state, nowMs)).toBe(false)
 })
 
 it('what a server had refused stays refused, with the same reason, whatever it would say now', async () => {
@@ -233,7 +228,7 @@ it('what a server had refused stays refused, with the same reason, whatever it w
   await sync(first, old, refuse)
   await sync(second, old)
   const hub = await openServer(backup)
-  await hub.ledger.submit(new BeginEpoch(now(), false))
+  await hub.ledger.submit(new BeginEpoch(now()))
   await first.table('notes').update('good', { text: 'three' })
   await sync(first, hub)
   await sync(second, hub)
@@ -244,7 +239,7 @@ it('what a server had refused stays refused, with the same reason, whatever it w
 
 it('V3: what was accepted once waits and is not refused, though the server would refuse it now', async () => {
   const { first, second, hub } = await play()
-  await hub.ledger.submit(new BeginEpoch(now(), false))
+  await hub.ledger.submit(new BeginEpoch(now()))
   for (const isOver of [false, true]) {
     if (isOver) await hub.ledger.submit(new EndRecovery())
     const link = connect(first, hub, () => 'forbidden')
@@ -270,7 +265,7 @@ it('when a recovery is over, what builds on a lost change is refused, and its ro
   for (const each of [first, second]) await sync(each, old)
   await second.table('notes').update('n1', { text: 'on top' })
   const hub = await openServer(backup)
-  await hub.ledger.submit(new BeginEpoch(now(), false))
+  await hub.ledger.submit(new BeginEpoch(now()))
   const waiting = connect(second, hub)
   await until(() => waiting.pause !== undefined)
   expect(await second.rejected()).toEqual([])

@@ -124,7 +124,7 @@ export class Machine {
       now: () => clock.now(),
       limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},
     }).then(async (replica) => {
-      if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now(), false))
+      if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now()))
       seat.isRestored = false
       return replica
     })
