@@ -27,6 +27,8 @@ export interface OpenTenantFigures {
   readonly rows: number
   readonly storedBytes: number
   readonly replicas: number
+  /** The share of each quota that is used up, where the plan sets one. */
+  readonly shares: readonly { readonly resource: string; readonly share: number }[]
 }
 
 export interface ConnectionFigures {
@@ -65,6 +67,7 @@ export class Metrics {
     this.#addTraffic()
     this.#addRefusals()
     this.#addState()
+    this.#addShares()
     this.#addReplicas()
     this.#addProcess()
   }
@@ -143,6 +146,15 @@ export class Metrics {
           set({ tenant: figures.tenant }, read(figures))
       })
     }
+  }
+
+  #addShares(): void {
+    const help = 'How much of a quota is used up, 1 being all of it, by tenant that is open and resource'
+    this.#gauge('quota_share', help, ['tenant', 'resource'], (set) => {
+      for (const { tenant, shares } of this.#source().openTenants.slice(0, SHOWN_MAX)) {
+        for (const { resource, share } of shares) set({ tenant, resource }, share)
+      }
+    })
   }
 
   #addReplicas(): void {

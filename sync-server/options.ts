@@ -5,9 +5,11 @@ import type { BlockList } from 'node:net'
 import { type Limits, parseLimits, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
 import {
   type Authorize,
+  FOR_EVER,
   ISOLATION_MODES,
   type IsolationMode,
   Plans,
+  TOKEN_LIFETIME_MS,
   type TrafficRules,
   type UsageEvent,
 } from '../tenant/index.ts'
@@ -101,6 +103,8 @@ export interface ServerSettings {
   readonly pingTimeoutMs: number
   readonly tls: TlsFiles | undefined
   readonly admin: AdminSettings | undefined
+  /** No token lives for longer; what was revoked of one is forgotten after that. */
+  readonly tokenLifetimeMs: number
   readonly trustedProxies: BlockList
   readonly origins: readonly string[]
   readonly idleMs: number
@@ -144,6 +148,8 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     pingIntervalMs: parseMs('heartbeat.intervalMs', heartbeat.intervalMs ?? 10_000),
     pingTimeoutMs: parseMs('heartbeat.timeoutMs', heartbeat.timeoutMs ?? 10_000),
     tls: options.tls,
+    // Of what a program authenticates by itself nothing is known.
+    tokenLifetimeMs: options.auth === undefined ? FOR_EVER : (options.auth.lifetimeMaxMs ?? TOKEN_LIFETIME_MS),
     admin: options.admin && parseAdminOptions(options.admin, { host: DEFAULT_HOST, port: ADMIN_PORT }),
     trustedProxies: parseProxies(options.trustedProxies ?? []),
     origins: options.origins ?? [],

@@ -172,7 +172,7 @@ class ListeningServer implements SyncServer {
 
   get figures(): ServerFigures {
     return {
-      openTenants: this.#tenancy.manager.open.map(({ name, usage }) => ({ tenant: name, ...usage })),
+      openTenants: this.#tenancy.figures(),
       connections: [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures),
       sockets: this.#threshold.size,
     }
@@ -183,7 +183,7 @@ class ListeningServer implements SyncServer {
   }
 
   #toAdminTarget(): AdminTarget {
-    const { isolation, now, admin, logger } = this.#settings
+    const { isolation, tokenLifetimeMs, now, admin, logger } = this.#settings
     const close = (): void => {
       this.close().catch((error: unknown) => logger.error(errorFields(error), 'did not close cleanly'))
     }
@@ -191,6 +191,7 @@ class ListeningServer implements SyncServer {
       manager: this.manager,
       isolation,
       tallies: this.#observation.tallies,
+      tokenLifetimeMs,
       now,
       connections: () => this.figures.connections,
       metrics: () => this.metrics(),

@@ -53,6 +53,7 @@ export {
   PUBLIC_ALGORITHMS,
   parseTokenRules,
   SECRET_ALGORITHMS,
+  TOKEN_LIFETIME_MS,
   type TokenAlgorithm,
   type TokenRules,
   type TokenRulesInput,

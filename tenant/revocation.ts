@@ -61,6 +61,11 @@ export class Revocations {
     for (const [key, { untilMs }] of this.#entries) if (untilMs <= nowMs) this.#entries.delete(key)
   }
 
+  /** Those of one tenant that still count. */
+  list(tenant: string): Revocation[] {
+    return [...this.#entries.values()].filter((entry) => entry.tenant === tenant)
+  }
+
   hasReplica(tenant: string, replica: string): boolean {
     return this.#entries.size > 0 && this.#entries.has(keyOf('replica', tenant, replica))
   }

@@ -57,7 +57,8 @@ const TOKEN_BYTES_MAX = 8 * 1024
 const TOKEN_FORM = /^[\w-]+\.[\w-]+\.[\w-]+$/
 const TEXT_CHARACTERS_MAX = 255
 const TABLES_MAX = 256
-const DAY_MS = 86_400_000
+/** 30 days. */
+export const TOKEN_LIFETIME_MS: number = 30 * 86_400_000
 
 // ── Rules ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -72,7 +73,7 @@ export function parseTokenRules(input: TokenRulesInput): TokenRules {
     secret: input.secret,
     type: normalizeType(expectText('type', input.type ?? 'JWT')),
     toleranceMs: expectMs('toleranceMs', input.toleranceMs ?? 5_000, 0),
-    lifetimeMaxMs: expectMs('lifetimeMaxMs', input.lifetimeMaxMs ?? 30 * DAY_MS, 1),
+    lifetimeMaxMs: expectMs('lifetimeMaxMs', input.lifetimeMaxMs ?? TOKEN_LIFETIME_MS, 1),
   }
 }
 

@@ -12,6 +12,8 @@ export interface AdminTarget {
   /** Where tenants live when nobody says. */
   readonly isolation: IsolationMode
   readonly tallies: Tallies
+  /** No token lives for longer. */
+  readonly tokenLifetimeMs: number
   readonly now: () => number
   connections(): readonly SessionFigures[]
   metrics(): Promise<string>

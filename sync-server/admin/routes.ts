@@ -11,10 +11,21 @@ import {
   type Revocation,
   type TenantRecord,
 } from '../../tenant/index.ts'
-import { type AdminRequest, countOf, json, optionalTextOf, type Reply, type Route, textOf } from './route.ts'
+import {
+  type AdminRequest,
+  type AdminTarget,
+  countOf,
+  json,
+  optionalTextOf,
+  type Reply,
+  type Route,
+  textOf,
+} from './route.ts'
 import { listConflicts, listReplicas, usageOfTenant } from './views.ts'
 
 const PAGE_DEFAULT = 100
+/** The clocks of whoever issues tokens may be apart from ours, by less than this. */
+const CLOCKS_MS = 86_400_000
 
 export const ROUTES: readonly Route[] = [
   {
@@ -42,6 +53,7 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: ['tenants', ':tenant', 'export'], answer: exportTenant },
   { method: 'GET', path: ['tenants', ':tenant', 'replicas'], answer: replicas },
   { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], answer: conflicts },
+  { method: 'GET', path: ['tenants', ':tenant', 'revocations'], answer: revocations },
   { method: 'POST', path: ['tenants', ':tenant', 'revoke'], answer: revoke },
 ]
 
@@ -159,23 +171,28 @@ async function conflicts(request: AdminRequest): Promise<Reply> {
   return json(await listConflicts(request.target, name, countOf(request, 'limit', PAGE_DEFAULT)))
 }
 
+async function revocations(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(request.target.manager.revocations.list(name))
+}
+
 /** One of `subject`, `tokenId` and `replica`. */
 async function revoke(request: AdminRequest): Promise<Reply> {
   const { name } = await expectTenant(request)
   const { target, body } = request
-  const revocations = revocationsOf(name, body, target.now())
-  for (const revocation of revocations) await target.manager.revoke(revocation)
-  return json(revocations)
+  const revocation = toRevocation(name, body, target)
+  await target.manager.revoke(revocation)
+  return json(revocation)
 }
 
-function revocationsOf(tenant: string, body: unknown, nowMs: number): readonly Revocation[] {
+function toRevocation(tenant: string, body: unknown, { now, tokenLifetimeMs }: AdminTarget): Revocation {
   const [subject, tokenId, replica] = ['subject', 'tokenId', 'replica'].map((key) => optionalTextOf(body, key))
   if ([subject, tokenId, replica].filter((each) => each !== undefined).length !== 1) {
     throw new TidemarkError('bad-option', 'the body needs one of "subject", "tokenId" and "replica"')
   }
-  // What is revoked is remembered for longer than any token lives.
-  const entry = { tenant, issuedThroughMs: nowMs, untilMs: FOR_EVER }
-  if (subject !== undefined) return [{ ...entry, type: 'subject', name: subject }]
-  if (tokenId !== undefined) return [{ ...entry, type: 'token', name: tokenId }]
-  return [{ ...entry, type: 'replica', name: parseReplicaId(replica) }]
+  const nowMs = now()
+  const entry = { tenant, issuedThroughMs: nowMs, untilMs: Math.min(FOR_EVER, nowMs + tokenLifetimeMs + CLOCKS_MS) }
+  if (subject !== undefined) return { ...entry, type: 'subject', name: subject }
+  if (tokenId !== undefined) return { ...entry, type: 'token', name: tokenId }
+  return { ...entry, type: 'replica', name: parseReplicaId(replica), untilMs: FOR_EVER }
 }

@@ -5,7 +5,7 @@
  */
 import { Command } from 'commander'
 import { TidemarkError } from '../../core/index.ts'
-import { ISOLATION_MODES, type TenantRecord } from '../../tenant/index.ts'
+import { ISOLATION_MODES, type Revocation, type TenantRecord } from '../../tenant/index.ts'
 import type { ConflictView, ReplicaView } from '../admin/views.ts'
 import { toJson } from '../json.ts'
 import { type AdminFlags, ask, download, withAdmin } from './admin-client.ts'
@@ -56,6 +56,7 @@ export function tenantsCommand(): Command {
     .addCommand(replicasOf())
     .addCommand(conflictsOf())
     .addCommand(revoking())
+    .addCommand(revocationsOf())
 }
 
 const TENANTS = 'tenants'
@@ -264,6 +265,22 @@ function revoking(): Command {
           print(flags, revoked, () => `Revoked ${subject ?? tokenId ?? replica ?? ''} of ${name}.`)
         }),
     )
+}
+
+function revocationsOf(): Command {
+  return withAdmin(new Command('revocations').description('List what is revoked of a tenant.'))
+    .argument('<name>')
+    .action((name: string, flags: AdminFlags) =>
+      orFail(async () => {
+        print(flags, (await ask(flags, 'GET', [TENANTS, name, 'revocations'])) as Revocation[], toRevocationTable)
+      }),
+    )
+}
+
+function toRevocationTable(revocations: readonly Revocation[]): string {
+  if (revocations.length === 0) return 'Nothing is revoked.'
+  const rows = revocations.map(({ type, name, issuedThroughMs }) => [type, showTime(issuedThroughMs), name])
+  return formatColumns(['WHAT', 'AT', 'NAME'], rows)
 }
 
 // ── Printing ────────────────────────────────────────────────────────────────────────────────────────────────────────

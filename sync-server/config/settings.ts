@@ -10,7 +10,7 @@
  *      `TIDEMARK_AUTH_SECRET_FILE`.
  */
 import { DEFAULT_LIMITS, type Limits } from '../../core/index.ts'
-import { DEFAULT_TRAFFIC, ISOLATION_MODES, type IsolationMode } from '../../tenant/index.ts'
+import { DEFAULT_TRAFFIC, ISOLATION_MODES, type IsolationMode, TOKEN_LIFETIME_MS } from '../../tenant/index.ts'
 import { ADMIN_PORT, DEFAULT_HOST, DEFAULT_PORT, SOCKETS_PER_ADDRESS_MAX } from '../options.ts'
 import { choice, duration, type Kind, list, network, object, onOff, origin, text, whole } from './kinds.ts'
 
@@ -76,8 +76,6 @@ export interface Setting<Value = unknown> {
 }
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
-
-const DAY_MS = 86_400_000
 
 const path = text('<file>')
 const port = whole(0, 65_535)
@@ -164,7 +162,7 @@ const TOKENS: Pick<Table, TokenKey> = {
   'auth.lifetimeMaxMs': {
     section: 'Tokens',
     kind: duration(1),
-    default: 30 * DAY_MS,
+    default: TOKEN_LIFETIME_MS,
     help: 'the longest time from `iat` to `exp`',
   },
 }

@@ -243,6 +243,9 @@ describe('an operator', () => {
     expect((await ask(first, 'POST', '/tenants/acme/revoke', { replica: replica.id })).status).toBe(200)
     await first.close()
     const second = await openAdministered({ dataDir, defaultPlan: 'free' })
+    expect((await ask(second, 'GET', '/tenants/acme/revocations')).body).toMatchObject([
+      { type: 'replica', tenant: 'acme', name: replica.id },
+    ])
     for (const subject of ['ann', 'bob']) {
       const again = await openAs(subject, second, replica)
       expect((await statusOf(again.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
@@ -253,7 +256,12 @@ describe('an operator', () => {
     const server = await openAdministered({ defaultPlan: 'free' })
     const [ann, bob] = [await openAs('ann', server), await openAs('bob', server)]
     await settleAll(ann.link, bob.link)
-    await ask(server, 'POST', '/tenants/acme/revoke', { subject: 'ann' })
+    // Remembered for as long as a token may live, and not for ever.
+    const lifetimeMs = 30 * 86_400_000
+    const { body } = await ask(server, 'POST', '/tenants/acme/revoke', { subject: 'ann' })
+    const forMs = Number((body as { readonly untilMs: number }).untilMs) - Date.now()
+    expect(forMs).toBeGreaterThan(lifetimeMs)
+    expect(forMs).toBeLessThan(lifetimeMs + 2 * 86_400_000)
     expect((await statusOf(ann.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
     await settleAll(bob.link)
     expect((await ask(server, 'POST', '/tenants/acme/revoke', { subject: 'a', tokenId: 'b' })).status).toBe(400)

@@ -124,6 +124,23 @@ describe('metrics', () => {
     expect(await valuesOf(server, 'refused_connections_total')).toEqual({ 'code="bad-tenant"': 1 })
   })
 
+  test('tell how much of its plan a tenant has used up, and nothing where the plan sets no limit', async () => {
+    const quotas = { rows: 200, storedBytes: 2 ** 30, replicas: 'unlimited', connections: 4, liveReplicasPerSubject: 4 }
+    const rates = { changesPerSecond: 1_000, bytesPerSecond: 2 ** 20, snapshotBuilds: 1 }
+    const plans = { tiny: { features: ['sync'], quotas: { ...quotas, ...rates } } }
+    const server = await openServer({ plans, defaultPlan: 'tiny' })
+    const { replica, link } = await openLinked(server.url)
+    await writeNotes(replica, 100)
+    await settleAll(link)
+    const shares = await valuesOf(server, 'quota_share')
+    expect(shares).toMatchObject({
+      'tenant="acme",resource="rows"': 0.5,
+      'tenant="acme",resource="connections"': 0.25,
+    })
+    expect(shares['tenant="acme",resource="storedBytes"']).toBeLessThan(0.01)
+    expect(Object.keys(shares)).toHaveLength(3)
+  })
+
   test('tell how far each replica is behind, and how far its clock is ahead', async () => {
     const server = await openServer()
     const wire = await openWire(server.port)
