@@ -52,12 +52,14 @@ export class RenewIdentity implements Job<Renewal> {
   readonly weight = 1
   readonly startsGroup = true
   readonly #reason: RenewalReason
+  readonly #createId: () => ReplicaId
   #blocks: HeldBlock[] = []
   #rows: RowEntry[] = []
   #held: HeldRow[] = []
 
-  constructor(reason: RenewalReason) {
+  constructor(reason: RenewalReason, createId: () => ReplicaId = createReplicaId) {
     this.#reason = reason
+    this.#createId = createId
   }
 
   async prepare(ledger: Ledger): Promise<void> {
@@ -99,14 +101,15 @@ export class RenewIdentity implements Job<Renewal> {
     const { state } = draft
     const { meta } = state
     const before = meta.replicaId
-    const naming = new Naming(state.own, meta.ackedSeq, state.internReplica(createReplicaId()))
+    const naming = new Naming(state.own, meta.ackedSeq, state.internReplica(this.#createId()))
     meta.replicaId = state.replicas.textOf(naming.fresh) as ReplicaId
     const renamed = new Map<number, ChangeEntry>()
     for (const { entry, agreed, ours } of this.#held) {
       const parts = new PartsAnew(agreed, naming.old)
+      const answered = clockGet(agreed.clock, naming.old)
       let row = agreed
       for (const { entry: change, position } of ours) {
-        const fresh = parts.change(naming.change(change))
+        const fresh = parts.change(naming.change(change, answered))
         renamed.set(change.seq, fresh)
         row = applyChange(row, fresh, position, state.replicas)
       }
@@ -139,18 +142,19 @@ class Naming {
   entry(entry: Entry): Entry {
     if (entry.replica !== this.old || entry.seq <= this.#ackedSeq) return entry
     if (entry.op === 'void') return { ...entry, replica: this.fresh, seq: entry.seq - this.#ackedSeq }
-    return this.change(entry)
+    return this.change(entry, 0)
   }
 
-  change(entry: ChangeEntry): ChangeEntry {
+  /** `answered`: the last of our changes of that row that its agreed state holds. A context names no change of another row. */
+  change(entry: ChangeEntry, answered: number): ChangeEntry {
     const seq = entry.seq - this.#ackedSeq
     const stamp = { replica: this.fresh, seq, timestamp: entry.timestamp }
     const versions: Version[] = entry.versions.map((version) => ({ ...version, stamp }))
-    return { ...entry, replica: this.fresh, seq, context: this.#context(entry), versions }
+    return { ...entry, replica: this.fresh, seq, context: this.#context(entry, answered), versions }
   }
 
-  /** What it built on: our unanswered changes under their new name, and below them the last that was answered. */
-  #context({ context }: ChangeEntry): SparseClock {
+  /** What it built on: our unanswered changes under their new name, and below them what was answered. */
+  #context({ context }: ChangeEntry, answered: number): SparseClock {
     const own = clockGet(context, this.old)
     if (own <= this.#ackedSeq) return context
     let renamed = EMPTY_CLOCK
@@ -158,7 +162,7 @@ class Naming {
       if (context[at] !== this.old) renamed = clockWith(renamed, context[at] as number, context[at + 1] as number)
     }
     renamed = clockWith(renamed, this.fresh, own - this.#ackedSeq)
-    return this.#ackedSeq > 0 ? clockWith(renamed, this.old, this.#ackedSeq) : renamed
+    return answered > 0 ? clockWith(renamed, this.old, answered) : renamed
   }
 }
 

@@ -41,8 +41,8 @@ async function ask(seat: Seat, replica: Replica, world: World): Promise<void> {
   const { view } = seat
   const { hash, rows } = await replica.digest()
   digests.set(view, `${hash} over ${rows} rows`)
-  const rejected = (await replica.rejected()).map(({ change }) => change.dot.seq)
-  if (`${rejected}` !== `${[...view.rejected].sort((a, b) => a - b)}`)
+  const rejected = (await replica.rejected()).map(({ change }) => change.dot.seq).sort((a, b) => a - b)
+  if (`${rejected}` !== `${[...view.rejected, ...view.formerlyRejected].sort((a, b) => a - b)}`)
     throw new BrokenPromise(
       'kept',
       `${view.name} says that ${rejected} were rejected, and it was ${[...view.rejected]}`,
@@ -130,8 +130,10 @@ function conflictsOf(view: View, row: RowHistory): string[] {
 
 const pastOf = ({ seen, bit }: Recorded): Bits => seen | bit
 
+type News = readonly (readonly [field: string, change: Recorded])[]
+
 /** What one side knows, the other does not, and the row still shows or could show. */
-function newsOf(row: RowHistory, set: Bits, side: Recorded, other: Recorded): (readonly [string, Recorded])[] {
+function newsOf(row: RowHistory, set: Bits, side: Recorded, other: Recorded): News {
   if (side.op === 'delete') return []
   return row.fields(set).flatMap((field) =>
     row
@@ -159,11 +161,18 @@ function contested(row: RowHistory, set: Bits, left: Recorded, right: Recorded):
   })
 }
 
+/** The same values in the same fields: neither side has any, or a change was issued again that its server had taken. */
+function areEqual(left: News, right: News, row: RowHistory): boolean {
+  const texts = [left, right].map((news) =>
+    news.map(([field, { values }]) => `${field}=${values.get(field)}`).join(' '),
+  )
+  return texts[0] === texts[1] && left.every(([field]) => !row.isCounter(field))
+}
+
 function classify(row: RowHistory, set: Bits, left: Recorded, right: Recorded): string {
   if (left.op === 'delete') return right.op === 'delete' ? 'agreement' : 'delete-update'
   if (right.op === 'delete') return 'update-delete'
-  // No value is written twice: sides agree only where neither has any.
-  if (newsOf(row, set, left, right).length + newsOf(row, set, right, left).length === 0) return 'agreement'
+  if (areEqual(newsOf(row, set, left, right), newsOf(row, set, right, left), row)) return 'agreement'
   const haveCommonPast = (pastOf(left) & pastOf(right)) !== NO_CHANGES
   const [leftInserts, rightInserts] = [left, right].map(({ op }) => op === 'insert' || !haveCommonPast)
   if (leftInserts && rightInserts) return 'insert-insert'

@@ -4,6 +4,7 @@
  * Knows: when to connect again, and what makes that useless. Must never know: what a session says.
  */
 import type { ErrorCode, TidemarkError } from '../../core/errors.ts'
+import type { RenewalReason } from '../../core/identity.ts'
 import { Link, type LinkOptions, type Transport } from '../../core/link.ts'
 import type { Replica } from '../../core/replica.ts'
 import type { SessionRole } from '../../core/session.ts'
@@ -22,6 +23,8 @@ export interface DialerOptions {
   readonly peerTenant: string
   readonly isMesh: boolean
   readonly gate: (tenant: string, server: Machine) => LinkOptions['gate']
+  /** Goes on under a new id; undefined: who is told that its store was restored or copied stays away. */
+  readonly renew: ((from: Machine, reason: RenewalReason) => Promise<void>) | undefined
   /** A link has closed. */
   readonly onEnd: (error: TidemarkError | undefined, views: readonly View[], side: string) => void
 }
@@ -53,6 +56,7 @@ export class Dialer {
   #live = new Set<Link>()
   #stoppedBy: TidemarkError | undefined
   #hasStreamed = false
+  #isRenewing = false
   readonly #watched = new WeakSet<object>()
 
   constructor(options: DialerOptions) {
@@ -89,6 +93,7 @@ export class Dialer {
   /** The process has just started. */
   start(): void {
     this.#live.clear()
+    this.#isRenewing = false
     this.#failures = 0
     this.#stoppedBy = undefined
     this.dial()
@@ -117,7 +122,7 @@ export class Dialer {
     const { network, from, to, tenant, peerTenant } = this.#options
     const [process, peerProcess] = [from.process, to.process]
     const [seat, peerSeat] = [from.seatOf(tenant), to.seatOf(peerTenant)]
-    if (process === undefined || seat?.replica === undefined) return
+    if (process === undefined || seat?.replica === undefined || this.#isRenewing) return
     const canReach = network.canReach(from.name, to.name) && network.canReach(to.name, from.name)
     if (!canReach) return this.#dialLater(UNREACHABLE_MS)
     if (peerProcess === undefined || peerSeat?.replica === undefined) return this.#dialLater()
@@ -149,6 +154,9 @@ export class Dialer {
   }
 
   #takeEnd(error: TidemarkError | undefined): void {
+    if (this.#isRenewing) return
+    const reason = error === undefined ? undefined : renewalReasonOf(error)
+    if (reason !== undefined && this.#options.renew !== undefined) return this.#renew(reason, this.#options.renew)
     if (error !== undefined && HOPELESS.has(error.code)) this.#stoppedBy = error
     else if (this.#live.size === 0) this.#dialLater(error?.code === 'replica-fenced' ? FENCED_MS : 0)
   }
@@ -161,6 +169,19 @@ export class Dialer {
     this.#options.from.process?.after(pause.retryAfterMs, () => {
       if (link.pause === pause) link.resume()
     })
+  }
+
+  /** Other sessions still speak for the old id. */
+  #renew(reason: RenewalReason, renew: NonNullable<DialerOptions['renew']>): void {
+    this.#isRenewing = true
+    for (const link of [...this.#live]) link.end()
+    const { process } = this.from
+    const goOn = (): void => {
+      if (this.from.process !== process) return
+      this.#isRenewing = false
+      this.#dialLater()
+    }
+    renew(this.from, reason).then(goOn, goOn)
   }
 
   #createLink(
@@ -195,6 +216,12 @@ export class Dialer {
       },
     })
   }
+}
+
+/** As sync-client decides it. */
+function renewalReasonOf({ code }: TidemarkError): RenewalReason | undefined {
+  if (code === 'replica-restored' || code === 'replica-cloned') return code
+  return code === 'dot-conflict' ? 'replica-cloned' : undefined
 }
 
 function attach(side: Side, link: Link): void {

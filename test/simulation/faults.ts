@@ -74,7 +74,8 @@ function restore(world: World, machine: Machine, downMs: number, isTail: boolean
   for (const seat of machine.seats) {
     if (seat.backup === undefined) continue
     const view = seat.backup.view.copy(seat.view.name)
-    view.isTainted ||= seat.view.isTainted || (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0)
+    view.isTainted ||=
+      seat.view.isTainted || seat.view.own !== view.own || (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0)
     seat.disk.load(seat.backup.image)
     world.replaceView(seat, view)
   }

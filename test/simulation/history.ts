@@ -283,7 +283,7 @@ export class RowHistory {
       )
     switch (rules?.fields?.[field]) {
       case 'max':
-        return best((value, than) => value > than)
+        return best((value, than) => value >= than)
       case 'longestText':
         return best((value, than) => value.length >= than.length)
       default:

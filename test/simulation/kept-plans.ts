@@ -1286,4 +1286,53 @@ export const KEPT_PLANS: readonly KeptPlan[] = [
       ],
     },
   },
+  {
+    sentence: 'A change that is issued again under a new id names what it built on in its own row, and nothing else',
+    plan: {
+      options: {
+        seed: 'r.1409',
+        topology: 'star',
+        tenants: ['red'],
+        clients: 1,
+        edges: [],
+        tables: [{ name: 'moods', policy: 'firstSide', granularity: 'fields' }],
+        durationMs: 8000,
+        hasSnapshots: false,
+        renews: true,
+        network: { latencyMs: 120, jitterMs: 30, bandwidth: 1000 },
+        disk: { flushMs: 0.5, slowReads: 0, readMs: 0.5 },
+        creditBytes: 1048576,
+        judge: undefined,
+      },
+      events: [
+        { type: 'join', node: 'server', at: 0 },
+        { type: 'join', node: 'red-0', at: 0 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'upsert', table: 'moods', row: 'row3', values: { b: 'red.3' } },
+          at: 1452,
+        },
+        {
+          type: 'transaction',
+          node: 'red-0',
+          ops: [
+            { kind: 'update', table: 'moods', row: 'row3', values: { b: 'red.41' } },
+            { kind: 'insert', table: 'moods', row: 'row0', values: { a: 'red.42', c: 'red.43' } },
+            { kind: 'upsert', table: 'moods', row: 'row1', values: { a: 'red.44', b: 'red.45', c: 'red.46' } },
+            { kind: 'upsert', table: 'moods', row: 'row0', values: { a: 'red.47' } },
+          ],
+          at: 2442,
+        },
+        { type: 'back-up', node: 'red-0', at: 2451 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'upsert', table: 'moods', row: 'row0', values: { a: 'red.60', b: 'red.61' } },
+          at: 7721,
+        },
+        { type: 'restore', node: 'red-0', downMs: 141, at: 7924 },
+      ],
+    },
+  },
 ]

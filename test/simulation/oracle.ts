@@ -132,7 +132,7 @@ export class Oracle {
     if (error.code === 'unavailable' && error.retryable && !isBug) return
     // A snapshot came between: the log was continued by it, or another session ended it first.
     if ((error.code === 'truncated' || error.code === 'gap') && error.retryable) return
-    if (views.some(({ isTainted }) => isTainted) && IDENTITY_CODES.has(error.code)) return
+    if (views.some(({ isTainted, hasRenewed }) => isTainted || hasRenewed) && IDENTITY_CODES.has(error.code)) return
     const cause = error.cause instanceof Error ? `, because of ${error.cause.stack ?? error.cause.message}` : ''
     throw new BrokenPromise('honest', `${side}: ${error.code}, ${error.message}${cause}`)
   }

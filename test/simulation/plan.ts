@@ -32,6 +32,8 @@ export interface PlanOptions {
   readonly disk: { readonly flushMs: number; readonly slowReads: number; readonly readMs: number }
   /** Bytes under way in each direction of a session. */
   readonly creditBytes: number
+  /** Who hears that its store was restored or copied goes on under a new id; otherwise it stays away. */
+  readonly renews?: boolean
   /** Values are filled up to so many characters. */
   readonly valueLength?: number
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command } from 'commander'
-import { generatePlan } from './generate.ts'
+import { generatePlan, RENEWING } from './generate.ts'
 import type { Plan } from './plan.ts'
 import { reportFailure, reportTally } from './report.ts'
 import { runPlan } from './run-plan.ts'
@@ -24,6 +24,7 @@ interface Options {
   readonly story: boolean
   readonly shrink: boolean
   readonly failures: number
+  readonly renew: boolean
 }
 
 const BATCH = 25
@@ -42,6 +43,7 @@ const options = new Command('simulate')
   .option('-r, --replay <seed or file>', 'run one schedule again: its seed, or the file of a failure')
   .option('--story', 'with --replay: tell what happens when', false)
   .option('--no-shrink', 'show failures with all their events')
+  .option('--renew', 'who is told that its store was restored or copied takes a new id; no server refuses', false)
   .option('-f, --failures <number>', 'stop after so many failures', count, 1)
   .parse()
   .opts<Options>()
@@ -51,7 +53,9 @@ process.exitCode = options.replay === undefined ? await runAll() : await replay(
 // ── One schedule ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function replay(what: string): Promise<number> {
-  const plan = existsSync(what) ? (JSON.parse(readFileSync(what, 'utf8')) as Plan) : generatePlan(what)
+  const plan = existsSync(what)
+    ? (JSON.parse(readFileSync(what, 'utf8')) as Plan)
+    : generatePlan(what, options.renew ? RENEWING : {})
   const tell = (atMs: number, line: string): void => console.log(`${atMs.toFixed(1).padStart(9)}  ${line}`)
   const outcome = await runPlan(plan, options.story ? tell : undefined)
   if (outcome.failure === undefined) console.log(reportFailure(plan, outcome, undefined))
@@ -87,7 +91,7 @@ async function runAll(): Promise<number> {
     if (next >= schedules || failed.length >= failuresMax) return undefined
     const from = next
     next = Math.min(schedules, from + BATCH)
-    return { seed, from, to: next, failuresMax }
+    return { seed, from, to: next, failuresMax, isRenewing: options.renew }
   }
   const takeDone = (done: WorkDone): void => {
     addTally(tally, { ...done.tally, faults: new Map(done.faults) } satisfies Tally)

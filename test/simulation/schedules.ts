@@ -1,7 +1,7 @@
 /**
  * Many schedules in a row: generate, run, and for one in a hundred run again and compare.
  */
-import { generatePlan } from './generate.ts'
+import { generatePlan, RENEWING } from './generate.ts'
 import type { Plan } from './plan.ts'
 import { type Outcome, runPlan } from './run-plan.ts'
 
@@ -53,10 +53,11 @@ export async function runSchedules(
   to: number,
   tally: Tally,
   failuresMax: number = Number.POSITIVE_INFINITY,
+  isRenewing = false,
 ): Promise<FailedSchedule[]> {
   const failed: FailedSchedule[] = []
   for (let number = from; number < to && failed.length < failuresMax; number++) {
-    const plan = generatePlan(seedOf(seed, number))
+    const plan = generatePlan(seedOf(seed, number), isRenewing ? RENEWING : {})
     let outcome = await runPlan(plan)
     if (outcome.failure === undefined && number % REPEATED_ONE_IN === 0) {
       tally.repeated++

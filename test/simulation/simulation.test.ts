@@ -20,6 +20,15 @@ describe('the engine under simulated networks, disks, clocks and crashes', () =>
     expect(tally.conflicted).toBeGreaterThan(SCHEDULES / 10)
   })
 
+  it('keeps every promise in 60 more, in which restored and copied stores take new ids', {
+    timeout: 240_000,
+  }, async () => {
+    const tally = createTally()
+    const [first] = await runSchedules('renew', 0, 60, tally, 1, true)
+    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome, undefined)).toBeUndefined()
+    expect(tally.faults.get('renewed identity')).toBeGreaterThan(3)
+  })
+
   it('does the same twice from the same seed, and something else from another', async () => {
     const [first, again, other] = [
       await runPlan(generatePlan('a')),

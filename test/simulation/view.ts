@@ -26,6 +26,8 @@ export class View {
   meta: MetaFacts | undefined
   /** Restored from a backup, or copied: its identity is no longer its own. */
   isTainted = false
+  /** It has gone on under a new id: sessions of the old one may still hear of it. */
+  hasRenewed = false
   /** A snapshot is arriving, or the log has not yet come to where its last rows were read: rows are ahead of the clock. */
   isRestoring = false
   readonly known = new Map<RowHistory, Bits>()
@@ -33,6 +35,8 @@ export class View {
   /** Own changes by seq. */
   readonly local = new Map<number, Recorded>()
   readonly rejected = new Set<number>()
+  /** Those of ids that this disk had before. */
+  readonly formerlyRejected: number[] = []
   /** Where the log has each change. */
   readonly positions = new Map<Recorded, number>()
   readonly #dictionaries: StoreDictionaries = { replicas: [], names: [] }
@@ -40,6 +44,7 @@ export class View {
   readonly #listed = new Set<string>()
   readonly #shapes = new Map<RowHistory, { readonly isConflicted: boolean; readonly isAlive: boolean }>()
   #isSnapshotOpen = false
+  #isRenewed = false
   #nextPosition = 1
   #changes = 0
   #voids = 0
@@ -94,6 +99,7 @@ export class View {
     copy.own = this.own
     copy.meta = this.meta
     copy.isTainted = this.isTainted
+    copy.hasRenewed = this.hasRenewed
     copy.isRestoring = this.isRestoring
     copyMap(this.known, copy.known)
     copyMap(this.clock, copy.clock)
@@ -102,6 +108,7 @@ export class View {
     copyMap(this.#texts, copy.#texts)
     copyMap(this.#shapes, copy.#shapes)
     for (const seq of this.rejected) copy.rejected.add(seq)
+    copy.formerlyRejected.push(...this.formerlyRejected)
     for (const name of this.#listed) copy.#listed.add(name)
     copy.#dictionaries.replicas.push(...this.#dictionaries.replicas)
     copy.#dictionaries.names.push(...this.#dictionaries.names)
@@ -124,6 +131,8 @@ export class View {
     const isFirst = this.meta === undefined
     const before = this.meta
     if (facts.meta !== undefined) {
+      const isRenewed = before !== undefined && before.replicaId !== facts.meta.replicaId && before.authority === 0
+      if (isRenewed) this.#renew(facts, before, facts.meta)
       this.meta = facts.meta
       this.#takeIdentity(this.history.replicaNumber(facts.meta.replicaId))
     }
@@ -132,6 +141,8 @@ export class View {
     if (facts.snapshot === 'rows') this.#takeSnapshotRows(facts)
     for (const seq of facts.rejected) this.#takeRejection(seq, touched)
     const written = this.#takeLog(facts, touched)
+    if (this.#isRenewed) for (const row of this.known.keys()) touched.add(row)
+    this.#isRenewed = false
     this.#takeClock(facts)
     for (const { name, isListed } of facts.conflictIndex) {
       if (isListed) this.#listed.add(name)
@@ -141,7 +152,7 @@ export class View {
     for (const row of touched) this.#checkRow(row)
     if (facts.snapshot === 'end') this.#endSnapshot()
     this.isRestoring &&= this.#isSnapshotOpen || this.isAhead
-    this.#checkMeta(before)
+    this.#checkMeta(before?.replicaId === this.meta?.replicaId ? before : undefined)
     return written
   }
 
@@ -212,7 +223,10 @@ export class View {
 
   #takeLog({ records }: CommitFacts, touched: Set<RowHistory>): Recorded[] {
     const written: Recorded[] = []
+    const end = this.#nextPosition
     for (const { position, entries } of records) {
+      // Written anew in place: see #renew.
+      if (position < end && this.#isRenewed) continue
       if (position !== this.#nextPosition)
         this.#fail('gapless', `a log record stands at ${position}, the next place is ${this.#nextPosition}`)
       this.#nextPosition += entries.length
@@ -235,6 +249,73 @@ export class View {
       }
     }
     return written
+  }
+
+  /** The disk goes on under a new id: what nobody had answered stands in the same places, issued again. */
+  #renew({ records }: CommitFacts, before: MetaFacts, { replicaId }: MetaFacts): void {
+    const [old, fresh] = [this.own, this.history.replicaNumber(replicaId)]
+    const places = new Map([...this.positions].map(([change, position]) => [position, change]))
+    const pairs: (readonly [before: Recorded, after: Recorded])[] = []
+    for (const { position, entries } of records) {
+      for (const [index, entry] of entries.entries()) {
+        const change = places.get(position + index)
+        if (entry.type === 'void' || entry.replica !== fresh || change === undefined) continue
+        pairs.push([change, this.#issueAgain(change, entry, before.ackedSeq, pairs)])
+      }
+    }
+    this.#setClock(old, before.ackedSeq)
+    if (before.ackedSeq === 0) this.clock.delete(old)
+    if (pairs.length > 0) this.#setClock(fresh, pairs.length)
+    this.formerlyRejected.push(...this.rejected)
+    this.rejected.clear()
+    this.local.clear()
+    for (const [change, again] of pairs) {
+      const set = this.knownOf(change.row)
+      if ((set & change.bit) !== NO_CHANGES) this.known.set(change.row, (set & ~change.bit) | again.bit)
+      this.positions.set(again, this.positions.get(change) ?? 0)
+      this.positions.delete(change)
+      this.local.set(again.seq, again)
+    }
+    this.own = fresh
+    this.#isRenewed = true
+    this.isTainted = false
+    this.hasRenewed = true
+  }
+
+  #issueAgain(
+    change: Recorded,
+    entry: Extract<LogEntry, { readonly type: 'change' }>,
+    ackedSeq: number,
+    pairs: readonly (readonly [before: Recorded, after: Recorded])[],
+  ): Recorded {
+    if (entry.seq !== change.seq - ackedSeq || entry.op !== change.op || entry.timestamp !== change.timestamp)
+      this.#fail('kept', `${name(change)} was issued again as ${entry.op} ${entry.replica}:${entry.seq}`)
+    let { seen } = change
+    for (const [earlier, again] of pairs) {
+      if (earlier.row === change.row && (seen & earlier.bit) !== NO_CHANGES) seen = (seen & ~earlier.bit) | again.bit
+    }
+    const { replica, seq, op, timestamp, values, content, table, id, context } = entry
+    const transaction = change.transaction - ackedSeq
+    const again = this.history.record({
+      replica,
+      seq,
+      op,
+      timestamp,
+      values,
+      content,
+      table,
+      id,
+      seen,
+      transaction,
+    })
+    const saw = change.row.text(seen).clock
+    if (clockText(context) !== saw)
+      this.#fail('causal', `${name(again)} has context [${clockText(context)}], its writer saw [${saw}]`)
+    for (const [field, increment] of change.increments) {
+      if (again.increments.get(field) !== increment)
+        this.#fail('kept', `${name(again)} counts ${again.increments.get(field)}, and counted ${increment}`)
+    }
+    return again
   }
 
   #takeSeq({ replica, seq }: LogEntry): void {
@@ -370,7 +451,7 @@ export class View {
       voids: this.#voids,
       rows: this.#rows,
       conflicts: this.#conflicts,
-      rejected: this.rejected.size,
+      rejected: this.rejected.size + this.formerlyRejected.length,
     }
     for (const key of Object.keys(expected) as (keyof typeof expected)[]) {
       if (meta[key] !== expected[key]) this.#fail('gapless', `${key} is ${meta[key]}, and should be ${expected[key]}`)

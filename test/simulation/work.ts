@@ -131,12 +131,14 @@ function write(world: World, seat: Seat, replica: Replica, op: PlannedOp): void 
 
 function transact(world: World, seat: Seat, replica: Replica, ops: readonly PlannedOp[]): void {
   const { view } = seat
-  const before = view.meta?.ownSeq ?? 0
+  const { own } = view
+  const ownSeq = view.meta?.ownSeq ?? 0
   const writing = replica.transact((transaction) => {
     for (const op of ops) carryOut(seat, doorOf(transaction, op.table), op)
   })
   writing.then(
-    () => world.guard(() => expectTransaction(view, before, ops)),
+    // Under a new id its changes are counted anew.
+    () => world.guard(() => expectTransaction(view, view.own === own ? ownSeq : 0, ops)),
     (error: unknown) => world.guard(() => expectWriteError(view, error)),
   )
 }

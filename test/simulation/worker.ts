@@ -9,6 +9,7 @@ export interface WorkOrder {
   readonly to: number
   /** How many are enough: the rest of the range is not run then. */
   readonly failuresMax: number
+  readonly isRenewing: boolean
 }
 
 export interface WorkDone {
@@ -21,9 +22,9 @@ process.on('message', (order: WorkOrder) => {
   void carryOut(order)
 })
 
-async function carryOut({ seed, from, to, failuresMax }: WorkOrder): Promise<void> {
+async function carryOut({ seed, from, to, failuresMax, isRenewing }: WorkOrder): Promise<void> {
   const tally = createTally()
-  const failed = await runSchedules(seed, from, to, tally, failuresMax)
+  const failed = await runSchedules(seed, from, to, tally, failuresMax, isRenewing)
   // Maps do not pass between processes.
   const { faults, ...counts } = tally
   const done = { tally: counts, faults: [...faults], failed: failed.map(withoutFaults) }

@@ -6,7 +6,9 @@
 import type { VoidCode } from '../../core/block.ts'
 import type { Proposal } from '../../core/gate.ts'
 import { hashBytes } from '../../core/hash.ts'
+import { type RenewalReason, RenewIdentity } from '../../core/identity.ts'
 import type { LinkOptions } from '../../core/link.ts'
+import type { ReplicaId } from '../../core/names.ts'
 import {
   causal,
   counter,
@@ -28,7 +30,7 @@ import { foundStore } from './founding.ts'
 import type { FieldPolicyName, PolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
-import { Oracle } from './oracle.ts'
+import { expectTyped, Oracle } from './oracle.ts'
 import { nodeName, type Plan, SERVER } from './plan.ts'
 import { hashText, Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
@@ -187,6 +189,8 @@ export class World {
   }
 
   #createDialer(from: Machine, to: Machine, tenant: string, peerTenant: string, onEnd: DialerOptions['onEnd']): Dialer {
+    const { renews = false, topology } = this.plan.options
+    const isRenewing = renews && topology === 'star'
     return new Dialer({
       network: this.network,
       random: this.random.fork(`dialer ${from.name} ${to.name}`),
@@ -196,6 +200,7 @@ export class World {
       peerTenant,
       isMesh: this.plan.options.topology === 'mesh',
       gate: (ofTenant, machine) => this.#gate(ofTenant, machine),
+      renew: isRenewing ? (machine, reason) => this.#renew(machine, tenant, reason) : undefined,
       onEnd,
     })
   }
@@ -235,6 +240,17 @@ export class World {
     const commit = foundStore({ tenant: seat.tenant, authority, pastChanges }, random)
     seat.disk.load({ head: 1, entries: commit.puts })
     seat.view.take(commit)
+  }
+
+  async #renew(machine: Machine, tenant: string, reason: RenewalReason): Promise<void> {
+    const replica = machine.seatOf(tenant)?.replica
+    const id = this.random.fork(`renewal ${this.#foundings++} of ${machine.name}`).uuid() as ReplicaId
+    try {
+      await replica?.ledger.submit(new RenewIdentity(reason, () => id))
+      this.count('renewed identity')
+    } catch (error) {
+      this.guard(() => void expectTyped(error, `${machine.name} renews its identity`))
+    }
   }
 
   /** A disk is copied: a second machine runs with the same replica id. */
