@@ -47,6 +47,8 @@ export interface Gate {
   readonly mayWrite: () => boolean
   /** Whether this replica may be met at all; asked once, at its hello. */
   readonly mayMeet?: (replica: ReplicaId) => boolean
+  /** Whether a table that is new may be defined as the peer says: all replicas have to agree with that from then on. */
+  readonly mayDefine?: (table: string) => boolean
   /** A code to refuse a change with that is otherwise in order. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
   /** Whether there is room. */

@@ -304,7 +304,10 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     const isKnown = state.replicas.find(this.#hello.replica) >= 0
     const shortage = isKnown ? undefined : this.#gate.weigh?.(draft.usage, NEW_REPLICA)
     if (shortage !== undefined) throw quotaExceeded(shortage)
-    for (const [name, fingerprint] of this.#fresh) draft.put(tableKey(name), packRecord(fingerprint))
+    const { mayDefine } = this.#gate
+    for (const [name, fingerprint] of this.#fresh) {
+      if (mayDefine?.(name) ?? true) draft.put(tableKey(name), packRecord(fingerprint))
+    }
     if (!isKnown) draft.touchMeta()
     return { replica: state.internReplica(this.#hello.replica) }
   }

@@ -11,7 +11,7 @@
  */
 import { type Gate, quotaExceeded, type ReplicaId } from '../core/index.ts'
 import type { Authorize, Principal } from './access.ts'
-import { createJudge, hasScope, mayReadLog } from './access.ts'
+import { createJudge, hasScope, mayReadLog, mayWrite } from './access.ts'
 import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
 import type { TenantManager } from './manager.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
@@ -65,6 +65,7 @@ export class Visit {
         replica = met
         return true
       },
+      mayDefine: (table) => mayWrite(guard.principal, table),
       judge: createJudge({ ...rules, principal: () => guard.principal }),
       weigh: (usage, growth) => tenant.weigh(usage, growth),
     }

@@ -162,6 +162,20 @@ describe('a change', () => {
   )
 })
 
+test.each([[{ scope: 'read' }], [{ scope: 'relay' }], [{ scope: 'read write', tables: ['orders'] }]])(
+  'a table is defined by those who may write to it, which %j may not',
+  async (claims) => {
+    const server = await openTokenServer()
+    const intruder = await openIntruder(server, sign(claims))
+    await intruder.greet({ tables: [['notes', 'row poisoned:1']] })
+    const honest = await openWithToken(server.url, { sub: 'bob' })
+    await honest.link.settled()
+    const late = await openIntruder(server)
+    late.say(late.hello({ tables: [['notes', 'row poisoned:1']] }))
+    expect(await late.hears('refuse')).toMatchObject({ code: 'schema-mismatch' })
+  },
+)
+
 describe('a token', () => {
   const now = Math.floor(Date.now() / 1_000)
   const claims = { iss: AUTH.issuer, aud: AUTH.audience, iat: now, exp: now + 600, tenant: 'acme', sub: 'ada' }
