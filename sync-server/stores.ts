@@ -14,7 +14,7 @@ import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { openLmdbStore } from '../core/stores/lmdb.ts'
+import { openLmdbEnvironment, openLmdbStore } from '../core/stores/lmdb.ts'
 import { openMemoryStore } from '../core/stores/memory.ts'
 import { type IsolationMode, SharedStores, type StoreFactory } from '../tenant/index.ts'
 
@@ -35,14 +35,17 @@ export interface StoreOpener {
 
 export function storesIn(dataDir: string): ServerStores {
   const shared = new LazyStores(async () => new SharedStores(await openLmdbStore(join(dataDir, 'shared'))))
+  const namespace = new LazyStores(() => openLmdbEnvironment(join(dataDir, 'namespaces')))
   const dedicated: StoreFactory = {
     open: (name) => openLmdbStore(directoryOf(dataDir, name)),
     remove: (name) => rm(directoryOf(dataDir, name), { recursive: true, force: true }),
   }
   return {
     openRegistry: () => openLmdbStore(join(dataDir, 'registry')),
-    byMode: { dedicated, shared },
-    close: () => shared.close(),
+    byMode: { dedicated, namespace, shared },
+    close: async () => {
+      await Promise.all([shared.close(), namespace.close()])
+    },
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The store port on LMDB, for Node: one directory per store, shared by any number of processes.
+ * The store port on LMDB, for Node: one directory per store, or one for many stores, shared by any number of processes.
  *
  * Knows: lmdb-js, and how it is made to keep the port's promises. Must never know: what the bytes mean.
  *
@@ -12,9 +12,11 @@
  *     last commit of a process that was killed, if it got as far as the disk, may wait for the next write to be seen.
  * L4  What is handed out is a plain `Uint8Array` with bytes of its own: LMDB reuses its pages and lmdb-js its buffers,
  *     and `slice` of a Node Buffer would not copy.
- * L5  One wave of commits is under way at a time. Commits that arrive meanwhile make up the next wave and share one
- *     flush. After a failure nothing is left in the queue of lmdb-js, which would never answer it.
+ * L5  One wave of commits is under way at a time in a directory. Commits that arrive meanwhile make up the next wave and
+ *     share one flush. After a failure nothing is left in the queue of lmdb-js, which would never answer it.
  * L6  Who reads on and on lets others have their turn (lmdb-turns.ts).
+ * L7  Of many stores in one directory each has a database of its own, and its head by its name. A database is emptied and
+ *     never dropped: its number would be given to another one, while some handle still goes by it.
  */
 import { promises as files } from 'node:fs'
 import { constants } from 'node:os'
@@ -40,6 +42,51 @@ const NO_BYTES: Uint8Array = new Uint8Array(0)
  * Throws `store-foreign` when something else lives there, `store-full` and `store-failed` when it cannot be used.
  */
 export async function openLmdbStore(path: string): Promise<Store> {
+  const directory = await openDirectory(path, TABLE_NAMES.length, (name) => TABLE_NAMES.includes(name), 'head')
+  return new LmdbStore(directory, directory.openTable('entries'), HEAD_KEY, () => directory.close())
+}
+
+/** Many stores in one directory, by name. */
+export interface LmdbEnvironment {
+  /** The store of this name, an empty one when there is none. The caller closes it. */
+  open(name: string): Promise<Store>
+  /** Empties it. Nobody in this process may have it open. */
+  remove(name: string): Promise<void>
+  /** Waits for the commits under way. */
+  close(): Promise<void>
+}
+
+/** How many names may ever have been open at once: LMDB keeps a list of this length for every transaction. */
+const STORES_MAX = 8_192
+const STORE_PREFIX = 's:'
+const HEADS_TABLE = 'heads'
+
+/** Opens a directory of many stores, which is created when it is absent. Throws like `openLmdbStore`. */
+export async function openLmdbEnvironment(path: string): Promise<LmdbEnvironment> {
+  const isOurs = (name: string): boolean => name === HEADS_TABLE || name.startsWith(STORE_PREFIX)
+  const directory = await openDirectory(path, STORES_MAX, isOurs, HEADS_TABLE)
+  const tables = new Map<string, Table>()
+  const tableOf = (name: string): Table => {
+    const known = tables.get(name)
+    if (known !== undefined) return known
+    const table = directory.openTable(STORE_PREFIX + name)
+    tables.set(name, table)
+    return table
+  }
+  const headKeyOf = (name: string): Uint8Array => new TextEncoder().encode(name)
+  return {
+    open: async (name) => new LmdbStore(directory, tableOf(name), headKeyOf(name), async () => {}),
+    remove: (name) => directory.empty(tableOf(name), headKeyOf(name)),
+    close: () => directory.close(),
+  }
+}
+
+async function openDirectory(
+  path: string,
+  maxDbs: number,
+  isOurs: (name: string) => boolean,
+  headTable: string,
+): Promise<LmdbDirectory> {
   let root: Root | undefined
   try {
     const directory = resolvePath(path)
@@ -50,13 +97,12 @@ export async function openLmdbStore(path: string): Promise<Store> {
       noSubdir: false,
       overlappingSync: false,
       eventTurnBatching: false,
-      maxDbs: TABLE_NAMES.length,
+      maxDbs,
     })
-    refuseForeignTables(root, directory)
-    const entries: Table = root.openDB('entries', BINARY)
-    const head: Table = root.openDB('head', { ...BINARY, useVersions: true })
+    refuseForeignTables(root, directory, isOurs)
+    const head: Table = root.openDB(headTable, { ...BINARY, useVersions: true })
     await flushDirectories(directory, created ?? directory)
-    return new LmdbStore(directory, root, entries, head)
+    return new LmdbDirectory(directory, root, head)
   } catch (error) {
     await root?.close()
     throw openFailure(path, error)
@@ -64,26 +110,103 @@ export async function openLmdbStore(path: string): Promise<Store> {
 }
 
 interface Waiting {
-  readonly commit: StoreCommit
+  readonly write: () => Promise<StoreCommitResult>
   readonly resolve: (result: StoreCommitResult) => void
   readonly reject: (error: TidemarkError) => void
 }
 
-class LmdbStore implements Store {
-  readonly #directory: string
-  readonly #root: Root
-  readonly #entries: Table
-  readonly #head: Table
+/** What the stores of one directory share: LMDB, and the waves of commits. */
+class LmdbDirectory {
+  readonly root: Root
+  readonly head: Table
+  readonly #path: string
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
   #failure: TidemarkError | undefined
   #closing: Promise<void> | undefined
 
-  constructor(directory: string, root: Root, entries: Table, head: Table) {
+  constructor(path: string, root: Root, head: Table) {
+    this.#path = path
+    this.root = root
+    this.head = head
+  }
+
+  openTable(name: string): Table {
+    this.refuseClosed()
+    return this.root.openDB(name, BINARY)
+  }
+
+  /** Runs `write` in the next wave. */
+  submit(write: () => Promise<StoreCommitResult>): Promise<StoreCommitResult> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ write, resolve, reject })
+      this.#writing ??= this.#writeWaves()
+    })
+  }
+
+  async empty(entries: Table, headKey: Uint8Array): Promise<void> {
+    const write = async (): Promise<StoreCommitResult> => {
+      await Promise.all([entries.clearAsync(), this.head.remove(headKey)])
+      return { type: 'committed', head: 0 }
+    }
+    await this.submit(write)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  refuseClosed(): void {
+    if (this.#closing !== undefined) throw new TidemarkError('store-closed', 'the store is closed')
+  }
+
+  async #close(): Promise<void> {
+    await this.#writing
+    await this.root.close()
+  }
+
+  /** Writes wave after wave until no commit waits (L5). */
+  async #writeWaves(): Promise<void> {
+    // The commits of the turn that began this all belong to the first wave.
+    await undefined
+    while (this.#waiting.length > 0) {
+      const wave = this.#waiting
+      this.#waiting = []
+      await Promise.all(wave.map((waiting) => this.#write(waiting)))
+    }
+    this.#writing = undefined
+  }
+
+  async #write({ write, resolve, reject }: Waiting): Promise<void> {
+    try {
+      if (this.#failure !== undefined) throw this.#failure
+      resolve(await write())
+    } catch (error) {
+      const cause = await commitCause(error)
+      // When a disk takes only a part of a page, LMDB says "input/output error".
+      const isFull = codeOf(cause) === EIO && (await freeBytes(this.#path)) < FREE_BYTES_MIN
+      const reason = isFull ? fullError(cause) : failure('cannot write to the store', cause)
+      // After any other failure LMDB may refuse to begin a transaction, and lmdb-js would wait for it for ever.
+      if (reason.code !== 'store-full') this.#failure = reason
+      reject(reason)
+    }
+  }
+}
+
+class LmdbStore implements Store {
+  readonly #directory: LmdbDirectory
+  readonly #entries: Table
+  readonly #headKey: Uint8Array
+  readonly #release: () => Promise<void>
+  readonly #underWay = new Set<Promise<StoreCommitResult>>()
+  #closing: Promise<void> | undefined
+
+  constructor(directory: LmdbDirectory, entries: Table, headKey: Uint8Array, release: () => Promise<void>) {
     this.#directory = directory
-    this.#root = root
     this.#entries = entries
-    this.#head = head
+    this.#headKey = headKey
+    this.#release = release
   }
 
   head(): Promise<number> {
@@ -101,24 +224,23 @@ class LmdbStore implements Store {
   async commit(commit: StoreCommit): Promise<StoreCommitResult> {
     this.#refuseClosed()
     refuseUnwritable(commit)
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ commit, resolve, reject })
-      this.#writing ??= this.#writeWaves()
-    })
+    const committing = this.#directory.submit(() => this.#commit(commit))
+    this.#underWay.add(committing)
+    try {
+      return await committing
+    } finally {
+      this.#underWay.delete(committing)
+    }
   }
 
   close(): Promise<void> {
-    this.#closing ??= this.#close()
+    this.#closing ??= Promise.allSettled(this.#underWay).then(() => this.#release())
     return this.#closing
-  }
-
-  async #close(): Promise<void> {
-    await this.#writing
-    await this.#root.close()
   }
 
   #refuseClosed(): void {
     if (this.#closing !== undefined) throw new TidemarkError('store-closed', 'the store is closed')
+    this.#directory.refuseClosed()
   }
 
   // ── Reads ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +254,7 @@ class LmdbStore implements Store {
       this.#refuseClosed()
     }
     try {
-      this.#root.resetReadTxn()
+      this.#directory.root.resetReadTxn()
       return read()
     } catch (error) {
       throw failure('cannot read from the store', error)
@@ -140,7 +262,7 @@ class LmdbStore implements Store {
   }
 
   #readHead(): number {
-    return this.#head.getEntry(HEAD_KEY)?.version ?? 0
+    return this.#directory.head.getEntry(this.#headKey)?.version ?? 0
   }
 
   #readValue(key: Uint8Array): Uint8Array | undefined {
@@ -167,45 +289,23 @@ class LmdbStore implements Store {
 
   // ── Commits ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Writes wave after wave until no commit waits (L5). */
-  async #writeWaves(): Promise<void> {
-    // The commits of the turn that began this all belong to the first wave.
-    await undefined
-    while (this.#waiting.length > 0) {
-      const wave = this.#waiting
-      this.#waiting = []
-      await Promise.all(wave.map((waiting) => this.#write(waiting)))
-    }
-    this.#writing = undefined
-  }
-
-  async #write({ commit, resolve, reject }: Waiting): Promise<void> {
-    try {
-      if (this.#failure !== undefined) throw this.#failure
-      const isCommitted = await this.#writeIfHead(commit)
-      if (isCommitted) return resolve({ type: 'committed', head: commit.expectedHead + 1 })
-      this.#root.resetReadTxn()
-      resolve({ type: 'head-moved', head: this.#readHead() })
-    } catch (error) {
-      const cause = await commitCause(error)
-      // When a disk takes only a part of a page, LMDB says "input/output error".
-      const isFull = codeOf(cause) === EIO && (await freeBytes(this.#directory)) < FREE_BYTES_MIN
-      const reason = isFull ? fullError(cause) : failure('cannot write to the store', cause)
-      // After any other failure LMDB may refuse to begin a transaction, and lmdb-js would wait for it for ever.
-      if (reason.code !== 'store-full') this.#failure = reason
-      reject(reason)
-    }
+  async #commit(commit: StoreCommit): Promise<StoreCommitResult> {
+    const isCommitted = await this.#writeIfHead(commit)
+    if (isCommitted) return { type: 'committed', head: commit.expectedHead + 1 }
+    this.#directory.root.resetReadTxn()
+    return { type: 'head-moved', head: this.#readHead() }
   }
 
   #writeIfHead({ expectedHead, puts, deletes }: StoreCommit): Promise<boolean> {
+    const { head } = this.#directory
     const write = (): void => {
       for (const key of deletes) void this.#entries.remove(keyToLmdb(key))
       for (const { key, value } of puts) void this.#entries.put(keyToLmdb(key), value)
-      void this.#head.put(HEAD_KEY, NO_BYTES, expectedHead + 1)
+      void head.put(this.#headKey, NO_BYTES, expectedHead + 1)
     }
     return expectedHead === 0
-      ? this.#head.ifNoExists(HEAD_KEY, write)
-      : this.#head.ifVersion(HEAD_KEY, expectedHead, write)
+      ? head.ifNoExists(this.#headKey, write)
+      : head.ifVersion(this.#headKey, expectedHead, write)
   }
 }
 
@@ -294,11 +394,11 @@ async function freeBytes(directory: string): Promise<number> {
   }
 }
 
-function refuseForeignTables(root: Root, directory: string): void {
-  for (const key of root.getKeys({ limit: TABLE_NAMES.length + 1 })) {
+function refuseForeignTables(root: Root, directory: string, isOurs: (name: string) => boolean): void {
+  for (const key of root.getKeys()) {
     // The names of tables are its keys, as C strings.
     const name = new TextDecoder().decode(key.subarray(0, -1))
-    if (!TABLE_NAMES.includes(name)) throw foreignError(directory, 'it holds a database of another program')
+    if (!isOurs(name)) throw foreignError(directory, 'it holds a database of another program')
   }
 }
 

@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { open as openLmdb } from 'lmdb'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Store, StoreRange } from '../../core/store.ts'
-import { openLmdbStore } from '../../core/stores/lmdb.ts'
+import { type LmdbEnvironment, openLmdbEnvironment, openLmdbStore } from '../../core/stores/lmdb.ts'
 import { batchCommit, describeBatches, describeEntry } from './numbered-batches.ts'
 import { storeContract } from './store-contract.ts'
 
@@ -23,6 +23,25 @@ storeContract('the LMDB store', async () => {
   return {
     open: () => openLmdbStore(join(place, 'tenant')),
     cleanup: () => rm(place, { recursive: true, force: true }),
+  }
+})
+
+storeContract('one of many LMDB stores in a directory', async () => {
+  const place = await makeDirectory()
+  const environments: LmdbEnvironment[] = []
+  return {
+    open: async () => {
+      const environment = await openLmdbEnvironment(join(place, 'many'))
+      environments.push(environment)
+      const neighbour = await environment.open('neighbour')
+      // Whatever it does must not show next door, nor the other way round.
+      await neighbour.commit({ expectedHead: await neighbour.head(), puts: [], deletes: [] })
+      return environment.open('tenant')
+    },
+    cleanup: async () => {
+      for (const environment of environments) await environment.close()
+      await rm(place, { recursive: true, force: true })
+    },
   }
 })
 

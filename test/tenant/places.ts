@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Store, StoreEntry } from '../../core/store.ts'
-import { openLmdbStore } from '../../core/stores/lmdb.ts'
+import { type LmdbEnvironment, openLmdbEnvironment, openLmdbStore } from '../../core/stores/lmdb.ts'
 import { createMemoryDisk, type MemoryDisk } from '../../core/stores/memory.ts'
 import { type IsolationMode, SharedStores, type StoreFactory } from '../../tenant/index.ts'
 
@@ -81,6 +81,39 @@ export async function memoryPlace(mode: IsolationMode): Promise<Place> {
     closeFactory: async () => {},
     entries: async () => (await Promise.all([...disks.values()].map((disk) => disk.open().range(ALL)))).flat(),
     cleanup: async () => {},
+  }
+}
+
+/** One LMDB environment, with a database for each name. */
+export async function environmentPlace(): Promise<Place> {
+  const directory = mkdtempSync(join(tmpdir(), 'tidemark-namespace-'))
+  const registry = createMemoryDisk()
+  const names = new Set<string>()
+  const environments = new Map<StoreFactory, LmdbEnvironment>()
+  return {
+    mode: 'namespace',
+    openRegistry: async () => registry.open(),
+    openFactory: async () => {
+      const environment = await openLmdbEnvironment(directory)
+      const factory: StoreFactory = {
+        open: (name) => {
+          names.add(name)
+          return environment.open(name)
+        },
+        remove: (name) => environment.remove(name),
+      }
+      environments.set(factory, environment)
+      return factory
+    },
+    closeFactory: async (factory) => environments.get(factory)?.close(),
+    entries: async () => {
+      const environment = await openLmdbEnvironment(directory)
+      const entries: StoreEntry[] = []
+      for (const name of names) entries.push(...(await (await environment.open(name)).range(ALL)))
+      await environment.close()
+      return entries
+    },
+    cleanup: async () => rmSync(directory, { recursive: true }),
   }
 }
 
