@@ -49,6 +49,13 @@ export interface Gate {
   readonly mayMeet?: (replica: ReplicaId) => boolean
   /** Whether a table that is new may be defined as the peer says: all replicas have to agree with that from then on. */
   readonly mayDefine?: (table: string) => boolean
+  /**
+   * Who says hello. A replica belongs to whoever said hello as it first, and nobody else may speak for it; `undefined`:
+   * to nobody yet.
+   */
+  readonly subject?: () => string | undefined
+  /** Reads a piece of a snapshot, when it is its turn. Default: at once. */
+  readonly readSnapshot?: <Result>(read: () => Promise<Result>) => Promise<Result>
   /** A code to refuse a change with that is otherwise in order. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
   /** Whether there is room. */

@@ -22,7 +22,7 @@ import {
   type Welcome,
 } from './frame.ts'
 import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import { CURSOR_KEY, kindRange, tableKey, tableKeyName, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import { CURSOR_KEY, kindRange, subjectKey, tableKey, tableKeyName, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName, quote } from './names.ts'
@@ -275,6 +275,8 @@ class MeetReplica implements Job<{ readonly replica: number }> {
   readonly #tables: Tables
   readonly #gate: Gate
   #fresh: (readonly [string, string])[] = []
+  /** Whom the replica belongs to. */
+  #owner: string | undefined
 
   constructor(hello: Hello, tables: Tables, gate: Gate) {
     this.#gate = gate
@@ -288,6 +290,7 @@ class MeetReplica implements Job<{ readonly replica: number }> {
       throw new TidemarkError('too-large', `a replica defines at most ${TABLES_MAX} tables`)
     for (const [name] of tables)
       if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a table name`)
+    await this.#readOwner(ledger)
     const known = await ledger.store.getMany(tables.map(([name]) => tableKey(name)))
     this.#fresh = []
     for (const [index, [name, fingerprint]] of tables.entries()) {
@@ -297,6 +300,16 @@ class MeetReplica implements Job<{ readonly replica: number }> {
       if (expected === undefined) this.#fresh.push([name, fingerprint])
       else if (expected !== fingerprint) throw mismatch(name, expected, fingerprint)
     }
+  }
+
+  async #readOwner({ state, store }: Ledger): Promise<void> {
+    const replica = state.replicas.find(this.#hello.replica)
+    const [bytes] = replica < 0 ? [] : await store.getMany([subjectKey(replica)])
+    this.#owner = bytes === undefined ? undefined : asText(unpackRecord(bytes))
+    if (this.#owner === undefined || this.#owner === this.#gate.subject?.()) return
+    throw new TidemarkError('replica-cloned', 'this replica belongs to somebody else', {
+      remedy: 'Whoever uses a store after somebody else has to go on under a replica id of their own',
+    })
   }
 
   apply(draft: Draft): { readonly replica: number } {
@@ -309,7 +322,10 @@ class MeetReplica implements Job<{ readonly replica: number }> {
       if (mayDefine?.(name) ?? true) draft.put(tableKey(name), packRecord(fingerprint))
     }
     if (!isKnown) draft.touchMeta()
-    return { replica: state.internReplica(this.#hello.replica) }
+    const replica = state.internReplica(this.#hello.replica)
+    const subject = this.#gate.subject?.()
+    if (subject !== undefined && this.#owner === undefined) draft.put(subjectKey(replica), packRecord(subject))
+    return { replica }
   }
 }
 

@@ -16,6 +16,7 @@
  *   f table(4)            settled conflicts of a table are told of from this position of the log on; without a table: of all
  *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  q: its clock;  P: the clock of all that began
+ *   s replica(4)          whom a replica belongs to, on a server
  *   t name                definition of a table, as far as convergence depends on it
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
@@ -89,6 +90,10 @@ export function dotKeySeq(key: Uint8Array): number {
 
 export function replicaKey(replica: number): Uint8Array {
   return fixedKey('i', [replica, INDEX_WIDTH])
+}
+
+export function subjectKey(replica: number): Uint8Array {
+  return fixedKey('s', [replica, INDEX_WIDTH])
 }
 
 export function nameKey(name: number): Uint8Array {

@@ -33,6 +33,7 @@ import { AdmitChanges, ReceiveChanges } from './receive.ts'
 import { expectEpoch, isHere } from './recovery.ts'
 import {
   type Effect,
+  type Feed,
   type FeedPlace,
   type Incoming,
   Session,
@@ -310,12 +311,19 @@ export class Link {
     try {
       this.#expectReader()
       if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
-      const feed = this.#options.hub.feeds.read(place, this.#peerBytes)
+      const feed = this.#readFeed(place)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
     } catch (error) {
       this.#session.fail(toTidemarkError(error))
     }
+  }
+
+  #readFeed(place: FeedPlace): Feed | Promise<Feed> {
+    const { feeds } = this.#options.hub
+    const { readSnapshot } = this.#gate
+    if (place.type !== 'snapshot' || readSnapshot === undefined) return feeds.read(place, this.#peerBytes)
+    return readSnapshot(async () => feeds.read(place, this.#peerBytes))
   }
 
   #onCommit(): void {

@@ -23,6 +23,8 @@ export interface Identity {
   readonly tenant: string
   /** Who it is within the tenant; what is limited by subject goes by it. */
   readonly subject: string
+  /** True: nobody has signed in yet; the replica belongs to the first subject that uses it with a name. Default false. */
+  readonly isAnonymous?: boolean
   readonly scopes: Iterable<Scope>
   /** The tables it may write, and then it may not read the log. Default: all. */
   readonly tables?: Iterable<string> | undefined
@@ -45,10 +47,20 @@ export async function admit(authenticate: Authenticate, handshake: Handshake): P
     if (isTidemarkError(error)) throw error
     throw new TidemarkError('unavailable', 'the server cannot authenticate now', { retryable: true, cause: error })
   }
-  const { tenant, subject, scopes, tables, expiresAtMs = Number.POSITIVE_INFINITY, issuedAtMs = 0, tokenId } = identity
+  const {
+    tenant,
+    subject,
+    isAnonymous = false,
+    scopes,
+    tables,
+    expiresAtMs = Number.POSITIVE_INFINITY,
+    issuedAtMs = 0,
+    tokenId,
+  } = identity
   return {
     tenant: parseTenantName(tenant),
     subject,
+    isAnonymous,
     scopes: new Set(scopes),
     tables: tables === undefined ? undefined : new Set(tables),
     issuedAtMs,
@@ -62,7 +74,7 @@ export function authenticateDev(): Authenticate {
   let count = 0
   return ({ auth }) => {
     if (auth.tenant !== undefined) {
-      return { tenant: parseTenantName(auth.tenant), subject: `dev-${++count}`, scopes: SCOPES }
+      return { tenant: parseTenantName(auth.tenant), subject: `dev-${++count}`, isAnonymous: true, scopes: SCOPES }
     }
     throw new TidemarkError('unauthenticated', 'this is a development server: it takes no tokens', {
       remedy: 'Connect without a token; the tenant is then the one that the replica was opened with',

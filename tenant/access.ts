@@ -19,6 +19,8 @@ export interface Principal {
   readonly tenant: TenantName
   /** Who it is within the tenant. */
   readonly subject: string
+  /** True: nobody has signed in yet. Its replicas belong to whoever does. */
+  readonly isAnonymous?: boolean
   readonly scopes: ReadonlySet<Scope>
   /** The tables it may read and write; undefined: all of them. */
   readonly tables: ReadonlySet<string> | undefined

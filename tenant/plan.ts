@@ -25,7 +25,7 @@ export type QuotaName =
   | 'liveReplicasPerSubject'
   | 'changesPerSecond'
   | 'bytesPerSecond'
-  /** Snapshots being read at once; readers of the same one share it. */
+  /** Pieces of snapshots being read at once; others wait for their turn, and readers of the same piece share it. */
   | 'snapshotBuilds'
 
 const NO_CEILING = Number.POSITIVE_INFINITY

@@ -14,7 +14,7 @@
  *      delete them.
  * TQ3  A seat is given back exactly once, however often it is released.
  */
-import { DEFAULT_LIMITS, type Growth, type Ledger, type Shortage, type Usage } from '../core/index.ts'
+import { DEFAULT_LIMITS, type Growth, type Ledger, quotaExceeded, type Shortage, type Usage } from '../core/index.ts'
 import { type Plan, QUOTA_NAMES, type QuotaName } from './plan.ts'
 import type { Rate } from './rate.ts'
 
@@ -75,6 +75,8 @@ export type SeatAnswer =
 /** The connections and snapshot builds of one tenant in this process. */
 export class Seats {
   readonly #connectionsBySubject = new Map<string, number>()
+  /** Those who wait to read a piece of a snapshot. */
+  readonly #waiting: (() => void)[] = []
   #connections = 0
   #builds = 0
 
@@ -100,6 +102,27 @@ export class Seats {
       if (left > 0) this.#connectionsBySubject.set(subject, left)
       else this.#connectionsBySubject.delete(subject)
     })
+  }
+
+  /** Reads a piece of a snapshot. Who finds all seats taken waits, in the order of coming. */
+  async inBuild<Result>(plan: () => Plan, read: () => Promise<Result>): Promise<Result> {
+    for (let isFirst = true; ; isFirst = false) {
+      // Whoever has waited goes before those who come now.
+      const answer = isFirst && this.#waiting.length > 0 ? undefined : this.build(plan())
+      if (answer?.type === 'seated') {
+        try {
+          return await read()
+        } finally {
+          answer.seat.release()
+          this.#waiting.shift()?.()
+        }
+      }
+      if (answer !== undefined && answer.shortage.limit <= 0) {
+        this.#waiting.shift()?.()
+        throw quotaExceeded(answer.shortage)
+      }
+      await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    }
   }
 
   /** A snapshot begins to be read. */

@@ -143,6 +143,7 @@ export function tokenToPrincipal({ header, claims }: VerifiedToken, rules: Token
   return {
     tenant: parseTenantName(said.text('tenant')),
     subject: said.text('sub'),
+    isAnonymous: said.has('anonymous') && said.flag('anonymous'),
     scopes: parseScopes(said.words('scope')),
     tables: said.has('tables') ? parseTables(said.texts('tables')) : undefined,
     ...times,
@@ -220,6 +221,12 @@ class Claims {
     const value = this.#value(name)
     if (typeof value === 'string') return value.split(' ')
     throw refused(`its ${name} is not a list of words`)
+  }
+
+  flag(name: string): boolean {
+    const value = this.#value(name)
+    if (typeof value === 'boolean') return value
+    throw refused(`its ${name} is neither true nor false`)
   }
 
   /** Seconds since 1970 in a token; milliseconds everywhere else. */

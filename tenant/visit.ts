@@ -65,6 +65,8 @@ export class Visit {
         replica = met
         return true
       },
+      subject: () => (guard.principal.isAnonymous ? undefined : guard.principal.subject),
+      readSnapshot: (read) => tenant.seats.inBuild(() => tenant.plan, read),
       mayDefine: (table) => mayWrite(guard.principal, table),
       judge: createJudge({ ...rules, principal: () => guard.principal }),
       weigh: (usage, growth) => tenant.weigh(usage, growth),

@@ -125,6 +125,59 @@ describe('seats', () => {
     expect(seats.build(plan).type).toBe('seated')
     expect(seats.builds).toBe(1)
   })
+
+  test('for pieces of snapshots are waited for in the order of coming, also by those who fail', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.scheduler(),
+        fc.integer({ min: 1, max: 2 }),
+        fc.array(fc.boolean(), { maxLength: 12 }),
+        async (scheduler, snapshotBuilds, failing) => {
+          const seats = new Seats()
+          const plan = planOf({ snapshotBuilds })
+          const began: number[] = []
+          let buildsMax = 0
+          const reading = failing.map((isFailing, n) =>
+            seats.inBuild(
+              () => plan,
+              async () => {
+                began.push(n)
+                buildsMax = Math.max(buildsMax, seats.builds)
+                await scheduler.schedule(Promise.resolve())
+                if (isFailing) throw new Error('the disk is gone')
+              },
+            ),
+          )
+          const settled = Promise.allSettled(reading)
+          await scheduler.waitFor(settled)
+          expect((await settled).map(({ status }) => status === 'rejected')).toEqual(failing)
+          expect(began).toEqual(failing.map((_, n) => n))
+          expect(buildsMax).toBeLessThanOrEqual(snapshotBuilds)
+          expect(seats.builds).toBe(0)
+        },
+      ),
+    )
+  })
+
+  test('for pieces of snapshots end the wait of all when the plan gives none any more', async () => {
+    const seats = new Seats()
+    let plan = planOf({ snapshotBuilds: 1 })
+    let finish: () => void = () => {}
+    const first = seats.inBuild(
+      () => plan,
+      () => new Promise<void>((resolve) => (finish = resolve)),
+    )
+    const others = [1, 2, 3].map(() =>
+      seats.inBuild(
+        () => plan,
+        async () => {},
+      ),
+    )
+    plan = planOf({ snapshotBuilds: 0 })
+    finish()
+    await first
+    for (const { status } of await Promise.allSettled(others)) expect(status).toBe('rejected')
+  })
 })
 
 describe('a usage watch', () => {

@@ -104,6 +104,7 @@ describe('a token', () => {
     expect(await outcome(sign(HEADER, CLAIMS))).toEqual({
       tenant: 'acme',
       subject: 'ada',
+      isAnonymous: false,
       scopes: new Set(['read', 'write']),
       tables: undefined,
       issuedAtMs: NOW_MS - 60_000,
@@ -143,6 +144,7 @@ describe('a token', () => {
     ['tables that are no texts', 'unauthenticated', { tables: [1] }],
     ['tables as null', 'unauthenticated', { tables: null }],
     ['too many tables', 'unauthenticated', { tables: Array.from({ length: 257 }, (_, index) => `t${index}`) }],
+    ['an anonymous that is neither true nor false', 'unauthenticated', { anonymous: 'no' }],
     ['an id that is no text', 'unauthenticated', { jti: 1 }],
   ])('TT3: with %s is refused as %s', async (_what, code, claims) => {
     expect(await outcome(sign(HEADER, { ...CLAIMS, ...claims }))).toBe(code)
