@@ -45,7 +45,7 @@ export interface TenantManagerOptions {
   readonly limits?: Partial<Limits>
   /** How long a tenant stays open without a lease. Default 60 s. */
   readonly idleMs?: number
-  /** How many tenants stay open without a lease. Default 1,000. */
+  /** How many tenants stay open without a lease. Default 200: a dedicated LMDB store takes up to 300 KiB. */
   readonly openMax?: number
   /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
   readonly pauseMs?: number | undefined
@@ -94,7 +94,7 @@ export class TenantManager {
   readonly revocations: Revocations = new Revocations()
 
   private constructor(options: TenantManagerOptions) {
-    const { idleMs = 60_000, openMax = 1_000, monotonicMs, onFault = () => {} } = options
+    const { idleMs = 60_000, openMax = 200, monotonicMs, onFault = () => {} } = options
     this.#options = options
     this.#registry = new TenantRegistry(options.registry)
     this.#plans = options.plans ?? new Plans()

@@ -17,17 +17,22 @@
  * L6  Who reads on and on lets others have their turn (lmdb-turns.ts).
  * L7  Of many stores in one directory each has a database of its own, and its head by its name. A database is emptied and
  *     never dropped: its number would be given to another one, while some handle still goes by it.
+ * L8  What is closed is forgotten. lmdb-js keeps every database of the process in a list, each with 64 KiB of its own: a
+ *     server that opens and closes stores all day would fill up.
  */
 import { promises as files } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join, resolve as resolvePath } from 'node:path'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import * as lmdb from 'lmdb'
 import { TidemarkError } from '../errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
 import { turnToRead } from './lmdb-turns.ts'
 
-type Root = RootDatabase<Uint8Array, Uint8Array>
-type Table = Database<Uint8Array, Uint8Array>
+type Root = lmdb.RootDatabase<Uint8Array, Uint8Array>
+type Table = lmdb.Database<Uint8Array, Uint8Array>
+
+/** Exported, and missing in the types. */
+const { allDbs: allTables } = lmdb as unknown as { readonly allDbs: Map<string, unknown> }
 
 /** What LMDB allows with its usual page of 4 KiB, less the byte that `keyToLmdb` may add. */
 const KEY_BYTES_MAX = 1977
@@ -92,7 +97,7 @@ async function openDirectory(
     const directory = resolvePath(path)
     const created = await files.mkdir(directory, { recursive: true })
     await refuseUnfitDirectory(directory)
-    root = open<Uint8Array, Uint8Array>(directory, {
+    root = lmdb.open<Uint8Array, Uint8Array>(directory, {
       ...BINARY,
       noSubdir: false,
       overlappingSync: false,
@@ -120,6 +125,7 @@ class LmdbDirectory {
   readonly root: Root
   readonly head: Table
   readonly #path: string
+  readonly #tables: Set<unknown>
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
   #failure: TidemarkError | undefined
@@ -129,11 +135,14 @@ class LmdbDirectory {
     this.#path = path
     this.root = root
     this.head = head
+    this.#tables = new Set([root, head])
   }
 
   openTable(name: string): Table {
     this.refuseClosed()
-    return this.root.openDB(name, BINARY)
+    const table: Table = this.root.openDB(name, BINARY)
+    this.#tables.add(table)
+    return table
   }
 
   /** Runs `write` in the next wave. */
@@ -164,6 +173,7 @@ class LmdbDirectory {
   async #close(): Promise<void> {
     await this.#writing
     await this.root.close()
+    for (const [name, table] of allTables) if (this.#tables.has(table)) allTables.delete(name)
   }
 
   /** Writes wave after wave until no commit waits (L5). */

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { parseTenantName } from '../../core/index.ts'
 import { createMemoryStores } from '../../core/stores/memory.ts'
 import type { UsageEvent } from '../../tenant/index.ts'
+import { sign } from './sign.ts'
 import {
   contentOf,
   openLinked,
@@ -14,7 +15,7 @@ import {
   until,
   writeNotes,
 } from './stage.ts'
-import { openTokenServer, openWithToken, sign } from './tokens.ts'
+import { openTokenServer, openWithToken } from './tokens.ts'
 
 const UNLIMITED = {
   rows: 'unlimited',

@@ -2,8 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import { createMemoryStores } from '../../core/stores/memory.ts'
 import { openIntruder } from './intruder.ts'
+import { sign } from './sign.ts'
 import { contentOf, linkTo, openNotes, settleAll, stateOf, until, writeNotes } from './stage.ts'
-import { openTokenServer, openWithToken, sign } from './tokens.ts'
+import { openTokenServer, openWithToken } from './tokens.ts'
 
 const anonymous = (sub: string) => sign({ sub }, { raw: { anonymous: true } })
 

@@ -8,8 +8,8 @@ import { decodeFrame, encodeFrame, type Frame, type Hello } from '../../core/fra
 import { AUTH_EVENT, createReplicaId, DEFAULT_LIMITS, FRAME_EVENT, type ReplicaId } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { createDictionaries, encodeBlock, type PlainChange } from '../core/block-entry.ts'
+import { sign } from './sign.ts'
 import { disconnected, openRawSocket, until } from './stage.ts'
-import { sign } from './tokens.ts'
 
 type FrameOf<Type extends Frame['type']> = Extract<Frame, { readonly type: Type }>
 

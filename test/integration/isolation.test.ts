@@ -3,8 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { parseTenantName } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { ISOLATION_MODES, type IsolationMode } from '../../tenant/index.ts'
+import { sign } from './sign.ts'
 import { contentOf, createFolder, type NoteReplica, settleAll, stateOf, until } from './stage.ts'
-import { openTokenServer, openWithToken, sign, type TokenLinked } from './tokens.ts'
+import { openTokenServer, openWithToken, type TokenLinked } from './tokens.ts'
 
 const NAMES = ['a', 'aa', 'a-', 'ab', 'b', `a${'a'.repeat(62)}`]
 const ROWS = 25

@@ -4,8 +4,9 @@ import { encodeFrame, type Frame } from '../../core/frame.ts'
 import { createReplicaId } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { type Intruder, openIntruder } from './intruder.ts'
+import { type Claims, sign } from './sign.ts'
 import { createFolder, openRawSocket, until, writeNotes } from './stage.ts'
-import { type Claims, createClock, openTokenServer, openWithToken, sign } from './tokens.ts'
+import { createClock, openTokenServer, openWithToken } from './tokens.ts'
 
 const MINUTE_MS = 60_000
 const ROW_HASH = '0000000000000000'

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { createMemoryStores } from '../../core/stores/memory.ts'
 import { createSyncServer } from '../../sync-server/index.ts'
 import { openIntruder } from './intruder.ts'
+import { AUTH, sign } from './sign.ts'
 import {
   contentOf,
   createFolder,
@@ -20,7 +21,7 @@ import {
   until,
   writeNotes,
 } from './stage.ts'
-import { AUTH, openTokenServer, openWithToken, sign } from './tokens.ts'
+import { openTokenServer, openWithToken } from './tokens.ts'
 
 const OPEN = {
   rows: 'unlimited',

@@ -2,8 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import { AUTH_EVENT, FRAME_EVENT } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
+import { type Claims, type Signing, sign } from './sign.ts'
 import { createFolder, disconnected, openRawSocket, settleAll, stateOf, statusOf, until } from './stage.ts'
-import { type Claims, createClock, openTokenServer, openWithToken, type Signing, sign } from './tokens.ts'
+import { createClock, openTokenServer, openWithToken } from './tokens.ts'
 
 const MINUTE_MS = 60_000
 /** The grace is 5 s; the server looks twice a second at who sends nothing. */

@@ -12,8 +12,9 @@ import type { Resume } from '../../core/frame.ts'
 import { createReplicaId } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { openIntruder } from './intruder.ts'
+import { AUTH, SECRET, sign } from './sign.ts'
 import { createFolder, openRawSocket, settleAll, until, writeNotes } from './stage.ts'
-import { AUTH, openTokenServer, openWithToken, SECRET, sign } from './tokens.ts'
+import { openTokenServer, openWithToken } from './tokens.ts'
 
 const usageOf = (server: SyncServer, tenant = 'acme') => {
   const usage = server.manager.open.find(({ name }) => name === tenant)?.usage

@@ -3,8 +3,9 @@ import { connect as connectTcp, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { StoreCommit } from '../../core/index.ts'
 import { createMemoryStores } from '../../core/stores/memory.ts'
+import { sign } from './sign.ts'
 import { openLinked, openRawSocket, openServer, settleAll, stateOf, until, writeNotes } from './stage.ts'
-import { openTokenServer, openWithToken, sign } from './tokens.ts'
+import { openTokenServer, openWithToken } from './tokens.ts'
 
 const SHORT = { limits: { helloMs: 300 } }
 
