@@ -64,7 +64,9 @@ describe('whatever a session asks for', () => {
     const untilMs = Date.now() + 60 * MINUTE_MS
     await server.manager.revoke({ type: 'token', tenant: 'acme', name: 'lost', issuedThroughMs: 0, untilMs })
     await perform(intruder, verb, sign())
-    expect(await endOf(intruder, from)).toEqual([['revoked', 'the token was revoked. Sign in again']])
+    expect(await endOf(intruder, from)).toEqual([
+      ['revoked', 'the token or replica was revoked. Sign in again; a revoked replica begins with an empty store'],
+    ])
   })
 
   test.each(NAMES)('after its tenant was suspended, %s is answered by the same end', async (verb) => {
