@@ -98,6 +98,8 @@ describe('the LMDB store', () => {
     expect(Math.max(...reads)).toBeLessThan(100_000)
     expect(Math.min(...reads)).toBeGreaterThan(0)
     await store.close()
+  })
+
   test('L8: what is closed leaves nothing in the list that lmdb-js keeps', async () => {
     const { allDbs } = lmdb as unknown as { readonly allDbs: ReadonlyMap<string, unknown> }
     const before = allDbs.size
