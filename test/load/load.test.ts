@@ -5,7 +5,13 @@ import { loadWithFaults } from './load.ts'
 test('replicas under load, whose processes die and whose networks fail, end equal with all that was acknowledged', {
   timeout: 240_000,
 }, async () => {
-  const { kills, faults, kept, wrong } = await loadWithFaults({ seconds: 8, seed: 5, replicas: 3, pauseMs: 10 })
+  const { kills, faults, kept, wrong } = await loadWithFaults({
+    seconds: 8,
+    troublesMin: 3,
+    seed: 5,
+    replicas: 3,
+    pauseMs: 10,
+  })
   expect(wrong).toEqual([])
   expect(kills + faults).toBeGreaterThan(2)
   expect(kept).toBeGreaterThan(100)
