@@ -17,7 +17,7 @@ import type { Draft } from './draft.ts'
 import { rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
-import { asArray, asText, unpackRecord } from './packing.ts'
+import { asArray, asBytes, asCount, asText, unpackRecord } from './packing.ts'
 import { applyChange, EMPTY_ROW, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type RowHeader } from './row-codec.ts'
@@ -58,18 +58,35 @@ export function withAccepted(agreed: AgreedRow, throughSeq: number, replicas: Di
 
 /** The seqs of our own stream that were refused: they stay in the log, but count for nothing. */
 export async function readRefused(ledger: Ledger): Promise<Set<number>> {
-  return new Set((await readRefusals(ledger)).keys())
+  return new Set((await readRejections(ledger)).keys())
 }
 
-/** The same, with the reason for each. */
-export async function readRefusals(ledger: Ledger): Promise<Map<number, VoidCode>> {
-  const codes = new Map<number, VoidCode>()
-  if (ledger.state.meta.rejected === 0) return codes
+/** What is kept of a change of ours that was refused. */
+export interface Rejection {
+  readonly code: VoidCode
+  /** The change, as a block of its own. */
+  readonly bytes: Uint8Array
+  /** The seq that it was issued again under. */
+  readonly reissuedAs: number | undefined
+}
+
+/** The same by seq, in their order, with what is kept of each. */
+export async function readRejections(ledger: Ledger): Promise<Map<number, Rejection>> {
+  const rejections = new Map<number, Rejection>()
+  if (ledger.state.meta.rejected === 0) return rejections
   for await (const { key, value } of scanRange(ledger.store, rejectedRange(ledger.state.own))) {
-    const [code] = asArray(unpackRecord(value))
-    codes.set(rejectedKeySeq(key), asText(code) as VoidCode)
+    rejections.set(rejectedKeySeq(key), readRejection(value))
   }
-  return codes
+  return rejections
+}
+
+export function readRejection(record: Uint8Array): Rejection {
+  const [code, bytes, reissuedAs] = asArray(unpackRecord(record))
+  return {
+    code: asText(code) as VoidCode,
+    bytes: asBytes(bytes),
+    reissuedAs: reissuedAs === undefined ? undefined : asCount(reissuedAs),
+  }
 }
 
 /** Before the first unanswered change of ours is applied to a row: put what is agreed beside it. */

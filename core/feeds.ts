@@ -6,8 +6,8 @@
  * J1  A frame holds whole blocks, so no transaction is ever split.
  * J2  What a server has refused is never pushed again but as a void.
  */
-import { readRefusals } from './agreed.ts'
-import { BlockWriter, type Entry, isAuthoredBy, type VoidCode } from './block.ts'
+import { type Rejection, readRejections } from './agreed.ts'
+import { BlockWriter, type Entry, isAuthoredBy } from './block.ts'
 import { joinBlocks } from './block-join.ts'
 import { encodeFrame } from './frame.ts'
 import type { Ledger } from './ledger.ts'
@@ -143,16 +143,16 @@ export class Feeds {
   }
 
   /** Only a server that was restored is told again of what it has refused. */
-  async #refusedAfter(afterSeq: number): Promise<ReadonlyMap<number, VoidCode> | undefined> {
+  async #refusedAfter(afterSeq: number): Promise<ReadonlyMap<number, Rejection> | undefined> {
     const { meta } = this.#ledger.state
-    return afterSeq < meta.ackedSeq && meta.rejected > 0 ? readRefusals(this.#ledger) : undefined
+    return afterSeq < meta.ackedSeq && meta.rejected > 0 ? readRejections(this.#ledger) : undefined
   }
 
   /** A change that was refused stays so: others hold its dot as void (J2). */
-  #withVoids(block: LogBlock, refusals: ReadonlyMap<number, VoidCode>): Uint8Array {
+  #withVoids(block: LogBlock, refusals: ReadonlyMap<number, Rejection>): Uint8Array {
     const { log, state } = this.#ledger
     const entries = log.decode(block).map(({ entry }): Entry => {
-      const code = refusals.get(entry.seq)
+      const code = refusals.get(entry.seq)?.code
       return code === undefined ? entry : { op: 'void', replica: entry.replica, seq: entry.seq, code }
     })
     const writer = new BlockWriter(state, [...new Set(entries.map(({ replica }) => replica))])

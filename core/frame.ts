@@ -97,6 +97,8 @@ export interface Ack {
   readonly refusals: readonly RefusalRecord[]
   /** There is no room for what follows: it was not looked at, and is to come again after that time. */
   readonly pause: Shortage | undefined
+  /** The server's wall time in Unix milliseconds, where a change was refused because of it. */
+  readonly time: number | undefined
 }
 
 /** The reader has dealt with that many bytes: so many more may be under way. */
@@ -259,9 +261,7 @@ function toFields(frame: Frame): Packed[] {
     case 'push':
       return [packParts(frame.blocks)]
     case 'ack':
-      return frame.pause === undefined
-        ? [frame.throughSeq, frame.refusals]
-        : [frame.throughSeq, frame.refusals, packPause(frame.pause)]
+      return packAck(frame)
     case 'credit':
       return [frame.bytes]
     case 'snapshot-begin':
@@ -372,7 +372,8 @@ export function decodeFrame(bytes: Uint8Array, limits: Limits): Frame {
         type: 'ack',
         throughSeq: asCount(fields[0]),
         refusals: readRefusals(fields[1]),
-        pause: fields[2] === undefined ? undefined : readPause(fields[2]),
+        pause: fields[2] === undefined || fields[2] === null ? undefined : readPause(fields[2]),
+        time: fields[3] === undefined ? undefined : asCount(fields[3]),
       }
     case TYPES.credit:
       return { type: 'credit', bytes: asCount(fields[0]) }
@@ -535,6 +536,13 @@ function readRows(bytes: Uint8Array): SnapshotRow[] {
     rows.push({ id, row: reader.raw(reader.varint()) })
   }
   return rows
+}
+
+/** What is not there at the end is left out. */
+function packAck({ throughSeq, refusals, pause, time }: Ack): Packed[] {
+  const packed = pause === undefined ? null : packPause(pause)
+  if (time !== undefined) return [throughSeq, refusals, packed, time]
+  return packed === null ? [throughSeq, refusals] : [throughSeq, refusals, packed]
 }
 
 function packPause({ resource, limit, used, retryAfterMs }: Shortage): Packed {

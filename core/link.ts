@@ -31,6 +31,7 @@ import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { AdmitChanges, ReceiveChanges } from './receive.ts'
 import { expectEpoch, isHere } from './recovery.ts'
+import { ReissueSkewed } from './reissue.ts'
 import {
   type Effect,
   type Feed,
@@ -94,6 +95,9 @@ interface Asking {
   readonly reject: (error: unknown) => void
 }
 
+/** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
+const REISSUES_MAX = 8
+
 interface ReceivingSnapshot {
   readonly cursor: LogCursor
   /** What the sender held when the snapshot began. */
@@ -114,6 +118,9 @@ export class Link {
   #peerEnd = 0
   #snapshot: ReceivingSnapshot | undefined
   #serverOffsetMs = 0
+  /** A writer's: changes may be due to be issued again, and how often some were without one that was accepted. */
+  #mayReissue = false
+  #reissues = 0
   #settling: Settling[] = []
   readonly #asking = new Map<number, Asking>()
   #nextToken = 1
@@ -338,7 +345,7 @@ export class Link {
     const awaited = this.#awaited
     if (this.#takeArrived()) {
       const pause = isHere(awaited)
-      this.#session.acknowledge({ type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause })
+      this.#session.acknowledge({ type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause, time: undefined })
     }
     this.#session.logGrew()
     this.#drain()
@@ -405,6 +412,8 @@ export class Link {
     else {
       const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
       await ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
+      this.#mayReissue = ledger.state.meta.rejected > 0
+      await this.#reissue()
     }
     this.#session.begin(place)
   }
@@ -486,16 +495,31 @@ export class Link {
     })
     this.#answeredSeq = throughSeq
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
-    return { type: 'ack', throughSeq, refusals: records, pause }
+    const time = refusals.some(({ code }) => code === 'clock-skew') ? nowMs : undefined
+    return { type: 'ack', throughSeq, refusals: records, pause, time }
   }
 
-  async #takeAck({ throughSeq, refusals, pause }: Ack): Promise<void> {
+  async #takeAck({ throughSeq, refusals, pause, time }: Ack): Promise<void> {
     const answers = refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
     await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, answers))
+    if (time !== undefined) {
+      this.#serverOffsetMs = time - this.#options.now()
+      this.#mayReissue = this.#reissues < REISSUES_MAX
+    } else this.#reissues = 0
+    await this.#reissue()
     if (pause === undefined) return
     this.#pause = pause
     this.#session.hold({ type: 'own', afterSeq: throughSeq })
     for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
+  }
+
+  /** Once all is answered, what was refused because our clock ran ahead is issued again by the server's. */
+  async #reissue(): Promise<void> {
+    const { hub, now } = this.#options
+    if (!this.#mayReissue || hub.ledger.pending > 0) return
+    const count = await hub.ledger.submit(new ReissueSkewed(now() + this.#serverOffsetMs))
+    this.#mayReissue = count === undefined
+    if (count !== undefined) this.#reissues++
   }
 
   #expectReader(): void {

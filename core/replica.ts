@@ -4,9 +4,10 @@
  * Knows: table definitions and rows as plain values. Must never know: how they travel.
  * Invariant X1: nothing is shown before it is durable: a write's promise, an event and a later read all follow the flush.
  */
+import { readRejection } from './agreed.ts'
 import { decodeBlock, type VoidCode } from './block.ts'
 import { type Change, toChange } from './change.ts'
-import type { VectorClock } from './clock.ts'
+import type { Dot, VectorClock } from './clock.ts'
 import { ReplicaConflicts } from './conflicts.ts'
 import { type Digest, digestRows } from './digest.ts'
 import type { TouchedRow } from './draft.ts'
@@ -21,7 +22,6 @@ import { scanRange } from './ledger-state.ts'
 import { type Limits, parseLimits, STORED_LIMITS } from './limits.ts'
 import { LocalWrite, type ReadRow, type WriteOp, type WriteRules, type WrittenChange } from './local-write.ts'
 import { parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
-import { asArray, asBytes, asText, unpackRecord } from './packing.ts'
 import { ReplicaLog } from './replica-log.ts'
 import type { RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
@@ -77,6 +77,8 @@ export interface RowEvent<Row extends RowShape = RowShape> {
 export interface RejectedChange {
   readonly change: Change
   readonly code: VoidCode
+  /** What it was issued again as: after `clock-skew` that happens by itself. */
+  readonly reissuedAs: Dot | undefined
 }
 
 type TableNames<Tables extends TableDefinitions> = Extract<keyof Tables, string>
@@ -214,14 +216,16 @@ export class Replica<Tables extends TableDefinitions = TableDefinitions> {
     const { state, store } = this.ledger
     const rejected: RejectedChange[] = []
     for await (const { value } of scanRange(store, kindRange('x'))) {
-      const [code, block] = asArray(unpackRecord(value))
+      const { code, bytes, reissuedAs } = readRejection(value)
       const resolver = {
         replica: (id: string): number => state.replicas.find(id),
         name: (name: string): number => state.names.find(name),
       }
-      const [entry] = decodeBlock(asBytes(block), resolver, STORED_LIMITS)
+      const [entry] = decodeBlock(bytes, resolver, STORED_LIMITS)
       if (entry === undefined || entry.op === 'void') continue
-      rejected.push({ change: toChange(entry, 0, state), code: asText(code) as VoidCode })
+      const change = toChange(entry, 0, state)
+      const again = reissuedAs === undefined ? undefined : { ...change.dot, seq: reissuedAs }
+      rejected.push({ change, code, reissuedAs: again })
     }
     return rejected
   }

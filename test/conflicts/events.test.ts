@@ -107,7 +107,7 @@ test('events come of snapshots as well', async () => {
   expect(await openConflicts(cas)).toEqual([])
 })
 
-test('a conflict closes where the server refused one of its sides', async () => {
+test('a conflict closes where the server refused one of its sides, and opens when that is issued again', async () => {
   const { clock, ann, bob, meet } = await openStar(notesBy())
   await ann.table('notes').insert(NOTE)
   await meet(ann, bob)
@@ -118,9 +118,13 @@ test('a conflict closes where the server refused one of its sides', async () => 
   clock.tick(-3_600_000)
   const events = listen(bob)
   await meet(bob)
-  expect(events.map(({ type }) => type)).toEqual(['opened', 'closed'])
-  expect(await bob.table('notes').get('n')).toEqual({ ...NOTE, title: 'A' })
-  expect(await openConflicts(bob)).toEqual([])
+  expect(events.map(({ type }) => type)).toEqual(['opened', 'closed', 'opened'])
+  const [rejected] = await bob.rejected()
+  expect(rejected).toMatchObject({ code: 'clock-skew', reissuedAs: { replica: bob.id } })
+  const { sides, winner } = await onlyConflict(bob)
+  expect(sides.map(({ dot }) => dot)).toContainEqual(rejected?.reissuedAs)
+  expect(winner).toEqual(rejected?.reissuedAs)
+  expect(await bob.table('notes').get('n')).toEqual({ ...NOTE, title: 'from tomorrow' })
 })
 
 test('reports in events are redacted where the table says so', async () => {

@@ -146,8 +146,9 @@ describe('repair', () => {
     await verifyTables(bob.ledger, ['notes'], askLedger(hub.ledger), true)
     clock.tick(-3_600_000)
     await meetServer(hub, bob, clock.now)
-    expect(await bob.rejected()).toMatchObject([{ code: 'clock-skew' }])
-    expect(await bob.table('notes').get('n')).toMatchObject({ title: 'first', body: 'whole' })
+    // It is issued again at once, over what was agreed: without the repair there, `body` would be gone.
+    expect(await bob.rejected()).toMatchObject([{ code: 'clock-skew', reissuedAs: { replica: bob.id } }])
+    expect(await bob.table('notes').get('n')).toMatchObject({ title: 'too far ahead', body: 'whole' })
     expect((await verifyTables(bob.ledger, ['notes'], askLedger(hub.ledger), false)).differing).toEqual([])
   })
 })

@@ -132,25 +132,45 @@ test('a snapshot for a new replica goes on after a cut where it was, and the log
 })
 
 test('a change that the server refuses blocks nothing, and its row shows the agreed state again', async () => {
-  const server = await openServer()
+  const server = await openServer({ authorize: ({ values }) => values.title !== 'forbidden' })
   const b = await openLinked(server.url)
   await b.replica.table('notes').insert({ id: 'n1', title: 'agreed', done: false })
   await settleAll(b.link)
 
-  let offsetMs = 0
-  const a = await openLinked(server.url, { now: () => Date.now() + offsetMs })
+  const a = await openLinked(server.url)
   await settleAll(a.link)
-  offsetMs = 10 * 60_000
-  await a.replica.table('notes').update('n1', { title: 'from the future' })
+  await a.replica.table('notes').update('n1', { title: 'forbidden' })
   await settleAll(a.link)
   expect((await a.replica.table('notes').get('n1'))?.title).toBe('agreed')
-  expect(await a.replica.rejected()).toMatchObject([{ code: 'clock-skew', change: { id: 'n1' } }])
+  expect(await a.replica.rejected()).toMatchObject([{ code: 'forbidden', change: { id: 'n1' }, reissuedAs: undefined }])
 
-  offsetMs = 0
   await b.replica.table('notes').insert({ id: 'n2', title: 'downloads go on', done: false })
   await settleAll(a.link, b.link)
   expect(a.replica.pending).toBe(0)
   expect(await contentOf(a.replica)).toEqual(await contentOf(b.replica))
+})
+
+test('what was refused because a clock ran ahead by years is issued again by the clock of the server, once', async () => {
+  const server = await openServer()
+  let offsetMs = 20 * 365 * 86_400_000
+  const [a, b] = [await openLinked(server.url, { now: () => Date.now() + offsetMs }), await openLinked(server.url)]
+  await a.replica.table('notes').insert({ id: 'n1', title: 'from the future', done: false })
+  await settleAll(a.link, b.link)
+  await a.link.close()
+  offsetMs = 0
+  const beforeMs = Date.now()
+  a.link = linkTo(a.replica, server.url)
+  await a.replica.table('notes').update('n1', { done: true })
+  await settleAll(a.link, b.link)
+  expect(await b.replica.table('notes').get('n1')).toMatchObject({ title: 'from the future', done: true })
+  expect(await contentOf(a.replica)).toEqual(await contentOf(b.replica))
+  const [rejected, ...others] = await a.replica.rejected()
+  expect(rejected).toMatchObject({ code: 'clock-skew', reissuedAs: { replica: a.replica.id, seq: 2 } })
+  expect(others).toEqual([])
+  const [inserted, updated] = await b.replica.history('notes', 'n1')
+  expect(inserted?.time).toBeLessThanOrEqual(beforeMs)
+  expect(updated?.time).toBeGreaterThanOrEqual(beforeMs)
+  expect(updated?.time).toBeLessThanOrEqual(Date.now())
 })
 
 test('a status tells how far the clock of the server is away', async () => {

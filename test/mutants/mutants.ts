@@ -4,6 +4,7 @@
  * Collection of tombstones is not built yet; its four (one for each of its conditions) belong in `COLLECTION`.
  */
 import type { Mutant } from './mutant.ts'
+import { RECOVERING } from './recovering.ts'
 
 const MERGE = 'test/core/merge.test.ts'
 const SESSION = 'test/core/session.test.ts'
@@ -400,5 +401,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...STORING,
   ...RECEIVING,
   ...CONVERSING,
+  ...RECOVERING,
   ...COLLECTION,
 ]

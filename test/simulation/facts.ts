@@ -69,6 +69,8 @@ export interface CommitFacts {
   readonly records: readonly LogRecord[]
   readonly rows: readonly RowFacts[]
   readonly rejected: readonly number[]
+  /** Of refused changes that are issued again in this commit: the seq before, by the new one. */
+  readonly reissued: ReadonlyMap<number, number>
   /** `rows`: a piece of a snapshot arrived. `end`: the last of it has. */
   readonly snapshot: 'rows' | 'end' | undefined
   readonly conflictIndex: readonly { readonly name: string; readonly isListed: boolean }[]
@@ -88,6 +90,7 @@ export function readCommit(commit: StoreCommit, history: History, dictionaries: 
   const records: LogRecord[] = []
   const rows: RowFacts[] = []
   const rejected: number[] = []
+  const reissued = new Map<number, number>()
   const conflictIndex: { name: string; isListed: boolean }[] = []
   let meta: MetaFacts | undefined
   let snapshot: CommitFacts['snapshot']
@@ -102,12 +105,16 @@ export function readCommit(commit: StoreCommit, history: History, dictionaries: 
     if (letter === 'm') meta = readMeta(value)
     else if (letter === 'l') records.push(readRecord(key, value, history))
     else if (letter === 'r') rows.push(readRow(key, value, dictionaries))
-    else if (letter === 'x') rejected.push(rejectedKeySeq(key))
-    else if (letter === 'o') conflictIndex.push({ name: rowName(key, dictionaries), isListed: true })
+    else if (letter === 'x') {
+      const seq = rejectedKeySeq(key)
+      const again = asList(unpackRecord(value))[2]
+      if (again === undefined) rejected.push(seq)
+      else reissued.set(Number(again), seq)
+    } else if (letter === 'o') conflictIndex.push({ name: rowName(key, dictionaries), isListed: true })
     else if (letter === 'p') snapshot = asList(unpackRecord(value))[3] === null ? snapshot : 'rows'
   }
   records.sort((a, b) => a.position - b.position)
-  return { meta, clock, records, rows, rejected, snapshot, conflictIndex }
+  return { meta, clock, records, rows, rejected, reissued, snapshot, conflictIndex }
 }
 
 /** Replicas and names first: everything else uses their numbers. */

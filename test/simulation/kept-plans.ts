@@ -1335,4 +1335,63 @@ export const KEPT_PLANS: readonly KeptPlan[] = [
       ],
     },
   },
+  {
+    sentence:
+      'While the clock of a server is behind its rows by years, nothing is issued again only to be refused again',
+    plan: {
+      options: {
+        seed: 'skew2.3655',
+        topology: 'star',
+        tenants: ['red'],
+        clients: 2,
+        edges: [],
+        tables: [
+          { name: 'flags', policy: 'deleteWins', granularity: 'fields' },
+          { name: 'items', policy: 'lastWriteWins', granularity: 'fields' },
+          { name: 'notes', policy: 'lastWriteWins', granularity: 'row' },
+        ],
+        durationMs: 60000,
+        hasSnapshots: false,
+        network: { latencyMs: 120, jitterMs: 400, bandwidth: 1 },
+        disk: { flushMs: 0.5, slowReads: 0.5, readMs: 40 },
+        creditBytes: 1048576,
+        valueLength: 60,
+        judge: undefined,
+      },
+      events: [
+        { type: 'join', node: 'server', at: 0 },
+        { type: 'join', node: 'red-1', at: 0 },
+        { type: 'join', node: 'red-0', at: 670 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'insert', table: 'notes', row: 'row0', values: { c: 'red.15' } },
+          at: 1091,
+        },
+        { type: 'clock-step', node: 'server', offsetMs: -630720000000, at: 13336 },
+        {
+          type: 'write',
+          node: 'red-1',
+          op: { kind: 'upsert', table: 'items', row: 'row0', values: { a: 'red.3', b: 'red.4' } },
+          at: 13658,
+        },
+        {
+          type: 'transaction',
+          node: 'red-1',
+          ops: [
+            { kind: 'upsert', table: 'items', row: 'row0', values: { b: 'red.41', c: 'red.42' } },
+            { kind: 'upsert', table: 'flags', row: 'row0', values: { c: 'red.43' } },
+            { kind: 'delete', table: 'flags', row: 'row0', values: {} },
+          ],
+          at: 14181,
+        },
+        {
+          type: 'sibling-write',
+          node: 'server',
+          op: { kind: 'upsert', table: 'notes', row: 'row0', values: { a: '*.13' } },
+          at: 19955,
+        },
+      ],
+    },
+  },
 ]

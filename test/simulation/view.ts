@@ -37,6 +37,8 @@ export class View {
   readonly rejected = new Set<number>()
   /** Those of ids that this disk had before. */
   readonly formerlyRejected: number[] = []
+  /** What a refused change was issued again as, by its seq. */
+  readonly reissued = new Map<number, number>()
   /** Where the log has each change. */
   readonly positions = new Map<Recorded, number>()
   readonly #dictionaries: StoreDictionaries = { replicas: [], names: [] }
@@ -109,6 +111,7 @@ export class View {
     copyMap(this.#shapes, copy.#shapes)
     for (const seq of this.rejected) copy.rejected.add(seq)
     copy.formerlyRejected.push(...this.formerlyRejected)
+    copyMap(this.reissued, copy.reissued)
     for (const name of this.#listed) copy.#listed.add(name)
     copy.#dictionaries.replicas.push(...this.#dictionaries.replicas)
     copy.#dictionaries.names.push(...this.#dictionaries.names)
@@ -140,6 +143,7 @@ export class View {
     const touched = new Set<RowHistory>()
     if (facts.snapshot === 'rows') this.#takeSnapshotRows(facts)
     for (const seq of facts.rejected) this.#takeRejection(seq, touched)
+    for (const [seq, before] of facts.reissued) this.#takeReissue(before, seq)
     const written = this.#takeLog(facts, touched)
     if (this.#isRenewed) for (const row of this.known.keys()) touched.add(row)
     this.#isRenewed = false
@@ -221,10 +225,10 @@ export class View {
     touched.add(refused.row)
   }
 
-  #takeLog({ records }: CommitFacts, touched: Set<RowHistory>): Recorded[] {
+  #takeLog(facts: CommitFacts, touched: Set<RowHistory>): Recorded[] {
     const written: Recorded[] = []
     const end = this.#nextPosition
-    for (const { position, entries } of records) {
+    for (const { position, entries } of facts.records) {
       // Written anew in place: see #renew.
       if (position < end && this.#isRenewed) continue
       if (position !== this.#nextPosition)
@@ -239,7 +243,7 @@ export class View {
         }
         if (transaction === 0) transaction = entry.seq
         const isOwn = entry.replica === this.own
-        const change = isOwn ? this.#write(entry, transaction) : this.#receive(entry)
+        const change = isOwn ? this.#write(entry, transaction, facts.reissued) : this.#receive(entry)
         if (isOwn) written.push(change)
         if (!entry.more) transaction = 0
         this.#changes++
@@ -339,13 +343,38 @@ export class View {
     history.voids.set(dot, code)
   }
 
+  /** Only what was refused, and once. */
+  #takeReissue(before: number, seq: number): void {
+    const known = this.reissued.get(before)
+    if (!this.rejected.has(before) || known !== undefined)
+      this.#fail('once', `seq ${before} is issued again as ${seq}, and was ${known ?? 'never refused'}`)
+    this.reissued.set(before, seq)
+  }
+
+  /** What the writer of a refused change had seen of others, and all that is there of its own. */
+  #seenAgain(before: number, row: RowHistory): Bits {
+    const refused = this.local.get(before)
+    if (refused === undefined || refused.row !== row)
+      return this.#fail('once', `seq ${before} is issued again on ${row.name}`)
+    let { seen } = refused
+    for (const own of row.changes) {
+      if (this.local.get(own.seq) === own) seen = (seen & ~own.bit) | (this.knownOf(row) & own.bit)
+    }
+    return seen
+  }
+
   /** A change of this disk's own replica: what its row held is what its writer had seen. */
-  #write(entry: Extract<LogEntry, { readonly type: 'change' }>, transaction: number): Recorded {
+  #write(
+    entry: Extract<LogEntry, { readonly type: 'change' }>,
+    transaction: number,
+    reissued: CommitFacts['reissued'],
+  ): Recorded {
     const row = this.history.row(entry.table, entry.id)
     const { replica, seq, op, timestamp, values, content, table, id } = entry
-    const seen = this.knownOf(row)
+    const before = reissued.get(seq)
+    const seen = before === undefined ? this.knownOf(row) : this.#seenAgain(before, row)
     const last = this.local.get(seq - 1)
-    if (last !== undefined && last.timestamp >= timestamp)
+    if (last !== undefined && !this.rejected.has(seq - 1) && last.timestamp >= timestamp)
       this.#fail('gapless', `timestamps of a writer went back: ${name(last)} at ${last.timestamp}, then ${timestamp}`)
     for (const other of row.list(seen)) {
       if (other.timestamp >= timestamp)
