@@ -37,14 +37,6 @@ function isAnswerToHello(frame: Frame): boolean {
   return frame.type === 'welcome' || (frame.type === 'refuse' && frame.code !== 'warning')
 }
 
-/**
- * A client that holds more than the server ever had can make it believe, once in a week, that it was restored from a backup
- * (`core/recovery.ts` V4): then all sessions begin anew.
- */
-export function isNewEpoch(message: string): boolean {
-  return message.includes('goes on from a backup')
-}
-
 export class Lane {
   readonly #address: RawAddress
   readonly #tenant: string
@@ -234,7 +226,6 @@ export class Lane {
   /** A refusal may blame the client; one that blames the server shows a bug there. */
   #takeRefusal(code: string, message: string): void {
     this.#codes.push(code)
-    if (isNewEpoch(message)) return
     if (['unavailable', 'store-failed', 'store-full', 'store-closed', 'store-busy'].includes(code)) {
       this.#failure = `the server blamed itself: ${code}, ${message}`
     }

@@ -7,7 +7,6 @@
 import { openReplica, type Replica, table } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { connect, type SyncLink } from '../../sync-client/index.ts'
-import { isNewEpoch } from './lane.ts'
 
 interface Note {
   readonly id: string
@@ -40,12 +39,10 @@ export class Pair {
         if (origin === 'remote' && row !== undefined) this.#arrived(row.text)
       })
       let isOnline = true
-      let epochs = 0
       this.#links[index]?.onStatus(({ state, lastError }) => {
         const wasOnline = isOnline
         isOnline = state !== 'offline'
         if (!wasOnline || isOnline || this.#isOver) return
-        if (isNewEpoch(lastError?.message ?? '') && epochs++ === 0) return
         this.failures.push(`it was thrown out: ${lastError?.message}`)
       })
     }
