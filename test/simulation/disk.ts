@@ -58,6 +58,8 @@ export class SimulatedDisk {
   #tree = new ByteTree()
   #head = 0
   #pending: Pending[] = []
+  /** Slow reads that are under way. */
+  #reads = 0
   #isFlushing = false
   #slowness = 1
   #isFull = false
@@ -124,9 +126,9 @@ export class SimulatedDisk {
 
   // ── What the handles do ───────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Commits wait to be flushed. */
+  /** Commits wait to be flushed, or somebody waits for what a slow disk reads. */
   get isBusy(): boolean {
-    return this.#isFlushing
+    return this.#isFlushing || this.#reads > 0
   }
 
   get head(): number {
@@ -157,9 +159,11 @@ export class SimulatedDisk {
     }
     return new Promise((resolve, reject) => {
       const delayMs = random.exponential(profile.readMs) * this.#slowness
-      scheduler.after(delayMs, () =>
-        owner.run(() => (this.#isFailing ? reject(this.#failedRead()) : resolve(answer()))),
-      )
+      this.#reads++
+      scheduler.after(delayMs, () => {
+        this.#reads--
+        owner.run(() => (this.#isFailing ? reject(this.#failedRead()) : resolve(answer())))
+      })
     })
   }
 

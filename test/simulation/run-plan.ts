@@ -118,8 +118,8 @@ async function converge(world: World): Promise<void> {
 function whyNotUp(world: World): string | undefined {
   for (const machine of world.machines.values()) {
     if (!machine.isUp) return `${machine.name} does not start`
-    // A write from before the healing that still waits for its slow disk.
-    if (machine.seats.some(({ disk }) => disk.isBusy)) return `${machine.name} is still flushing`
+    // Work from before the healing that still waits for a slow disk.
+    if (machine.seats.some(({ disk }) => disk.isBusy)) return `${machine.name} still waits for its disk`
   }
   return undefined
 }
