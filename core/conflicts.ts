@@ -30,7 +30,7 @@ import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
 import { compareStamps, type Head, type RowState, sameValue } from './row.ts'
 import { decodeRow } from './row-codec.ts'
-import { type RowPast, readPast, replayChanges } from './row-past.ts'
+import { RowHistory, type RowPast, readPast, replayChanges } from './row-past.ts'
 import { decodeVersions, settleFields, settleRow, versionsOf, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import type { DecidingOps } from './transaction.ts'
@@ -102,8 +102,9 @@ export class ReplicaConflicts {
       const [bytes] = await store.getMany([rowKeyAs('r', key)])
       if (bytes === undefined || !this.#replica.tables.has(table)) continue
       const row = decodeRow(bytes)
+      const history = new RowHistory(this.#ledger.log, row.position)
       for (const conflict of rowConflicts(this.#options(table, rowKeyId(key), row))) {
-        yield this.#redacted(await this.#withDetail(conflict, row.position))
+        yield this.#redacted(await this.#withDetail(conflict, history))
       }
     }
   }
@@ -295,13 +296,14 @@ export class ReplicaConflicts {
     const headOf = (from: RowState, dot: DotRef): Head | undefined =>
       from.heads.find((head) => head.replica === dot.replica && head.seq === dot.seq)
     const isOpen = headOf(state, left) !== undefined && headOf(state, right) !== undefined
-    const source = isOpen ? state : await this.#stateFromLog(table, row, [left, right], state.position)
+    const history = new RowHistory(this.#ledger.log, state.position)
+    const source = isOpen ? state : await this.#stateFromLog(table, row, [left, right], history)
     const heads = [source && headOf(source, left), source && headOf(source, right)].filter((head) => head !== undefined)
     heads.sort((a, b) => compareStamps(a, b, this.#ledger.state.replicas))
     const [first, second] = heads
     if (source === undefined || first === undefined || second === undefined) return undefined
     const conflict = reportPair(this.#options(table, row, source), first, second)
-    return conflict && { conflict: await this.#withDetail(conflict, state.position), isOpen }
+    return conflict && { conflict: await this.#withDetail(conflict, history), isOpen }
   }
 
   /**
@@ -312,43 +314,47 @@ export class ReplicaConflicts {
     table: string,
     row: string,
     dots: readonly DotRef[],
-    position: number,
+    history: RowHistory,
   ): Promise<RowState | undefined> {
     const { state } = this.#ledger
-    const tips = await this.#changesOf(table, row, dots)
+    const tips = await this.#changesOf(table, row, dots, history)
     const [left, right] = tips
     if (left === undefined || right === undefined) return undefined
     const isSeen = (by: ChangeEntry, other: ChangeEntry): boolean => clockCovers(by.context, other.replica, other.seq)
     if (isSeen(left, right) || isSeen(right, left)) return undefined
     const isDecided = this.#definition(table).policy.decide !== undefined
-    const past = await this.#pastOf(tips, position, isDecided ? 'all' : [])
+    const past = await this.#pastOf(tips, history, isDecided ? 'all' : [])
     const changes = isDecided ? [...past.shared, ...past.news] : past.news
     return replayChanges(changes, state.replicas)
   }
 
   /** The changes with these dots, if the log holds them and they are changes of this row. */
-  async #changesOf(table: string, row: string, dots: readonly DotRef[]): Promise<ChangeEntry[]> {
+  async #changesOf(table: string, row: string, dots: readonly DotRef[], history: RowHistory): Promise<ChangeEntry[]> {
     const { log, state } = this.#ledger
     const changes: ChangeEntry[] = []
-    for (const { replica, seq } of dots) {
-      const found = await log.entryOf(replica, seq)
-      if (found === undefined || found.entry.op === 'void' || found.entry.id !== row) continue
-      if (state.names.textOf(found.entry.table) === table) changes.push(found.entry)
+    for (const dot of dots) {
+      const entry = history.find(dot) ?? (await log.entryOf(dot.replica, dot.seq))?.entry
+      if (entry === undefined || entry.op === 'void' || entry.id !== row) continue
+      if (state.names.textOf(entry.table) === table) changes.push(entry)
     }
     return changes
   }
 
-  async #pastOf(tips: readonly ChangeEntry[], position: number, fields: readonly number[] | 'all'): Promise<RowPast> {
-    const past = await readPast({ log: this.#ledger.log, position, tips, fields })
+  async #pastOf(
+    tips: readonly ChangeEntry[],
+    history: RowHistory,
+    fields: readonly number[] | 'all',
+  ): Promise<RowPast> {
+    const past = await readPast({ history, tips, fields })
     // A row that was forgotten since is not the way to them any more.
     return past.news.length > 0 ? past : { news: tips, shared: [], isWhole: false }
   }
 
   /** Adds what only the log knows: the writers' contexts, and the values before. */
-  async #withDetail(conflict: Conflict, position: number): Promise<Conflict> {
+  async #withDetail(conflict: Conflict, history: RowHistory): Promise<Conflict> {
     const { state } = this.#ledger
     const dots = conflict.sides.map(({ dot }) => ({ replica: state.replicas.find(dot.replica), seq: dot.seq }))
-    const tips = await this.#changesOf(conflict.table, conflict.row, dots)
+    const tips = await this.#changesOf(conflict.table, conflict.row, dots, history)
     const [left, right] = tips
     if (left === undefined || right === undefined) return conflict
     const sides = conflict.sides.map((side, index) => ({
@@ -358,7 +364,7 @@ export class ReplicaConflicts {
     if (conflict.fields.length === 0) return { ...conflict, sides }
     const past = await this.#pastOf(
       tips,
-      position,
+      history,
       conflict.fields.map(({ name }) => state.names.find(name)),
     )
     if (!past.isWhole) return { ...conflict, sides }

@@ -6,7 +6,7 @@ import { type ChangeOp, publicOp } from './conflict.ts'
 import { decodeField, isCounter } from './counter.ts'
 import type { Ledger } from './ledger.ts'
 import { type RowState, sameValue, type Version } from './row.ts'
-import { readPast, replayChanges } from './row-past.ts'
+import { RowHistory, readPast, replayChanges } from './row-past.ts'
 import { settleField, settleRow, toDot, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import { timestampToMs } from './timestamp.ts'
@@ -57,7 +57,8 @@ export async function explainRow(options: ExplainOptions): Promise<Explanation> 
   const { ledger, state, definition } = options
   const settled = settleRow(state, definition, ledger.state)
   const fields: ExplainedField[] = []
-  for (const version of settled.versions) fields.push(await explainField(options, version))
+  const history = new RowHistory(ledger.log, state.position)
+  for (const version of settled.versions) fields.push(await explainField(options, history, version))
   return {
     table: options.table,
     id: options.id,
@@ -74,7 +75,7 @@ export async function explainRow(options: ExplainOptions): Promise<Explanation> 
   }
 }
 
-async function explainField(options: ExplainOptions, shown: Version): Promise<ExplainedField> {
+async function explainField(options: ExplainOptions, history: RowHistory, shown: Version): Promise<ExplainedField> {
   const { ledger, state } = options
   const versions = state.versions.filter(({ name }) => name === shown.name)
   // A policy's own code answers with a version of its own; one that was written may say the same.
@@ -84,7 +85,7 @@ async function explainField(options: ExplainOptions, shown: Version): Promise<Ex
     value: decodeField(shown),
     dot: toDot(source.stamp, ledger.state),
     time: timestampToMs(source.stamp.timestamp),
-    overwrote: await findOverwritten(options, source),
+    overwrote: await findOverwritten(options, history, source),
     competedWith: versions.filter((version) => version !== source).map((version) => toExplained(options, version)),
     reason: explainChoice(options, versions, source),
   }
@@ -102,12 +103,16 @@ function shownFallback(fallback: string | undefined, { journal }: TableDefinitio
 }
 
 /** What the field showed to the writer of a version. */
-async function findOverwritten(options: ExplainOptions, { stamp, name }: Version): Promise<ExplainedValue | undefined> {
-  const { ledger, table, id, state, definition } = options
+async function findOverwritten(
+  options: ExplainOptions,
+  history: RowHistory,
+  { stamp, name }: Version,
+): Promise<ExplainedValue | undefined> {
+  const { ledger, table, id, definition } = options
   const writer = await ledger.log.entryOf(stamp.replica, stamp.seq)
   if (writer === undefined || writer.entry.op === 'void' || writer.entry.id !== id) return undefined
   if (ledger.state.names.textOf(writer.entry.table) !== table) return undefined
-  const past = await readPast({ log: ledger.log, position: state.position, tips: [writer.entry], fields: [name] })
+  const past = await readPast({ history, tips: [writer.entry], fields: [name] })
   if (!past.isWhole) return undefined
   const before = settleRow(replayChanges(past.shared, ledger.state.replicas), definition, ledger.state)
   const version = before.versions.find((each) => each.name === name)

@@ -37,6 +37,12 @@ export interface PlacedEntry {
   readonly previous: number
 }
 
+interface DecodedBlock {
+  readonly from: number
+  readonly to: number
+  readonly entries: readonly PlacedEntry[]
+}
+
 /** A block with the last seq of the replica it was looked up for. */
 export interface AuthoredBlock extends LogBlock {
   readonly lastSeq: number
@@ -44,13 +50,16 @@ export interface AuthoredBlock extends LogBlock {
 
 const PAGE_BLOCKS: number = PARTS_MAX
 const READ_BLOCKS = 8
-const RECENT_MAX = 8
+/** Decoded blocks that are kept: those used last, up to so many and to so many entries. */
+const RECENT_BLOCKS_MAX = 64
+const RECENT_ENTRIES_MAX = 8_192
 
 export class LogReader {
   readonly #store: Store
   readonly #state: LedgerState
   readonly #limits: Limits
-  readonly #recent: { readonly from: number; readonly to: number; readonly entries: readonly PlacedEntry[] }[] = []
+  /** The one used last is the first. */
+  readonly #recent: DecodedBlock[] = []
 
   constructor(store: Store, state: LedgerState, limits: Limits) {
     this.#store = store
@@ -110,7 +119,7 @@ export class LogReader {
   async entryOf(replica: number, seq: number): Promise<PlacedEntry | undefined> {
     const position = await this.positionAfter(replica, seq - 1)
     if (position === undefined) return undefined
-    const recent = this.#recent.find(({ from }) => from === position)
+    const recent = this.#useRecent(position)
     if (recent !== undefined) return entryIn(recent.entries, replica, seq)
     const [value] = await this.#store.getMany([logKey(position)])
     if (value === undefined) return undefined
@@ -129,17 +138,30 @@ export class LogReader {
 
   /** Rows that were written together are asked for together: the blocks decoded last are kept. */
   async entryAt(position: number): Promise<PlacedEntry> {
-    for (const { from, to, entries } of this.#recent) {
-      if (position >= from && position < to) return entries[position - from] as PlacedEntry
-    }
+    const recent = this.#useRecent(position)
+    if (recent !== undefined) return recent.entries[position - recent.from] as PlacedEntry
     const block = await this.blockAt(position)
     return this.#decodeAndKeep(block)[position - block.from] as PlacedEntry
+  }
+
+  #useRecent(position: number): DecodedBlock | undefined {
+    const index = this.#recent.findIndex(({ from, to }) => position >= from && position < to)
+    if (index <= 0) return this.#recent[index]
+    const [used] = this.#recent.splice(index, 1) as [DecodedBlock]
+    this.#recent.unshift(used)
+    return used
   }
 
   #decodeAndKeep(block: LogBlock): readonly PlacedEntry[] {
     const entries = this.decode(block)
     this.#recent.unshift({ from: block.from, to: block.to, entries })
-    this.#recent.length = Math.min(this.#recent.length, RECENT_MAX)
+    let kept = 0
+    let count = 0
+    for (; kept < Math.min(this.#recent.length, RECENT_BLOCKS_MAX); kept++) {
+      count += (this.#recent[kept] as DecodedBlock).entries.length
+      if (kept > 0 && count > RECENT_ENTRIES_MAX) break
+    }
+    this.#recent.length = kept
     return entries
   }
 

@@ -5,11 +5,11 @@
  * writer knew, is never taken for a part of it.
  * Invariant H1: what is answered depends on the changes alone, not on the order in which this log holds them.
  */
-import type { ChangeEntry } from './block.ts'
+import type { ChangeEntry, Entry } from './block.ts'
 import { clockCovers, clockMerge, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { DotRef } from './journal.ts'
-import type { LogReader } from './log-reader.ts'
+import type { LogReader, PlacedEntry } from './log-reader.ts'
 import { applyChange, EMPTY_ROW, type RowState, writesWholeRow } from './row.ts'
 
 export interface RowPast {
@@ -22,9 +22,7 @@ export interface RowPast {
 }
 
 export interface PastQuery {
-  readonly log: LogReader
-  /** Where the row's last change is. */
-  readonly position: number
+  readonly history: RowHistory
   /** Changes of the row of which none has seen another. */
   readonly tips: readonly ChangeEntry[]
   /** Name indexes: `shared` goes back to what shows in these fields. `all`: to the row's first change. */
@@ -34,7 +32,7 @@ export interface PastQuery {
 /** Changes of one row that are looked at: bounds the time for rows that are written all the time. */
 const PAST_MAX = 1_000
 
-export async function readPast({ log, position, tips, fields }: PastQuery): Promise<RowPast> {
+export async function readPast({ history, tips, fields }: PastQuery): Promise<RowPast> {
   const waiting = new Waiting(tips)
   const news: ChangeEntry[] = []
   const shared: ChangeEntry[] = []
@@ -46,7 +44,7 @@ export async function readPast({ log, position, tips, fields }: PastQuery): Prom
     isShared(dot) &&
     [...written.values()].every((clock) => clockCovers(clock, dot.replica, dot.seq))
   let left = PAST_MAX
-  for await (const { entry } of log.rowHistory(position)) {
+  for await (const entry of history.entries()) {
     if (left-- === 0) break
     if (entry.op === 'void' || !waiting.take(entry)) continue
     if (isShared(entry)) {
@@ -56,6 +54,34 @@ export async function readPast({ log, position, tips, fields }: PastQuery): Prom
     if (waiting.dots.every(isIdle)) break
   }
   return { news: news.reverse(), shared: shared.reverse(), isWhole: waiting.dots.every(isIdle) }
+}
+
+/** The changes of one row, newest first, each read once however often somebody goes through them. */
+export class RowHistory {
+  readonly #known: Entry[] = []
+  readonly #rest: AsyncGenerator<PlacedEntry>
+
+  /** `position` is the place of the row's last change. */
+  constructor(log: LogReader, position: number) {
+    this.#rest = log.rowHistory(position)
+  }
+
+  /** To be gone through by one at a time. */
+  async *entries(): AsyncGenerator<Entry> {
+    for (let at = 0; ; at++) {
+      if (at === this.#known.length) {
+        const { value, done } = await this.#rest.next()
+        if (done === true) return
+        this.#known.push(value.entry)
+      }
+      yield this.#known[at] as Entry
+    }
+  }
+
+  /** One of them, if it is among those that were read already. */
+  find({ replica, seq }: DotRef): Entry | undefined {
+    return this.#known.find((entry) => entry.replica === replica && entry.seq === seq)
+  }
 }
 
 function writesField({ op, versions }: ChangeEntry, field: number): boolean {
