@@ -1,7 +1,7 @@
 /**
  * Holds the detector against the history of any git repository:
  *
- *   npx tsx test/oracle/run.ts PATH [--merges N]
+ *   npm run git-oracle -- PATH [--merges N]
  *
  * Goes through the merges that HEAD leads to, newest first, and ends with 1 when the detector and git disagree about a file.
  */
@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { GitRepository } from './git.ts'
 import { type GitClass, judgeMerge } from './git-oracle.ts'
 
-const USAGE = 'usage: npx tsx test/oracle/run.ts PATH [--merges N]'
+const USAGE = 'usage: npm run git-oracle -- PATH [--merges N]'
 const MISTAKES_SHOWN = 20
 
 const { path, limit } = parseCommand()
