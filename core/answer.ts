@@ -7,6 +7,8 @@
  * A4  After an answer the row is what it would be had the refused changes never been written.
  * A5  What was accepted is not refused afterwards: nobody has its row without it any more.
  */
+
+import type { Refusal } from './admit.ts'
 import { readAgreed, readRefused } from './agreed.ts'
 import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
@@ -15,7 +17,6 @@ import { invariant, TidemarkError } from './errors.ts'
 import { kindRange, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { packRecord } from './packing.ts'
-import type { Refusal } from './receive.ts'
 import { applyChange, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 

@@ -7,6 +7,7 @@
  * N2  Effects are carried out in their order; of reads and of applies at most one each is under way.
  * N3  Every failure ends in `close` with a typed error. A bug ends the session, not the process.
  */
+import { AdmitChanges } from './admit.ts'
 import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
 import { type Dot, VectorClock } from './clock.ts'
@@ -29,7 +30,7 @@ import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
 import { checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
-import { AdmitChanges, ReceiveChanges } from './receive.ts'
+import { ReceiveChanges } from './receive.ts'
 import { expectEpoch, isHere } from './recovery.ts'
 import { ReissueSkewed } from './reissue.ts'
 import {

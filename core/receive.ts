@@ -1,52 +1,23 @@
 /**
- * Receiving: changes from a peer that are already admitted (`ReceiveChanges`), and changes that a writer hands to its
- * server (`AdmitChanges`).
+ * Receiving: changes that somebody has admitted already, who is trusted with that.
+ *
+ * Knows: what of a block is new here, and what it has to build on. Must never know: who may write, whether there is room.
  *
  * Invariants:
  * E1  Per replica, seqs arrive as 1, 2, 3 …: one that is held is skipped, one that is not the next is a `gap`.
  * E2  A change is applied only when what we hold covers its context; a void is a dot like any other.
  * E3  The cursor moves in the same commit as the changes it stands behind.
- * E4  Admission happens once, at the first server. A refused dot becomes void; what builds on it is refused with it;
- *     what follows it is not. A transaction is admitted or refused whole.
  * E5  Receiving merges clocks. It never advances our own counter.
- * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched. What a restored
- *     server has lost is such a shortage (`core/recovery.ts` V3).
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
-import {
-  type BlockResolver,
-  type ChangeEntry,
-  canonicalEntry,
-  decodeBlock,
-  type Entry,
-  VOID_CODES,
-  type VoidCode,
-  type VoidEntry,
-} from './block.ts'
-import { equalSlices } from './bytes.ts'
-import { clockGet, clockIncludes, type Dot, type SparseClock } from './clock.ts'
+import type { BlockResolver, Entry } from './block.ts'
+import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { fingerprintOf } from './fingerprint.ts'
-import { type Gate, growthOf, ProposedChange, type Shortage, voidGrowth } from './gate.ts'
-import { idFits, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import { type DecodedBlock, decode, gap } from './incoming.ts'
 import type { Job, Ledger } from './ledger.ts'
-import { type LedgerState, scanRange } from './ledger-state.ts'
-import { STORED_LIMITS } from './limits.ts'
-import type { ReplicaId } from './names.ts'
-import { isNewName, NewNames } from './new-names.ts'
-import { isRecovering, lostChanges } from './recovery.ts'
+import type { LedgerState } from './ledger-state.ts'
 import type { RowEntry } from './row-cache.ts'
-import { msToTimestamp } from './timestamp.ts'
-
-interface DecodedBlock {
-  readonly block: Uint8Array
-  readonly entries: readonly Entry[]
-  /** The row of each entry; undefined for a void, and while its table is new. */
-  readonly rows: readonly (RowEntry | undefined)[]
-}
-
-// ── From a peer that is trusted with admission ──────────────────────────────────────────────────────────────────────
 
 export class ReceiveChanges implements Job<void> {
   readonly weight: number
@@ -135,344 +106,6 @@ export class ReceiveChanges implements Job<void> {
   }
 }
 
-// ── From a writer to its server ─────────────────────────────────────────────────────────────────────────────────────
-
-export interface Refusal {
-  readonly seq: number
-  readonly code: VoidCode
-}
-
-export interface Admission {
-  /** Every seq of the writer up to here has its answer. */
-  readonly throughSeq: number
-  readonly refusals: readonly Refusal[]
-  /** Why nothing after `throughSeq` was looked at. */
-  readonly shortage: Shortage | undefined
-  /** The change of another replica that the writer waits for. */
-  readonly awaited: Dot | undefined
-  /** True when all of it was sent before its writer knew of a pause: it will come again. */
-  readonly isEarly: boolean
-  /** The timestamp of the last change that came, whatever became of it; 0 when there was none. */
-  readonly lastTimestamp: number
-}
-
-export interface AdmitOptions {
-  readonly blocks: readonly Uint8Array[]
-  /** The session's replica, by index: nobody else's changes are taken. */
-  readonly replica: number
-  readonly nowMs: number
-  readonly gate: Gate
-  /** True while the writer is paused: a push that goes on beyond the pause was under way, and is no gap. */
-  readonly isPaused: boolean
-  /** The seq up to which the writer has been answered, as it says: more than is held when that was lost. */
-  readonly answeredSeq: number
-}
-
-/** Flags, stamps and counts of a change: less than a writer reckons with, so that none is refused that it let pass. */
-const CHANGE_OVERHEAD_BYTES = 16
-
-/** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
-const UNKNOWN_REPLICA = 2 ** 32
-const NO_FINGERPRINT = new Uint8Array(0)
-
-/** Such a change has no form of its own here: its context cannot be spelled out. */
-function namesUnknown({ context }: ChangeEntry): boolean {
-  return context.length > 0 && (context[context.length - 2] as number) >= UNKNOWN_REPLICA
-}
-
-export class AdmitChanges implements Job<Admission> {
-  readonly weight: number
-  readonly #options: AdmitOptions
-  #decoded: DecodedBlock[] = []
-  #newNames: NewNames | undefined
-  #voids = new Set<number>()
-  #unappendedBytes = 0
-  /** Dots that were pushed before and are void: their writer may not have heard of it. */
-  #heldRefusals: Refusal[] = []
-  /** What was held of the writer when the entries were compared with it. */
-  #checkedSeq = 0
-  /** Replicas that are unknown here, by the indexes that stand for them. */
-  readonly #strangers = new Map<number, ReplicaId>()
-  #awaited: Dot | undefined
-
-  constructor(options: AdmitOptions) {
-    this.#options = options
-    let bytes = 0
-    for (const block of options.blocks) bytes += block.length
-    this.weight = Math.ceil(bytes / 64)
-  }
-
-  async prepare(ledger: Ledger): Promise<void> {
-    const { state } = ledger
-    const { replica, blocks } = this.#options
-    let unknown = UNKNOWN_REPLICA
-    const names = new NewNames(state)
-    this.#newNames = names
-    const resolver: BlockResolver = {
-      replica: (id, isAuthor) => {
-        const index = state.replicas.find(id)
-        if (isAuthor && index !== replica) {
-          throw new TidemarkError('forbidden', 'a push holds changes of another replica than the session’s')
-        }
-        if (index >= 0) return index
-        this.#strangers.set(unknown, id)
-        return unknown++
-      },
-      name: (name) => names.numberOf(name),
-    }
-    this.#decoded = blocks.map((block) => decode(ledger, block, resolver))
-    const entries = this.#decoded.flatMap((decoded) => decoded.entries)
-    this.#checkedSeq = state.seqOf(replica)
-    await this.#expectSame(ledger, entries)
-    await this.#readVoids(ledger, entries)
-    this.#heldRefusals = await this.#readHeldRefusals(ledger, entries)
-  }
-
-  /** A dot that is held already must come with the content it had. */
-  async #expectSame(ledger: Ledger, entries: readonly Entry[]): Promise<void> {
-    const { replica } = this.#options
-    for (const entry of entries) {
-      if (entry.seq > ledger.state.seqOf(replica)) break
-      const held = await ledger.log.entryOf(replica, entry.seq)
-      if (held === undefined || entry.op === 'void') continue
-      if (!(await this.#isSame(ledger, held.entry, entry))) {
-        throw new TidemarkError('dot-conflict', `seq ${entry.seq} of this replica is already held with other content`, {
-          remedy: 'The replica was copied or restored: it needs a new id',
-        })
-      }
-    }
-  }
-
-  /** Of a refused change only the fingerprint is held. */
-  async #isSame(ledger: Ledger, held: Entry, pushed: ChangeEntry): Promise<boolean> {
-    if (namesUnknown(pushed)) return false
-    if (held.op === 'void') {
-      const [record] = await ledger.store.getMany([voidKey(held.replica, held.seq)])
-      const ours = record?.subarray(1) ?? NO_FINGERPRINT
-      const theirs = this.#fingerprintOf(pushed, ledger.state)
-      return ours.length === 0 || equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
-    }
-    const ours = canonicalEntry(held, ledger.state)
-    const theirs = canonicalEntry(pushed, this.#newNames?.dictionaries ?? ledger.state)
-    return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
-  }
-
-  async #readVoids(ledger: Ledger, entries: readonly Entry[]): Promise<void> {
-    const { replica } = this.#options
-    this.#voids = new Set()
-    if ((ledger.state.voidCounts[replica] ?? 0) === 0) return
-    const seqs = new Set<number>()
-    for (const entry of entries) if (entry.op !== 'void') seqs.add(clockGet(entry.context, replica))
-    const asked = [...seqs]
-    const found = await ledger.store.getMany(asked.map((seq) => voidKey(replica, seq)))
-    for (const [index, value] of found.entries()) if (value !== undefined) this.#voids.add(asked[index] as number)
-  }
-
-  async #readHeldRefusals(ledger: Ledger, entries: readonly Entry[]): Promise<Refusal[]> {
-    const { replica } = this.#options
-    const [first] = entries
-    const held = ledger.state.seqOf(replica)
-    if (first === undefined || first.seq > held || (ledger.state.voidCounts[replica] ?? 0) === 0) return []
-    const refusals: Refusal[] = []
-    for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first.seq - 1, held))) {
-      refusals.push({ seq: voidKeySeq(key), code: VOID_CODES[value[0] ?? 0] as VoidCode })
-    }
-    return refusals
-  }
-
-  apply(draft: Draft, ledger: Ledger): Admission {
-    const { names } = draft.state
-    const known = names.size
-    try {
-      return this.#admitAll(draft, ledger)
-    } catch (error) {
-      names.truncate(known)
-      throw error
-    }
-  }
-
-  #admitAll(draft: Draft, ledger: Ledger): Admission {
-    this.#unappendedBytes = 0
-    const refusals: Refusal[] = [...this.#heldRefusals]
-    const appends: (() => void)[] = []
-    const { replica } = this.#options
-    this.#expectChecked(draft.state)
-    let position = draft.state.meta.nextPosition
-    let shortage: Shortage | undefined
-    let isEarly = this.#options.isPaused
-    this.#awaited = undefined
-    for (const { block, entries, rows } of this.#decoded) {
-      isEarly &&= (entries[0]?.seq ?? 0) > draft.state.seqOf(replica) + 1
-      if (isEarly) continue
-      if (shortage !== undefined) break
-      const kept: Entry[] = []
-      const previous: number[] = []
-      let isWhole = true
-      let at = 0
-      for (const transaction of transactionsOf(entries)) {
-        const start = at
-        at += transaction.length
-        let fresh = freshOf(draft.state, transaction)
-        if (fresh.length < transaction.length) isWhole = false
-        if (fresh.length === 0) continue
-        let freshRows = rows.slice(start + transaction.length - fresh.length, at)
-        const names = this.#namesOf(fresh)
-        if (names !== undefined)
-          [fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.spellKnown(entry))
-        const code = this.#judge(draft, ledger, fresh, freshRows)
-        shortage = this.#awaitLost(draft, fresh, code) ?? this.#weigh(draft, fresh, freshRows, code)
-        if (shortage !== undefined) {
-          isWhole = false
-          break
-        }
-        if (names !== undefined && code === undefined) {
-          ;[fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.learn(entry))
-        }
-        for (const [index, entry] of fresh.entries()) {
-          if (code !== undefined && entry.op !== 'void') {
-            isWhole = false
-            refusals.push({ seq: entry.seq, code })
-            kept.push(this.#refuse(draft, entry, code))
-            previous.push(0)
-          } else {
-            kept.push(entry)
-            previous.push(this.#admit(draft, entry, freshRows[index], position))
-          }
-          position++
-        }
-      }
-      if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
-      else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
-    }
-    for (const append of appends) append()
-    const awaited = shortage === undefined ? undefined : this.#awaited
-    const throughSeq = draft.state.seqOf(replica)
-    return { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp: this.#lastTimestamp() }
-  }
-
-  #lastTimestamp(): number {
-    const entry = this.#decoded[this.#decoded.length - 1]?.entries.findLast(({ op }) => op !== 'void')
-    return entry === undefined || entry.op === 'void' ? 0 : entry.timestamp
-  }
-
-  /** Whether a transaction that would be refused waits instead: for what the store may have lost, or because it passed before (V3). */
-  #awaitLost(draft: Draft, transaction: readonly Entry[], code: VoidCode | undefined): Shortage | undefined {
-    const { answeredSeq, nowMs } = this.#options
-    const { state } = draft
-    if (code === undefined) return undefined
-    const isAnswered = transaction.some(({ op, seq }) => op !== 'void' && seq <= answeredSeq)
-    const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)
-    if (!isAnswered && !isAwaiting) return undefined
-    const index = this.#awaited === undefined ? -1 : state.replicas.find(this.#awaited.replica)
-    return lostChanges(this.#awaited, index < 0 ? 0 : state.seqOf(index))
-  }
-
-  /** The new names, if the transaction uses any. */
-  #namesOf(transaction: readonly Entry[]): NewNames | undefined {
-    const names = this.#newNames
-    return names !== undefined && transaction.some((entry) => names.isUsedBy(entry)) ? names : undefined
-  }
-
-  /** Whether there is room for a transaction, or for the voids that are left of it. Counts what waits to be appended. */
-  #weigh(
-    draft: Draft,
-    transaction: readonly Entry[],
-    rows: readonly (RowEntry | undefined)[],
-    code: VoidCode | undefined,
-  ): Shortage | undefined {
-    const { weigh } = this.#options.gate
-    if (weigh === undefined) return undefined
-    const growth = code === undefined ? growthOf(transaction, rows) : voidGrowth(transaction)
-    const { usage } = draft
-    const storedBytes = usage.storedBytes + this.#unappendedBytes
-    const shortage = weigh({ ...usage, storedBytes }, growth)
-    // The rows are counted at once; of what was reckoned for the log, half is right.
-    if (shortage === undefined) this.#unappendedBytes += Math.ceil(growth.storedBytes / 2)
-    return shortage
-  }
-
-  /** An older session of the same replica may have pushed in this very commit: then nobody has compared, nor read its voids. */
-  #expectChecked(state: LedgerState): void {
-    if (state.seqOf(this.#options.replica) === this.#checkedSeq) return
-    throw new TidemarkError('unavailable', 'another session of this replica pushed at the same moment', {
-      retryable: true,
-    })
-  }
-
-  #refuse(draft: Draft, entry: ChangeEntry, code: VoidCode): VoidEntry {
-    const refused: VoidEntry = { op: 'void', replica: entry.replica, seq: entry.seq, code }
-    draft.raiseSeq(entry.replica, entry.seq)
-    draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : this.#fingerprintOf(entry, draft.state))
-    this.#voids.add(entry.seq)
-    return refused
-  }
-
-  #fingerprintOf(entry: ChangeEntry, state: LedgerState): Uint8Array {
-    return fingerprintOf(entry, this.#newNames?.dictionaries ?? state)
-  }
-
-  #admit(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
-    draft.raiseSeq(entry.replica, entry.seq)
-    if (entry.op === 'void') {
-      draft.addVoid(entry, NO_FINGERPRINT)
-      this.#voids.add(entry.seq)
-    }
-    if (entry.op === 'void' || row === undefined) return 0
-    const before = row.position
-    draft.apply(row, entry, position, 'remote')
-    return before
-  }
-
-  /** The reason to refuse a transaction, if there is one. Its changes may build on each other. */
-  #judge(
-    draft: Draft,
-    ledger: Ledger,
-    transaction: readonly Entry[],
-    rows: readonly (RowEntry | undefined)[],
-  ): VoidCode | undefined {
-    for (const [index, entry] of transaction.entries()) {
-      if (entry.op === 'void') continue
-      const code = this.#judgeChange(draft, ledger, entry, rows[index])
-      if (code !== undefined) return code
-    }
-    return undefined
-  }
-
-  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry | undefined): VoidCode | undefined {
-    const { replica, nowMs, gate } = this.#options
-    const { state } = draft
-    this.#awaited = undefined
-    const built = clockGet(entry.context, replica)
-    if (built >= entry.seq) return 'unknown-context'
-    if (this.#voids.has(built)) return 'void-context'
-    for (let at = 0; at < entry.context.length; at += 2) {
-      const author = entry.context[at] as number
-      const seq = entry.context[at + 1] as number
-      if (author === replica || state.seqOf(author) >= seq) continue
-      this.#awaited = { replica: this.#strangers.get(author) ?? (state.replicas.textOf(author) as ReplicaId), seq }
-      return 'unknown-context'
-    }
-    if (!isWithinLimits(entry, ledger)) return 'too-large'
-    if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
-    if (row !== undefined && concurrentHeads(row, entry) >= ledger.limits.headsPerRowMax) return 'too-many-heads'
-    return gate.judge?.(new ProposedChange(entry, row, this.#newNames?.dictionaries ?? state))
-  }
-}
-
-/** About what `LocalWrite` counts: bytes of the change, fields, bytes of the id. */
-function isWithinLimits({ id, context, versions }: ChangeEntry, { limits }: Ledger): boolean {
-  let bytes = CHANGE_OVERHEAD_BYTES + id.length + context.length * 2
-  for (const { start, end } of versions) bytes += end - start
-  return bytes <= limits.changeBytesMax && versions.length <= limits.fieldsPerRowMax && idFits(id, limits)
-}
-
-function concurrentHeads(row: RowEntry, { context }: ChangeEntry): number {
-  if (clockIncludes(context, row.header.clock)) return 0
-  return row.state.heads.filter((head) => clockGet(context, head.replica) < head.seq).length
-}
-
-// ── What both need ──────────────────────────────────────────────────────────────────────────────────────────────────
-
 /** False for a dot that is held already; throws `gap` for one that is not the next (E1). */
 function isNext(state: LedgerState, entry: Entry): boolean {
   const held = state.seqOf(entry.replica)
@@ -481,51 +114,11 @@ function isNext(state: LedgerState, entry: Entry): boolean {
   throw gap(held, entry.seq)
 }
 
-/** The entries of one writer's transaction that are not held yet; they must follow what is, and each other. */
-function freshOf(state: LedgerState, transaction: readonly Entry[]): readonly Entry[] {
-  const held = state.seqOf((transaction[0] as Entry).replica)
-  const fresh = transaction.filter((entry) => entry.seq > held)
-  for (const [index, entry] of fresh.entries()) if (entry.seq !== held + 1 + index) throw gap(held, entry.seq)
-  return fresh
-}
-
-function gap(held: number, seq: number): TidemarkError {
-  return new TidemarkError('gap', `seq ${seq} arrived, but ${held + 1} is the next of its replica`, {
-    retryable: true,
-    remedy: 'Continue from the seq after the one that is held',
-    details: { held },
-  })
-}
-
 function covers(state: LedgerState, context: SparseClock): boolean {
   for (let at = 0; at < context.length; at += 2) {
     if (state.seqOf(context[at] as number) < (context[at + 1] as number)) return false
   }
   return true
-}
-
-/** The entries of a block, and the rows they need. */
-function decode(ledger: Ledger, block: Uint8Array, resolver: BlockResolver): DecodedBlock {
-  // A change above the limits of this replica is refused on its own, not with its block.
-  const entries = decodeBlock(block, resolver, STORED_LIMITS)
-  const rows = entries.map((entry) =>
-    entry.op === 'void' || isNewName(entry.table) ? undefined : ledger.need(entry.table, entry.id),
-  )
-  return { block, entries, rows }
-}
-
-/** A transaction in other terms, with the rows of its tables as far as those are known. */
-function respell(
-  transaction: readonly Entry[],
-  rows: readonly (RowEntry | undefined)[],
-  names: NewNames,
-  spell: (entry: ChangeEntry) => ChangeEntry,
-): [Entry[], (RowEntry | undefined)[]] {
-  const entries = transaction.map((entry) => (entry.op === 'void' ? entry : spell(entry)))
-  const found = entries.map((entry, index) =>
-    entry.op === 'void' || isNewName(entry.table) ? undefined : (rows[index] ?? names.rowOf(entry)),
-  )
-  return [entries, found]
 }
 
 function authorsOf(entries: readonly Entry[]): number[] {
@@ -536,16 +129,4 @@ function authorsOf(entries: readonly Entry[]): number[] {
 function untorn(entries: readonly Entry[]): readonly Entry[] {
   const last = entries[entries.length - 1] as Entry
   return last.op === 'void' || !last.more ? entries : [...entries.slice(0, -1), { ...last, more: false }]
-}
-
-function transactionsOf(entries: readonly Entry[]): Entry[][] {
-  const transactions: Entry[][] = []
-  let open: Entry[] = []
-  for (const entry of entries) {
-    open.push(entry)
-    if (entry.op !== 'void' && entry.more) continue
-    transactions.push(open)
-    open = []
-  }
-  return transactions
 }

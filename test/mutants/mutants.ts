@@ -252,7 +252,7 @@ const RECEIVING: readonly Mutant[] = [
   },
   {
     name: 'void dot not recorded',
-    file: 'core/receive.ts',
+    file: 'core/admit.ts',
     find: 'draft.addVoid(refused, namesUnknown(entry) ? NO_FINGERPRINT : this.#fingerprintOf(entry, draft.state))',
     replace: 'if (namesUnknown(entry)) draft.addVoid(refused, NO_FINGERPRINT)',
     breaks: 'what was refused stays refused, and its writer is told so',
@@ -261,7 +261,7 @@ const RECEIVING: readonly Mutant[] = [
   },
   {
     name: 'later changes of a refused one admitted',
-    file: 'core/receive.ts',
+    file: 'core/admit.ts',
     find: "if (this.#voids.has(built)) return 'void-context'",
     replace: "if (this.#voids.has(-built)) return 'void-context'",
     breaks: 'what builds on a refused change is refused with it',
@@ -270,7 +270,7 @@ const RECEIVING: readonly Mutant[] = [
   },
   {
     name: 'transaction admitted in part',
-    file: 'core/receive.ts',
+    file: 'core/admit.ts',
     find: "if (entry.op !== 'void' && entry.more) continue",
     replace: "if (entry.op !== 'void' && entry.more && entry.seq < 0) continue",
     breaks: 'a transaction is admitted or refused whole',

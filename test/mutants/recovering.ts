@@ -8,7 +8,7 @@ const RESTORED = 'test/core/recovery.test.ts'
 export const RECOVERING: readonly Mutant[] = [
   {
     name: 'restored server refuses what builds on lost changes',
-    file: 'core/receive.ts',
+    file: 'core/admit.ts',
     find: 'const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)',
     replace: 'const isAwaiting = false && isRecovering(state, nowMs)',
     breaks: 'a server that goes on from a backup gets back what it lost',
@@ -17,7 +17,7 @@ export const RECOVERING: readonly Mutant[] = [
   },
   {
     name: 'restored server voids what it had accepted',
-    file: 'core/receive.ts',
+    file: 'core/admit.ts',
     find: "const isAnswered = transaction.some(({ op, seq }) => op !== 'void' && seq <= answeredSeq)",
     replace: 'const isAnswered = transaction.length === 0 && answeredSeq < 0',
     breaks: 'a dot that was accepted once never becomes void',
