@@ -19,11 +19,11 @@
  * Knows: bytes, and what a well-formed change looks like. Must never know: what a row makes of it.
  * Invariant B1: whatever `decodeBlock` lets pass has valid names, ids and canonical values, and stays within the limits.
  */
-import { ByteReader, ByteWriter, badFrame, isUuidText, readUuid, writeUuid } from './bytes.ts'
+import { ByteReader, ByteWriter, badFrame, copyBytes, isUuidText, readUuid, writeUuid } from './bytes.ts'
 import { EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { scanField } from './counter.ts'
 import type { Dictionary } from './dictionary.ts'
-import { TidemarkError } from './errors.ts'
+import { invariant, TidemarkError } from './errors.ts'
 import type { Limits } from './limits.ts'
 import { isName, isPoisonedKey, type ReplicaId } from './names.ts'
 import { type HeadOp, OPS, type Version } from './row.ts'
@@ -90,9 +90,16 @@ export interface Dictionaries {
 
 // ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const BODY_BYTES = 4_096
+/** Bodies of blocks that are finished: a buffer of its own would cost a single change more than all the rest of its commit. */
+const spareBodies: ByteWriter[] = []
+const SPARE_BODIES_MAX = 4
+const SPARE_BYTES_MAX = 1 << 16
+const header: ByteWriter = new ByteWriter(1_024)
+
 /** Gathers entries into one block. */
 export class BlockWriter {
-  readonly #body: ByteWriter = new ByteWriter(4096)
+  readonly #body: ByteWriter = spareBodies.pop() ?? new ByteWriter(BODY_BYTES)
   readonly #dictionaries: Dictionaries
   readonly #authors: number[] = []
   readonly #others: number[] = []
@@ -104,6 +111,7 @@ export class BlockWriter {
   #lastAuthor = -1
   #lastSeq = 0
   #lastTable = -1
+  #isFinished = false
   count = 0
 
   constructor(dictionaries: Dictionaries, authors: readonly number[]) {
@@ -119,6 +127,7 @@ export class BlockWriter {
 
   /** The authors have to be known from the start; answers with the encoded size of the entry. */
   add(entry: Entry): number {
+    invariant(!this.#isFinished, 'a block that is finished takes no more')
     const body = this.#body
     const start = body.length
     this.count++
@@ -150,9 +159,13 @@ export class BlockWriter {
     return body.length - start
   }
 
+  /** The block. Ends the writer: its buffer goes to another. */
   finish(): Uint8Array {
+    invariant(!this.#isFinished, 'a block is finished once')
+    this.#isFinished = true
     const { replicas, names } = this.#dictionaries
-    const header = new ByteWriter(128)
+    const body = this.#body
+    header.reset()
     header.byte(FORMAT)
     header.varint(this.count)
     header.varint(this.#authors.length)
@@ -166,9 +179,11 @@ export class BlockWriter {
       header.text(text)
     }
     header.fixed(this.#baseTimestamp ?? 0, TIMESTAMP_WIDTH)
-    const block = new Uint8Array(header.length + this.#body.length)
-    block.set(header.bytes.subarray(0, header.length))
-    block.set(this.#body.bytes.subarray(0, this.#body.length), header.length)
+    const block = new Uint8Array(header.length + body.length)
+    copyBytes(header.bytes, 0, header.length, block, 0)
+    copyBytes(body.bytes, 0, body.length, block, header.length)
+    body.reset()
+    if (body.bytes.length <= SPARE_BYTES_MAX && spareBodies.length < SPARE_BODIES_MAX) spareBodies.push(body)
     return block
   }
 
@@ -220,8 +235,10 @@ export class BlockWriter {
   }
 }
 
+const encoded: ByteWriter = new ByteWriter(256)
+
 function writeSizedText(writer: ByteWriter, text: string): void {
-  const encoded = new ByteWriter(text.length * 3)
+  encoded.reset()
   writer.varint(encoded.text(text))
   writer.raw(encoded.bytes, 0, encoded.length)
 }

@@ -18,6 +18,8 @@ const COPY_LOOP_MAX = 40
 const SLAB_ARRAY_MAX = 1_024
 const slab: Slab = new Slab()
 const TWO_32 = 2 ** 32
+/** Engines keep arrays up to this length inside the heap: one costs less than a tenth of a longer one. */
+export const SMALL_ARRAY_BYTES = 64
 
 export class ByteWriter {
   bytes: Uint8Array

@@ -3,23 +3,26 @@
  *
  * The distances are local to a store; the block is the same on every replica.
  */
-import { ByteReader, ByteWriter } from './bytes.ts'
+import { ByteReader, ByteWriter, copyBytes } from './bytes.ts'
+
+const distances: ByteWriter = new ByteWriter(1_024)
+const header: ByteWriter = new ByteWriter(8)
 
 /**
  * Layout: the length in bytes of the distances, the distances back to each entry's predecessor on its row (0: none;
  * nothing at all when none has one, as in a block of inserts), the block.
  */
 export function encodeLogRecord(block: Uint8Array, previous: readonly number[], position: number): Uint8Array {
-  const distances = new ByteWriter(previous.length * 2 + 8)
+  distances.reset()
   if (previous.some((place) => place !== 0)) {
     for (const [index, place] of previous.entries()) distances.varint(place === 0 ? 0 : position + index - place)
   }
-  const header = new ByteWriter(8)
+  header.reset()
   header.varint(distances.length)
   const record = new Uint8Array(header.length + distances.length + block.length)
-  record.set(header.bytes.subarray(0, header.length))
-  record.set(distances.bytes.subarray(0, distances.length), header.length)
-  record.set(block, header.length + distances.length)
+  copyBytes(header.bytes, 0, header.length, record, 0)
+  copyBytes(distances.bytes, 0, distances.length, record, header.length)
+  copyBytes(block, 0, block.length, record, header.length + distances.length)
   return record
 }
 

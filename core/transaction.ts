@@ -5,7 +5,7 @@
  * Z1  What cannot be stored is refused at the call that brought it, so its stack shows where it came from.
  * Z2  Values are encoded at the call: what the app does to its objects afterwards changes nothing.
  */
-import { ByteWriter } from './bytes.ts'
+import { ByteWriter, SMALL_ARRAY_BYTES } from './bytes.ts'
 import { decodeField, isCounter } from './counter.ts'
 import { TidemarkError } from './errors.ts'
 import { encodeFields, NO_FIELDS, ShapeCache } from './fields.ts'
@@ -19,7 +19,7 @@ import type { Value } from './value.ts'
 /** What reads and writes of a transaction go through. Do not keep it beyond the transaction. */
 export class Transaction<Tables extends TableDefinitions = TableDefinitions> {
   readonly #replica: Replica<Tables>
-  readonly #writer: ByteWriter = new ByteWriter(1024)
+  readonly #writer: ByteWriter = new ByteWriter(SMALL_ARRAY_BYTES)
   readonly #ops: WriteOp[] = []
   readonly #reads = new Map<string, ReadRow>()
   readonly #handles = new Map<string, TransactionTable<RowShape>>()
@@ -160,7 +160,7 @@ export class DecidingOps {
   #add(kind: WriteKind, id: string, values: Readonly<Record<string, unknown>>): void {
     const counters = this.#replica.countersOf(this.#table)
     const shape = shapesOf(this.#replica, this.#table).shapeOf(expectObject(values))
-    const fields = encodeFields(new ByteWriter(256), shape, values, counters, kind === 'rewrite')
+    const fields = encodeFields(new ByteWriter(SMALL_ARRAY_BYTES), shape, values, counters, kind === 'rewrite')
     this.ops.push({ kind, table: this.#table, id, fields })
   }
 }
