@@ -106,7 +106,7 @@ export function nameSetting(key: SettingKey, { sources }: Config): string {
 /** How to set it, in words. */
 export function waysToSet(key: SettingKey): string {
   const { isSecret = false, isFileOnly = false } = SETTINGS[key]
-  const inFile = `"${key.replaceAll('.', '": { "')}" in the file`
+  const inFile = `${spelled(key)} in the file`
   if (isFileOnly) return inFile
   return isSecret ? `${environmentNameOf(key)} or ${inFile}` : `${flagOf(key)}, ${environmentNameOf(key)} or ${inFile}`
 }
@@ -195,10 +195,16 @@ function isSection(key: string): boolean {
 
 function unknownKey(key: string, path: string, isNested: boolean): string {
   const what = `there is no setting ${quote(key)} (in ${path})`
-  if (isNested && isSettingKey(key)) return `${what}; write it as { "${key.replaceAll('.', '": { "')}": … } }`
+  if (isNested && isSettingKey(key)) return `${what}; write it as ${spelled(key)}`
   if (isSection(key)) return `${key} must be an object of settings (in ${path})`
   const nearest = nearestName(key, SETTING_KEYS)
   return nearest === undefined
     ? `${what}. See tidemark config for those there are`
     : `${what}; the nearest is ${nearest}`
+}
+
+/** A key as it stands in a file: `{ "auth": { "secretFile": … } }`. */
+function spelled(key: string): string {
+  const names = key.split('.')
+  return `${names.map((name) => `{ "${name}": `).join('')}…${' }'.repeat(names.length)}`
 }
