@@ -105,6 +105,9 @@ export interface ConcurrentRow {
   readonly row: Readonly<Record<string, Value>> | undefined
 }
 
+/** What the engine itself has to say about the answer of a policy, or of what it was given. */
+export class PolicyError extends Error {}
+
 /** Given 2 or more versions in canonical order; answers with the fields of the row, or null for "deleted". */
 export type DecideRow = (versions: readonly ConcurrentRow[]) => Readonly<Record<string, Value>> | null
 
@@ -153,7 +156,7 @@ export function min(): FieldPolicy {
 function extreme(versions: readonly ConcurrentValue[], sign: 1 | -1): Value {
   let best = first(versions).value
   for (const { value } of versions) {
-    if (typeof value !== typeof best) throw new TypeError('values of different types have no order')
+    if (typeof value !== typeof best) throw new PolicyError('values of different types have no order')
     if (compareScalars(value, best) * sign > 0) best = value
   }
   return best
@@ -163,7 +166,7 @@ function compareScalars(left: Value, right: Value): number {
   if (typeof left === 'number' && typeof right === 'number') return left - right
   if (typeof left === 'string' && typeof right === 'string') return compareCodePoints(left, right)
   if (left instanceof Date && right instanceof Date) return left.getTime() - right.getTime()
-  throw new TypeError('only numbers, texts and dates have an order')
+  throw new PolicyError('only numbers, texts and dates have an order')
 }
 
 /** The set union of arrays: distinct elements, in canonical order. What is taken out on one side stays if another keeps it. */
@@ -174,7 +177,7 @@ export function union(): FieldPolicy {
 function uniteArrays(versions: readonly ConcurrentValue[]): Value {
   const byBytes = new Map<string, { readonly key: Uint8Array; readonly value: Value }>()
   for (const { value } of versions) {
-    if (!Array.isArray(value)) throw new TypeError('union needs arrays')
+    if (!Array.isArray(value)) throw new PolicyError('union needs arrays')
     for (const item of value as readonly Value[]) {
       const key = encodeValue(item)
       byBytes.set(key.join(), { key, value: item })
@@ -191,7 +194,7 @@ export function longestText(): FieldPolicy {
     decideField: (versions) => {
       let best = ''
       for (const { value } of versions) {
-        if (typeof value !== 'string') throw new TypeError('longestText needs texts')
+        if (typeof value !== 'string') throw new PolicyError('longestText needs texts')
         if (value.length >= best.length) best = value
       }
       return best

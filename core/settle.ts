@@ -8,11 +8,18 @@
  * V7  A policy's own code sees copies in canonical order. When it throws, reads more than its budget or answers with
  *     something that cannot be stored, the row is settled by last write, and says so. Nothing is written back.
  */
-import type { Dictionaries } from './block.ts'
+import type { Dictionaries, Names } from './block.ts'
 import { clockCovers, type Dot } from './clock.ts'
 import { decodeField, isCounter, sumCounters } from './counter.ts'
 import { quote, type ReplicaId } from './names.ts'
-import { type ConcurrentRow, type FieldPolicy, type Granularity, lastWriteWins, type Policy } from './policy.ts'
+import {
+  type ConcurrentRow,
+  type FieldPolicy,
+  type Granularity,
+  lastWriteWins,
+  type Policy,
+  PolicyError,
+} from './policy.ts'
 import { type Head, type RowState, type Stamp, sameStamp, sameValue, type Version } from './row.ts'
 import { timestampToMs } from './timestamp.ts'
 import { encodeValue, type Value } from './value.ts'
@@ -189,18 +196,12 @@ export function concurrentRows(row: RowState, rules: SettleRules, dictionaries: 
   })
 }
 
-/** Fields in the order of their names, which is the same in every store; name indexes are not. */
 export function decodeSettled(
   versions: readonly Version[],
   rules: SettleRules,
   dictionaries: Dictionaries,
 ): Record<string, Value> {
-  const { names } = dictionaries
-  const settled = settleFields(versions, rules, dictionaries).versions.slice()
-  return decodeVersions(
-    settled.sort((a, b) => (names.textOf(a.name) < names.textOf(b.name) ? -1 : 1)),
-    dictionaries,
-  )
+  return decodeVersions(settleFields(versions, rules, dictionaries).versions, dictionaries)
 }
 
 /**
@@ -210,14 +211,14 @@ export function decodeSettled(
 function toSynthetic(values: object, row: RowState, stamp: Stamp, { names }: Dictionaries): Version[] {
   const prototype: unknown = typeof values === 'object' ? Object.getPrototypeOf(values) : undefined
   if (prototype !== null && prototype !== Object.prototype) {
-    throw new TypeError('it answered with something that is neither a plain object nor null')
+    throw new PolicyError('it answered with something that is neither a plain object nor null')
   }
   const versions: Version[] = []
   for (const [field, value] of Object.entries(values)) {
     if (field === 'id') continue
     const name = names.find(field)
     if (!row.versions.some((version) => version.name === name)) {
-      throw new TypeError(`it answered with a field ${quote(field)} that the row does not have`)
+      throw new PolicyError(`it answered with a field ${quote(field)} that the row does not have`)
     }
     versions.push(withValue({ name, stamp, bytes: EMPTY, start: 0, end: 0 }, value))
   }
@@ -225,10 +226,20 @@ function toSynthetic(values: object, row: RowState, stamp: Stamp, { names }: Dic
 }
 const EMPTY = new Uint8Array(0)
 
+/** The fields in the order of their names, which is the same in every store; the order of name indexes is not (V6). */
 export function decodeVersions(versions: readonly Version[], { names }: Dictionaries): Record<string, Value> {
   const values = Object.create(null) as Record<string, Value>
-  for (const version of versions) values[names.textOf(version.name)] = decodeField(version)
+  for (const version of byName(versions, names)) values[names.textOf(version.name)] = decodeField(version)
   return values
+}
+
+/** Mostly the names of a row were learned together, in their order, and nothing has to be moved. */
+function byName(versions: readonly Version[], names: Names): readonly Version[] {
+  for (let at = 1; at < versions.length; at++) {
+    if (names.textOf((versions[at] as Version).name) > names.textOf((versions[at - 1] as Version).name)) continue
+    return [...versions].sort((a, b) => (names.textOf(a.name) < names.textOf(b.name) ? -1 : 1))
+  }
+  return versions
 }
 
 export function toDot({ replica, seq }: Stamp, { replicas }: Dictionaries): Dot {
@@ -266,46 +277,66 @@ export function withoutMessage(fallback: string): string {
 
 const MESSAGE_MAX = 200
 
-/** What was thrown may be anything, and may throw itself. */
+/** Mistakes that the language finds: each browser words them in its own way. */
+const ERRORS_OF_THE_LANGUAGE = [TypeError, RangeError, ReferenceError, SyntaxError, EvalError, URIError]
+
+/** What was thrown may be anything, and may throw itself. Nothing in the text depends on where the code ran (V6). */
 function messageOf(error: unknown): string {
   try {
+    const mistake = ERRORS_OF_THE_LANGUAGE.find((type) => error instanceof type)
+    if (mistake !== undefined) return `its code threw a ${mistake.name}`
     return String(error instanceof Error ? error.message : error).slice(0, MESSAGE_MAX)
   } catch {
     return 'it threw something that cannot be shown'
   }
 }
 
-/** The input behind a proxy that counts reads at every level, of values and of keys, and allows no change. */
+/**
+ * The input behind proxies that count reads at every level, of values and of keys, and allow no change. Each part has one
+ * proxy, so that a policy finds again what it has found before.
+ */
 function countReads<Input extends object>(input: Input): Input {
-  let reads = 0
+  let left = READS_MAX
+  const proxies = new WeakMap<object, object>()
   const count = (): void => {
-    if (++reads > READS_MAX) throw new RangeError(`it read its input more than ${READS_MAX} times`)
+    if (left-- === 0) throw new PolicyError(`it read its input more than ${READS_MAX} times`)
   }
   const wrap = <Part>(part: Part): Part => {
     if (typeof part !== 'object' || part === null || part instanceof Date || part instanceof Uint8Array) return part
-    return new Proxy(part, {
-      get: (target, key, receiver) => {
-        count()
-        return wrap(Reflect.get(target, key, receiver))
-      },
-      has: (target, key) => {
-        count()
-        return Reflect.has(target, key)
-      },
-      ownKeys: (target) => {
-        count()
-        return Reflect.ownKeys(target)
-      },
-      getPrototypeOf: (target) => {
-        count()
-        return Reflect.getPrototypeOf(target)
-      },
-      set: () => false,
-      defineProperty: () => false,
-      deleteProperty: () => false,
-      setPrototypeOf: () => false,
-      preventExtensions: () => false,
-    })
+    let proxy = proxies.get(part)
+    if (proxy === undefined) {
+      proxy = new Proxy(part, handler)
+      proxies.set(part, proxy)
+    }
+    return proxy as Part
+  }
+  const handler: ProxyHandler<object> = {
+    get: (target, key) => {
+      count()
+      return wrap(Reflect.get(target, key) as unknown)
+    },
+    has: (target, key) => {
+      count()
+      return Reflect.has(target, key)
+    },
+    ownKeys: (target) => {
+      count()
+      return Reflect.ownKeys(target)
+    },
+    getOwnPropertyDescriptor: (target, key) => {
+      count()
+      const descriptor = Reflect.getOwnPropertyDescriptor(target, key)
+      return descriptor && { ...descriptor, value: wrap(descriptor.value as unknown) }
+    },
+    getPrototypeOf: (target) => {
+      count()
+      return Reflect.getPrototypeOf(target)
+    },
+    set: () => false,
+    defineProperty: () => false,
+    deleteProperty: () => false,
+    setPrototypeOf: () => false,
+    preventExtensions: () => false,
   }
   return wrap(input)
 }
