@@ -14,7 +14,8 @@ import type { ChangeEntry, VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
-import { rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
+import type { DotRef } from './journal.ts'
+import { rejectedKey, rejectedKeySeq, rejectedRange, rowKeyAs } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { asArray, asBytes, asCount, asText, unpackRecord } from './packing.ts'
@@ -59,6 +60,13 @@ export function withAccepted(agreed: AgreedRow, throughSeq: number, replicas: Di
 /** The seqs of our own stream that were refused: they stay in the log, but count for nothing. */
 export async function readRefused(ledger: Ledger): Promise<Set<number>> {
   return new Set((await readRejections(ledger)).keys())
+}
+
+/** True for a change of ours, under whatever id we had, that was refused: it stays in the log, but counts for nothing. */
+export async function isRefused({ state, store }: Ledger, { replica, seq }: DotRef): Promise<boolean> {
+  if (state.meta.rejected === 0) return false
+  const [record] = await store.getMany([rejectedKey(replica, seq)])
+  return record !== undefined
 }
 
 /** What is kept of a change of ours that was refused. */

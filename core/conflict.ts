@@ -66,6 +66,8 @@ export interface Conflict {
   readonly isProvisional: boolean
   /** Why a policy's own code was not followed, if it was not. */
   readonly fallback?: string
+  /** True where this replica's log does not hold all that the two sides did: another one may tell more. */
+  readonly isPartial?: true
   readonly reason: string
 }
 

@@ -5,32 +5,21 @@
  * their values read back from the log. Every way of resolving is an ordinary write that covers all heads of the row, so it
  * closes the conflict on all replicas.
  */
-import type { ChangeEntry } from './block.ts'
-import { toVectorClock } from './change.ts'
-import { clockCovers, type Dot } from './clock.ts'
-import {
-  type Conflict,
-  type ConflictField,
-  type ConflictSide,
-  isSameReport,
-  parseConflictId,
-  type ReportOptions,
-  reportPair,
-  rowConflicts,
-} from './conflict.ts'
+import type { Dot } from './clock.ts'
+import { type Conflict, type ConflictSide, isSameReport, parseConflictId } from './conflict.ts'
+import { ConflictFinder, type Found, type RowInQuestion } from './conflict-finder.ts'
 import { isCounter } from './counter.ts'
 import type { TouchedRow } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { EraseRecords, ExpireRecords, isForgotten } from './forgetting.ts'
-import { type DotRef, decodeRecord, witnessHeads } from './journal.ts'
+import { decodeRecord, witnessHeads } from './journal.ts'
 import { journalKeyNumber, journalRange, keyIndex, kindRange, rowKeyAs, rowKeyId } from './keys.ts'
 import { type Ledger, tell } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
-import { compareStamps, type Head, type RowState, sameValue } from './row.ts'
+import { type RowState, sameValue } from './row.ts'
 import { decodeRow } from './row-codec.ts'
-import { RowHistory, type RowPast, readPast, replayChanges } from './row-past.ts'
 import { decodeVersions, settleFields, settleRow, versionsOf, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import type { DecidingOps } from './transaction.ts'
@@ -69,21 +58,17 @@ export interface ConflictEvent {
   readonly conflict: Conflict
 }
 
-/** What is known of a conflict, values included. */
-interface Found {
-  readonly conflict: Conflict
-  readonly isOpen: boolean
-}
-
 export class ReplicaConflicts {
   readonly #replica: Replica
   readonly #ledger: Ledger
+  readonly #finder: ConflictFinder
   /** When to look for records that are too old. */
   #expiresMs = Number.NEGATIVE_INFINITY
 
   constructor(replica: Replica) {
     this.#replica = replica
     this.#ledger = replica.ledger
+    this.#finder = new ConflictFinder(replica.ledger)
     this.#ledger.witness = (draft, entry, before, after) => {
       const definition = replica.tables.get(draft.state.names.textOf(entry.table))
       if (definition?.journal.isKept === true) witnessHeads(draft, entry, before, after, replica.now())
@@ -101,11 +86,8 @@ export class ReplicaConflicts {
       if (filter.table !== undefined && filter.table !== table) continue
       const [bytes] = await store.getMany([rowKeyAs('r', key)])
       if (bytes === undefined || !this.#replica.tables.has(table)) continue
-      const row = decodeRow(bytes)
-      const history = new RowHistory(this.#ledger.log, row.position)
-      for (const conflict of rowConflicts(this.#options(table, rowKeyId(key), row))) {
-        yield this.#redacted(await this.#withDetail(conflict, history))
-      }
+      const row = this.#inQuestion(table, rowKeyId(key), decodeRow(bytes))
+      for await (const conflict of this.#finder.open(row)) yield this.#redacted(conflict)
     }
   }
 
@@ -121,8 +103,9 @@ export class ReplicaConflicts {
       const { table, id, time, head, others } = decodeRecord(value)
       const name = state.names.textOf(table)
       if ((query.table !== undefined && query.table !== name) || !this.#replica.tables.has(name)) continue
+      const row = this.#inQuestion(name, id, await this.#replica.readState(name, id))
       for (const other of others) {
-        const found = await this.#report(name, id, other, head)
+        const found = await this.#finder.between(row, other, head)
         if (found === undefined || (query.type !== undefined && query.type !== found.conflict.type)) continue
         const { conflict, isOpen } = found
         entries.push({ number: journalKeyNumber(key), time, conflict: this.#redacted(conflict), isOpen })
@@ -158,8 +141,8 @@ export class ReplicaConflicts {
     if (before.heads.length < 2 && after.heads.length < 2) return []
     const table = this.#ledger.state.names.textOf(entry.table)
     if (!this.#replica.tables.has(table)) return []
-    const had = rowConflicts(this.#options(table, entry.id, before))
-    const has = rowConflicts(this.#options(table, entry.id, after))
+    const had = this.#finder.inRow(this.#inQuestion(table, entry.id, before))
+    const has = this.#finder.inRow(this.#inQuestion(table, entry.id, after))
     const events: ConflictEvent[] = []
     for (const conflict of had) if (!has.some(({ id }) => id === conflict.id)) events.push({ type: 'closed', conflict })
     for (const conflict of has) {
@@ -276,11 +259,12 @@ export class ReplicaConflicts {
     const { replicas } = this.#ledger.state
     const [left, right] = address.dots.map(({ replica, seq }) => ({ replica: replicas.find(replica), seq }))
     if (left === undefined || right === undefined || left.replica < 0 || right.replica < 0) return undefined
-    const found = await this.#report(address.table, address.row, left, right)
+    const { table, row, dots } = address
+    const state = await this.#replica.readState(table, row)
+    const found = await this.#finder.between(this.#inQuestion(table, row, state), left, right)
     if (found === undefined || found.isOpen) return found
     await this.#expire()
-    const definition = this.#definition(address.table)
-    return (await isForgotten(this.#ledger, address.table, definition, address.dots)) ? undefined : found
+    return (await isForgotten(this.#ledger, table, this.#definition(table), dots)) ? undefined : found
   }
 
   /** Removes what is older than its table keeps it, when there may be such a record (J6). */
@@ -288,93 +272,6 @@ export class ReplicaConflicts {
     const { tables, now } = this.#replica
     if (now() < this.#expiresMs || [...tables.values()].every(({ journal }) => journal.keptDays === undefined)) return
     this.#expiresMs = await this.#ledger.submit(new ExpireRecords(tables, now()))
-  }
-
-  /** The report about two changes, from the row while both are heads, from the log afterwards. */
-  async #report(table: string, row: string, left: DotRef, right: DotRef): Promise<Found | undefined> {
-    const state = await this.#replica.readState(table, row)
-    const headOf = (from: RowState, dot: DotRef): Head | undefined =>
-      from.heads.find((head) => head.replica === dot.replica && head.seq === dot.seq)
-    const isOpen = headOf(state, left) !== undefined && headOf(state, right) !== undefined
-    const history = new RowHistory(this.#ledger.log, state.position)
-    const source = isOpen ? state : await this.#stateFromLog(table, row, [left, right], history)
-    const heads = [source && headOf(source, left), source && headOf(source, right)].filter((head) => head !== undefined)
-    heads.sort((a, b) => compareStamps(a, b, this.#ledger.state.replicas))
-    const [first, second] = heads
-    if (source === undefined || first === undefined || second === undefined) return undefined
-    const conflict = reportPair(this.#options(table, row, source), first, second)
-    return conflict && { conflict: await this.#withDetail(conflict, history), isOpen }
-  }
-
-  /**
-   * The row where two changes of it had arrived, with what their writers had seen, and nothing else; undefined when they are
-   * not concurrent changes of it, or the log does not hold them.
-   */
-  async #stateFromLog(
-    table: string,
-    row: string,
-    dots: readonly DotRef[],
-    history: RowHistory,
-  ): Promise<RowState | undefined> {
-    const { state } = this.#ledger
-    const tips = await this.#changesOf(table, row, dots, history)
-    const [left, right] = tips
-    if (left === undefined || right === undefined) return undefined
-    const isSeen = (by: ChangeEntry, other: ChangeEntry): boolean => clockCovers(by.context, other.replica, other.seq)
-    if (isSeen(left, right) || isSeen(right, left)) return undefined
-    const isDecided = this.#definition(table).policy.decide !== undefined
-    const past = await this.#pastOf(tips, history, isDecided ? 'all' : [])
-    const changes = isDecided ? [...past.shared, ...past.news] : past.news
-    return replayChanges(changes, state.replicas)
-  }
-
-  /** The changes with these dots, if the log holds them and they are changes of this row. */
-  async #changesOf(table: string, row: string, dots: readonly DotRef[], history: RowHistory): Promise<ChangeEntry[]> {
-    const { log, state } = this.#ledger
-    const changes: ChangeEntry[] = []
-    for (const dot of dots) {
-      const entry = history.find(dot) ?? (await log.entryOf(dot.replica, dot.seq))?.entry
-      if (entry === undefined || entry.op === 'void' || entry.id !== row) continue
-      if (state.names.textOf(entry.table) === table) changes.push(entry)
-    }
-    return changes
-  }
-
-  async #pastOf(
-    tips: readonly ChangeEntry[],
-    history: RowHistory,
-    fields: readonly number[] | 'all',
-  ): Promise<RowPast> {
-    const past = await readPast({ history, tips, fields })
-    // A row that was forgotten since is not the way to them any more.
-    return past.news.length > 0 ? past : { news: tips, shared: [], isWhole: false }
-  }
-
-  /** Adds what only the log knows: the writers' contexts, and the values before. */
-  async #withDetail(conflict: Conflict, history: RowHistory): Promise<Conflict> {
-    const { state } = this.#ledger
-    const dots = conflict.sides.map(({ dot }) => ({ replica: state.replicas.find(dot.replica), seq: dot.seq }))
-    const tips = await this.#changesOf(conflict.table, conflict.row, dots, history)
-    const [left, right] = tips
-    if (left === undefined || right === undefined) return conflict
-    const sides = conflict.sides.map((side, index) => ({
-      ...side,
-      context: toVectorClock((index === 0 ? left : right).context, state),
-    })) as unknown as readonly [ConflictSide, ConflictSide]
-    if (conflict.fields.length === 0) return { ...conflict, sides }
-    const past = await this.#pastOf(
-      tips,
-      history,
-      conflict.fields.map(({ name }) => state.names.find(name)),
-    )
-    if (!past.isWhole) return { ...conflict, sides }
-    const before = settleRow(replayChanges(past.shared, state.replicas), this.#definition(conflict.table), state)
-    const base = decodeVersions(before.versions, state)
-    const fields = conflict.fields.map((field): ConflictField => {
-      const value = base[field.name]
-      return value === undefined ? field : { ...field, base: value }
-    })
-    return { ...conflict, sides, fields }
   }
 
   #redacted(conflict: Conflict): Conflict {
@@ -388,8 +285,8 @@ export class ReplicaConflicts {
     return { ...conflict, sides, fields, ...(fallback === undefined ? {} : { fallback: withoutMessage(fallback) }) }
   }
 
-  #options(table: string, row: string, state: RowState): ReportOptions {
-    return { table, row, state, rules: this.#definition(table), dictionaries: this.#ledger.state }
+  #inQuestion(table: string, id: string, state: RowState): RowInQuestion {
+    return { table, id, definition: this.#definition(table), state }
   }
 
   #definition(table: string): TableDefinition {

@@ -6,7 +6,7 @@ import { type ChangeOp, publicOp } from './conflict.ts'
 import { decodeField, isCounter } from './counter.ts'
 import type { Ledger } from './ledger.ts'
 import { type RowState, sameValue, type Version } from './row.ts'
-import { RowHistory, readPast, replayChanges } from './row-past.ts'
+import { fieldsNeeded, RowHistory, readPast, replayChanges } from './row-past.ts'
 import { settleField, settleRow, toDot, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import { timestampToMs } from './timestamp.ts'
@@ -112,8 +112,8 @@ async function findOverwritten(
   const writer = await ledger.log.entryOf(stamp.replica, stamp.seq)
   if (writer === undefined || writer.entry.op === 'void' || writer.entry.id !== id) return undefined
   if (ledger.state.names.textOf(writer.entry.table) !== table) return undefined
-  const past = await readPast({ history, tips: [writer.entry], fields: [name] })
-  if (!past.isWhole) return undefined
+  const past = await readPast({ history, tips: [writer.entry], fields: fieldsNeeded(definition, [name]) })
+  if (!past.hasShared) return undefined
   const before = settleRow(replayChanges(past.shared, ledger.state.replicas), definition, ledger.state)
   const version = before.versions.find((each) => each.name === name)
   return version && toExplained(options, version)

@@ -5,20 +5,23 @@
  * writer knew, is never taken for a part of it.
  * Invariant H1: what is answered depends on the changes alone, not on the order in which this log holds them.
  */
-import type { ChangeEntry, Entry } from './block.ts'
+import type { ChangeEntry } from './block.ts'
 import { clockCovers, clockMerge, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { DotRef } from './journal.ts'
 import type { LogReader, PlacedEntry } from './log-reader.ts'
 import { applyChange, EMPTY_ROW, type RowState, writesWholeRow } from './row.ts'
+import type { TableDefinition } from './table.ts'
 
 export interface RowPast {
   /** The tips themselves, and what only some of them had seen. Oldest first. */
   readonly news: readonly ChangeEntry[]
-  /** What all tips had seen, as far back as it was asked for. Oldest first. */
+  /** False: the log does not reach back to all of these. */
+  readonly hasNews: boolean
+  /** What all tips had seen and still matters to the fields that were asked for. Oldest first. */
   readonly shared: readonly ChangeEntry[]
-  /** False: the log does not reach back that far. */
-  readonly isWhole: boolean
+  /** False: the log does not reach back to all of these, or they are too many: then none are answered. */
+  readonly hasShared: boolean
 }
 
 export interface PastQuery {
@@ -29,8 +32,11 @@ export interface PastQuery {
   readonly fields: readonly number[] | 'all'
 }
 
-/** Changes of one row that are looked at: bounds the time for rows that are written all the time. */
-const PAST_MAX = 1_000
+/**
+ * How many changes that all had seen are looked at: bounds the time for rows that are written all the time. Which of them
+ * matter does not depend on their order, so that every log that has them passes the bound or none does (H1).
+ */
+const SHARED_MAX = 1_000
 
 export async function readPast({ history, tips, fields }: PastQuery): Promise<RowPast> {
   const waiting = new Waiting(tips)
@@ -39,48 +45,60 @@ export async function readPast({ history, tips, fields }: PastQuery): Promise<Ro
   const written = new Map<number, SparseClock>(fields === 'all' ? [] : fields.map((field) => [field, EMPTY_CLOCK]))
   const isShared = ({ replica, seq }: DotRef): boolean =>
     tips.every(({ context }) => clockCovers(context, replica, seq))
+  // What somebody who wrote the field had seen shows there no more; whoever had seen a change comes after it in every log.
   const isIdle = (dot: DotRef): boolean =>
     fields !== 'all' &&
     isShared(dot) &&
     [...written.values()].every((clock) => clockCovers(clock, dot.replica, dot.seq))
-  let left = PAST_MAX
-  for await (const entry of history.entries()) {
-    if (left-- === 0) break
+  for await (const { entry } of history.entries()) {
     if (entry.op === 'void' || !waiting.take(entry)) continue
-    if (isShared(entry)) {
+    if (!isShared(entry)) news.push(entry)
+    else if (!isIdle(entry)) {
       shared.push(entry)
       for (const [field, clock] of written) if (writesField(entry, field)) written.set(field, raised(clock, entry))
-    } else news.push(entry)
+    }
+    if (shared.length > SHARED_MAX && waiting.dots.every(isShared)) break
     if (waiting.dots.every(isIdle)) break
   }
-  return { news: news.reverse(), shared: shared.reverse(), isWhole: waiting.dots.every(isIdle) }
+  const hasShared = shared.length <= SHARED_MAX && waiting.dots.every(isIdle)
+  return {
+    news: news.reverse(),
+    hasNews: waiting.dots.every(isShared),
+    shared: hasShared ? shared.reverse() : [],
+    hasShared,
+  }
+}
+
+/** What `settleRow` needs of the past to show these fields: code of an app's own looks at whole rows. */
+export function fieldsNeeded({ policy }: TableDefinition, fields: readonly number[]): PastQuery['fields'] {
+  return policy.decide === undefined ? fields : 'all'
 }
 
 /** The changes of one row, newest first, each read once however often somebody goes through them. */
 export class RowHistory {
-  readonly #known: Entry[] = []
+  readonly #known: PlacedEntry[] = []
   readonly #rest: AsyncGenerator<PlacedEntry>
 
-  /** `position` is the place of the row's last change. */
+  /** `position` is the place of a change of the row: that one and what came before it are read. */
   constructor(log: LogReader, position: number) {
     this.#rest = log.rowHistory(position)
   }
 
   /** To be gone through by one at a time. */
-  async *entries(): AsyncGenerator<Entry> {
+  async *entries(): AsyncGenerator<PlacedEntry> {
     for (let at = 0; ; at++) {
       if (at === this.#known.length) {
         const { value, done } = await this.#rest.next()
         if (done === true) return
-        this.#known.push(value.entry)
+        this.#known.push(value)
       }
-      yield this.#known[at] as Entry
+      yield this.#known[at] as PlacedEntry
     }
   }
 
   /** One of them, if it is among those that were read already. */
-  find({ replica, seq }: DotRef): Entry | undefined {
-    return this.#known.find((entry) => entry.replica === replica && entry.seq === seq)
+  find({ replica, seq }: DotRef): PlacedEntry | undefined {
+    return this.#known.find(({ entry }) => entry.replica === replica && entry.seq === seq)
   }
 }
 
