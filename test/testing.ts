@@ -1,5 +1,5 @@
 /**
- * The door tidemark/testing: what an app needs to test what it hands to the engine. It needs fast-check and Node, and no test
+ * The door tidemark/testing: what an app needs to test what it hands to the engine, and the engine with it. It needs fast-check and Node, and no test
  * runner. The conformance suite of the store port, which needs vitest, has a door of its own: tidemark/testing/store-contract.
  */
 export {
@@ -10,3 +10,13 @@ export {
   PolicyFlawError,
 } from './testing/check-policy.ts'
 export type { PolicyFlawKind } from './testing/policy-trial.ts'
+export {
+  type SimulatedPlan,
+  type SimulatedTable,
+  type SimulatedTables,
+  type SimulateOptions,
+  type SimulationFailure,
+  type SimulationProgress,
+  type SimulationResult,
+  simulate,
+} from './testing/simulate.ts'

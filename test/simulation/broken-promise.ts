@@ -5,6 +5,8 @@
 /** The promises, each as the sentence that a failure is reported with. */
 export const PROMISES = {
   'equal-state': 'Replicas with equal clocks have equal state',
+  answers: 'A policy decides whatever it is asked about',
+  one: 'Replicas that hold the same changes of a row show the same, whatever their clocks say and the way those came',
   exact: 'A row is what the changes that a replica holds make of it, and its conflicts are exact',
   kept: 'No acknowledged write is lost: it is present, covered by a later change, or void with a reason',
   causal: 'A replica holds a change only with everything that the change builds on',

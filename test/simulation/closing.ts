@@ -3,7 +3,7 @@
  */
 import type { Replica } from '../../core/replica.ts'
 import { BrokenPromise } from './broken-promise.ts'
-import { type Bits, NO_CHANGES, type Recorded, type RowHistory } from './history.ts'
+import { type Bits, isJudgedByUser, NO_CHANGES, type Recorded, type RowHistory, type TableRules } from './history.ts'
 import type { Seat } from './machine.ts'
 import { name, type View } from './view.ts'
 import { type AnyRow, toFields } from './work.ts'
@@ -57,8 +57,9 @@ async function ask(seat: Seat, replica: Replica, world: World): Promise<void> {
   }
   await askLog(view, replica)
   const reported: string[] = []
-  for await (const { id, type, table, winner } of replica.conflicts.open()) {
-    const isOwn = world.plan.options.tables.some((each) => each.name === table && each.policy === 'firstSide')
+  for await (const { id, type, table, winner, fallback } of replica.conflicts.open()) {
+    if (fallback !== undefined) throw new BrokenPromise('answers', `On ${view.name}, ${id}: ${fallback}`)
+    const isOwn = hasUnknownWinners(view.history.tables.get(table))
     reported.push(`${type} ${id} won by ${winner === undefined || isOwn ? 'both' : `${winner.replica}:${winner.seq}`}`)
   }
   const expected = [...view.history.rows.values()].flatMap((row) => conflictsOf(view, row))
@@ -107,6 +108,10 @@ function checkDigests(world: World): void {
 
 // ── Conflicts by set logic ──────────────────────────────────────────────────────────────────────────────────────────
 
+function hasUnknownWinners(rules: TableRules | undefined): boolean {
+  return rules !== undefined && (rules.policy === 'firstSide' || isJudgedByUser(rules))
+}
+
 /** Every pair of heads that is not in agreement. */
 function conflictsOf(view: View, row: RowHistory): string[] {
   const set = view.knownOf(row)
@@ -117,7 +122,7 @@ function conflictsOf(view: View, row: RowHistory): string[] {
       const type = classify(row, set, left, right)
       if (type === 'agreement') continue
       // Who wins by a policy of an app's own is told by its values, which reads have shown.
-      const isOwn = row.history.tables.get(row.table)?.policy === 'firstSide'
+      const isOwn = hasUnknownWinners(row.history.tables.get(row.table))
       const winner = type === 'merged' || isOwn ? undefined : winnerOf(row, set, left, right)
       const dots = `${dotText(row, left)}~${dotText(row, right)}`
       reports.push(

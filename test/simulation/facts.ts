@@ -14,6 +14,7 @@ import { unpackRecord } from '../../core/packing.ts'
 import type { RowState } from '../../core/row.ts'
 import { decodeRow } from '../../core/row-codec.ts'
 import type { StoreCommit } from '../../core/store.ts'
+import { toText } from '../testing/as-code.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { type ChangeOp, clockText, formatHead, formatVersion, type History } from './history.ts'
 
@@ -173,7 +174,7 @@ function readRecord(key: Uint8Array, value: Uint8Array, history: History): LogRe
     if (entry.op === 'void') return { type: 'void', replica, seq, code: entry.code }
     const { op, timestamp, id, more } = entry
     const table = names[entry.table] ?? ''
-    const values = new Map(entry.versions.map((version) => [names[version.name] ?? '', String(decodeField(version))]))
+    const values = new Map(entry.versions.map((version) => [names[version.name] ?? '', toText(decodeField(version))]))
     const context = new Map<number, number>()
     for (let at = 0; at < entry.context.length; at += 2) {
       context.set(entry.context[at] as number, entry.context[at + 1] as number)
@@ -241,7 +242,7 @@ function rowText(
     versions: byName
       .map(({ name, version }) => {
         const { replica, seq } = version.stamp
-        return formatVersion(name, replicaAt(dictionaries, replica), seq, String(decodeField(version)))
+        return formatVersion(name, replicaAt(dictionaries, replica), seq, toText(decodeField(version)))
       })
       .join(' '),
     clock: clockText(clock),

@@ -42,10 +42,21 @@ export const RENEWING: Partial<PlanOptions> = { renews: true, judge: undefined }
 const YEAR_MS = 365 * 24 * 3_600_000
 const WORK_EVENTS = 50
 
-export function generatePlan(seed: string, overrides: Partial<PlanOptions> = {}): Plan {
+/** Tables to choose from, and what stands in their rows. */
+export interface Stock {
+  readonly tables: readonly TablePlan[]
+  /** A whole row of a table of the user. */
+  readonly drawRow?: (table: string, random: Random) => PlannedOp['values']
+}
+
+export function generatePlan(
+  seed: string,
+  overrides: Partial<PlanOptions> = {},
+  stock: Stock = { tables: TABLES },
+): Plan {
   const root = new Random(`tidemark ${seed}`)
-  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed), ...overrides }
-  const events = [...drawWork(root.fork('workload'), options), ...drawFaults(root, options)]
+  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed, stock), ...overrides }
+  const events = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
   const rollBack = drawServerRestore(root.fork('server'), options)
   const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
   // What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was.
@@ -57,7 +68,7 @@ export function generatePlan(seed: string, overrides: Partial<PlanOptions> = {})
 
 // ── Options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function drawOptions(random: Random, seed: string): PlanOptions {
+function drawOptions(random: Random, seed: string, stock: Stock): PlanOptions {
   const topology = random.chance(0.75) ? 'star' : 'mesh'
   const tenants = topology === 'star' && random.chance(0.15) ? ['red', 'blue'] : ['red']
   const clients =
@@ -70,7 +81,7 @@ function drawOptions(random: Random, seed: string): PlanOptions {
     tenants,
     clients,
     edges: topology === 'mesh' ? drawEdges(random, clients) : [],
-    tables: drawTables(random),
+    tables: drawTables(random, stock),
     durationMs: random.pick([8_000, 20_000, 60_000]),
     hasSnapshots: random.chance(0.3),
     judge: isRefusing ? { oneIn: random.between(2, 8), isMoody: random.chance(0.3) } : undefined,
@@ -89,10 +100,10 @@ function drawOptions(random: Random, seed: string): PlanOptions {
   }
 }
 
-function drawTables(random: Random): TablePlan[] {
-  const count = random.between(1, 3)
+function drawTables(random: Random, stock: Stock): TablePlan[] {
+  const count = Math.min(random.between(1, 3), stock.tables.length)
   const tables = new Set<TablePlan>()
-  while (tables.size < count) tables.add(random.pick(TABLES))
+  while (tables.size < count) tables.add(random.pick(stock.tables))
   return [...tables]
 }
 
@@ -117,8 +128,8 @@ export function nodesOf({ topology, tenants, clients }: PlanOptions): string[] {
 
 // ── Work ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function drawWork(random: Random, options: PlanOptions): PlanEvent[] {
-  const writers = new Writers(random, options)
+function drawWork(random: Random, options: PlanOptions, stock: Stock): PlanEvent[] {
+  const writers = new Writers(random, options, stock)
   const events: PlanEvent[] = []
   const nodes = nodesOf(options)
   const clients = nodes.filter((node) => node !== SERVER)
@@ -140,12 +151,14 @@ function drawWork(random: Random, options: PlanOptions): PlanEvent[] {
 class Writers {
   readonly #random: Random
   readonly #options: PlanOptions
+  readonly #stock: Stock
   readonly #rows: number
   #serial = 0
 
-  constructor(random: Random, options: PlanOptions) {
+  constructor(random: Random, options: PlanOptions, stock: Stock) {
     this.#random = random
     this.#options = options
+    this.#stock = stock
     this.#rows = random.between(1, 4)
   }
 
@@ -181,12 +194,25 @@ class Writers {
     const random = this.#random
     const kind = only ?? random.weighted({ insert: 15, update: 40, upsert: 30, delete: 15 })
     const table = random.pick(this.#options.tables)
-    const values: Record<string, string> = {}
-    if (kind !== 'delete') {
-      for (const field of FIELDS) if (random.chance(0.4)) values[field] = this.#value(node)
-      if (Object.keys(values).length === 0) values.a = this.#value(node)
-    }
+    const values = kind === 'delete' ? {} : table.isOwn ? this.#ownValues(table.name, kind) : this.#values(node)
     return { kind, table: table.name, row: `row${random.below(this.#rows)}`, values }
+  }
+
+  #values(node: string): PlannedOp['values'] {
+    const values: Record<string, string> = {}
+    for (const field of FIELDS) if (this.#random.chance(0.4)) values[field] = this.#value(node)
+    if (Object.keys(values).length === 0) values.a = this.#value(node)
+    return values
+  }
+
+  /** A whole row of the user's, or some of its fields. */
+  #ownValues(table: string, kind: PlannedOp['kind']): PlannedOp['values'] {
+    const row = drawOwnRow(this.#stock, table, this.#random)
+    if (kind !== 'update') return row
+    const fields = Object.keys(row)
+    const changed = new Set(fields.filter(() => this.#random.chance(0.4)))
+    if (fields.length > 0) changed.add(this.#random.pick(fields))
+    return Object.fromEntries(Object.entries(row).filter(([field]) => changed.has(field)))
   }
 
   /** The tenant's canary, and a serial number. A machine of several tenants works for each of them: see the world. */
@@ -194,6 +220,11 @@ class Writers {
     const tenant = node === SERVER ? '*' : node.replace(/-.*$/, '')
     return `${tenant}.${this.#serial++}`
   }
+}
+
+function drawOwnRow({ drawRow }: Stock, table: string, random: Random): PlannedOp['values'] {
+  if (drawRow === undefined) throw new RangeError(`nobody says what stands in the rows of ${table}`)
+  return drawRow(table, random)
 }
 
 // ── Faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -244,14 +275,14 @@ const CLOCK_FAULTS: readonly Draw[] = [
   (random, node) => ({ type: 'clock-drift', node, drift: random.pick([-0.01, 0.01, 0.5]) }),
 ]
 
-function drawFaults(root: Random, options: PlanOptions): PlanEvent[] {
+function drawFaults(root: Random, options: PlanOptions, stock: Stock): PlanEvent[] {
   const mood = root.fork('faults')
   return [
     ...drawSome(root.fork('network'), options, NETWORK_FAULTS, mood.pick([0, 2, 5, 12])),
     ...drawSome(root.fork('processes'), options, PROCESS_FAULTS, mood.pick([0, 1, 3, 6])),
     ...drawSome(root.fork('disk'), options, DISK_FAULTS, mood.pick([0, 0, 2, 4])),
     ...drawSome(root.fork('clocks'), options, CLOCK_FAULTS, mood.pick([0, 0, 2, 4])),
-    ...drawIdentityFaults(root.fork('identity'), options),
+    ...drawIdentityFaults(root.fork('identity'), options, stock),
   ]
 }
 
@@ -264,7 +295,7 @@ function drawSome(random: Random, options: PlanOptions, faults: readonly Draw[],
 }
 
 /** A store that comes from a backup, one that lost its last commits, a copied one, an empty one. */
-function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
+function drawIdentityFaults(random: Random, options: PlanOptions, stock: Stock): PlanEvent[] {
   const events: PlanEvent[] = []
   // Without a server nobody has the last word on what a replica wrote, so a restored one cannot always be told.
   if (options.topology !== 'star') return events
@@ -289,11 +320,12 @@ function drawIdentityFaults(random: Random, options: PlanOptions): PlanEvent[] {
     const as = `${node}-twin`
     events.push({ type: 'clone', node, as, at })
     for (let count = random.between(0, 6); count > 0; count--) {
+      const table = random.pick(options.tables)
       const op: PlannedOp = {
         kind: 'upsert',
-        table: random.pick(options.tables).name,
+        table: table.name,
         row: 'row0',
-        values: { b: `${node.replace(/-.*$/, '')}.twin${count}` },
+        values: table.isOwn ? drawOwnRow(stock, table.name, random) : { b: `${node.replace(/-.*$/, '')}.twin${count}` },
       }
       events.push({ type: 'write', node: as, op, at: random.between(at, durationMs) })
     }

@@ -7,8 +7,11 @@
  */
 
 /** `firstSide` is a policy of an app's own: a delete on any side wins, else the row as the earliest side left it. */
-export type PolicyName = 'lastWriteWins' | 'causal' | 'firstWriteWins' | 'deleteWins' | 'updateWins' | 'firstSide'
-export type FieldPolicyName = 'counter' | 'max' | 'longestText'
+export type KnownPolicyName = 'lastWriteWins' | 'causal' | 'firstWriteWins' | 'deleteWins' | 'updateWins' | 'firstSide'
+export type KnownFieldPolicyName = 'counter' | 'max' | 'longestText'
+/** `own`: a user's. Nothing is known of it but that it gives one answer for one set of changes, everywhere. */
+export type PolicyName = KnownPolicyName | 'own'
+export type FieldPolicyName = KnownFieldPolicyName | 'own'
 export type ChangeOp = 'insert' | 'update' | 'delete' | 'replace'
 export type Bits = bigint
 
@@ -18,6 +21,13 @@ export interface TableRules {
   readonly policy: PolicyName
   readonly granularity: 'fields' | 'row'
   readonly fields?: Readonly<Record<string, FieldPolicyName>>
+  /** A table of a user: its values are the user's, and carry no canary. */
+  readonly isOwn?: boolean
+}
+
+/** True when only the user's code knows what a row amounts to. */
+export function isJudgedByUser({ policy, fields = {} }: TableRules): boolean {
+  return policy === 'own' || Object.values(fields).includes('own')
 }
 
 /** One change as it was written. */
@@ -63,13 +73,13 @@ export function dotOf(replica: number, seq: number): number {
 export class History {
   readonly tenant: string
   readonly tables: ReadonlyMap<string, TableRules>
-  readonly rows = new Map<string, RowHistory>()
+  readonly rows: Map<string, RowHistory> = new Map()
   /** By dot. More than one: a store was copied or restored, and both went on. */
   readonly #variants = new Map<number, Recorded[]>()
   /** By dot: the change that was the first to be taken by anybody else. */
   readonly #accepted = new Map<number, Recorded>()
   /** By dot: the code of a refusal. */
-  readonly voids = new Map<number, string>()
+  readonly voids: Map<number, string> = new Map()
   readonly #replicaNumbers = new Map<string, number>()
   readonly #replicaIds: string[] = []
   /** Changes written, over all replicas. */
@@ -296,6 +306,7 @@ export class RowHistory {
     switch (this.history.tables.get(this.table)?.policy ?? 'lastWriteWins') {
       case 'lastWriteWins':
       case 'causal':
+      case 'own':
         return heads.at(-1)
       case 'firstWriteWins':
         return heads[0]

@@ -32,7 +32,8 @@ export interface MachineOptions {
   readonly scheduler: Scheduler
   readonly clock: WallClock
   readonly seats: readonly Seat[]
-  readonly tables: TableDefinitions
+  /** For a process that starts. */
+  readonly tables: () => TableDefinitions
   readonly authority: 'server' | 'self'
   readonly creditBytes: number
   /** All replicas are open. */
@@ -119,7 +120,7 @@ export class Machine {
     return openReplica({
       tenant: seat.tenant,
       store,
-      tables,
+      tables: tables(),
       authority,
       now: () => clock.now(),
       limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},

@@ -6,7 +6,15 @@
 import type { TidemarkError } from '../../core/errors.ts'
 import { isTidemarkError } from '../../core/errors.ts'
 import { BrokenPromise } from './broken-promise.ts'
-import { dotOf, History, type Recorded, type RowHistory, type TableRules } from './history.ts'
+import {
+  type Bits,
+  dotOf,
+  History,
+  isJudgedByUser,
+  type Recorded,
+  type RowHistory,
+  type TableRules,
+} from './history.ts'
 import type { Side } from './network.ts'
 import type { PlanOptions } from './plan.ts'
 import { name, type View } from './view.ts'
@@ -47,14 +55,15 @@ interface Window {
 
 export class Oracle {
   readonly histories: ReadonlyMap<string, History>
-  readonly views = new Set<View>()
+  readonly views: Set<View> = new Set()
   readonly #creditBytes: number
   readonly #hasMeshSnapshots: boolean
   readonly #windows = new WeakMap<Side, Window>()
+  readonly #shown = new Map<RowHistory, Map<Bits, { readonly text: string; readonly by: string }>>()
   /** Frames handed to the network so far. */
   frames = 0
   /** Refusals that the judge of a server has spoken. */
-  readonly judged = new Set<string>()
+  readonly judged: Set<string> = new Set()
 
   constructor(options: PlanOptions) {
     const tables = new Map<string, TableRules>(options.tables.map((each) => [each.name, each]))
@@ -80,8 +89,9 @@ export class Oracle {
   }
 
   #checkApart(view: View, change: Recorded): void {
+    const isOwn = view.history.tables.get(change.row.table)?.isOwn === true
     for (const [field, value] of change.values) {
-      if (value.startsWith(`${view.history.tenant}.`) || change.row.isCounter(field)) continue
+      if (isOwn || value.startsWith(`${view.history.tenant}.`) || change.row.isCounter(field)) continue
       throw new BrokenPromise('apart', `${view.name} of tenant ${view.history.tenant} holds "${value}"`)
     }
   }
@@ -111,7 +121,9 @@ export class Oracle {
 
   /** A row was read through the app's door while the view did not move. */
   checkRead(view: View, row: RowHistory, actual: ReadonlyMap<string, string> | undefined): void {
+    const rules = row.history.tables.get(row.table)
     const set = view.knownOf(row)
+    if (rules !== undefined && isJudgedByUser(rules)) return this.#checkOne(view, row, textOf(actual))
     const expected = textOf(row.shown(set))
     if (textOf(actual) === expected) return
     const held = row.list(set).map(name).join(', ') || 'nothing'
@@ -119,6 +131,22 @@ export class Oracle {
       'session',
       `${view.name} shows ${row.name} as ${textOf(actual)} and holds ${held}: ${expected}`,
     )
+  }
+
+  /** What a user's policy makes of a set of changes nobody else knows: whoever shows it first says what it is. */
+  #checkOne(view: View, row: RowHistory, actual: string): void {
+    const set = view.knownOf(row)
+    const shown = this.#shown.get(row) ?? new Map<Bits, { readonly text: string; readonly by: string }>()
+    this.#shown.set(row, shown)
+    const before = shown.get(set)
+    if (before === undefined) shown.set(set, { text: actual, by: view.name })
+    else if (before.text !== actual) {
+      const held = row.list(set).map(name).join(', ')
+      throw new BrokenPromise(
+        'one',
+        `${before.by} showed ${row.name} as ${before.text}, and ${view.name} shows ${actual}; both hold ${held}`,
+      )
+    }
   }
 
   // ── Sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────

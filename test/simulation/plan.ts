@@ -3,14 +3,11 @@
  *
  * Knows: words for topologies, work and faults. Must never know: how any of it is carried out.
  */
-import type { FieldPolicyName, PolicyName } from './history.ts'
+import type { Value } from '../../core/value.ts'
+import type { TableRules } from './history.ts'
 
-export interface TablePlan {
+export interface TablePlan extends TableRules {
   readonly name: string
-  readonly policy: PolicyName
-  readonly granularity: 'fields' | 'row'
-  /** Fields that are settled by a policy of their own. */
-  readonly fields?: Readonly<Record<string, FieldPolicyName>>
 }
 
 export interface PlanOptions {
@@ -42,7 +39,7 @@ export interface PlannedOp {
   readonly kind: 'insert' | 'update' | 'upsert' | 'delete'
   readonly table: string
   readonly row: string
-  readonly values: Readonly<Record<string, string>>
+  readonly values: Readonly<Record<string, Value>>
 }
 
 /** The work that apps do. */

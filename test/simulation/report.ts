@@ -1,6 +1,7 @@
 /**
  * Reports: what a run of many schedules showed, and what a failure looked like, for people.
  */
+import { toText } from '../testing/as-code.ts'
 import { PROMISES } from './broken-promise.ts'
 import type { Plan, PlanEvent, PlannedOp, PlanOptions } from './plan.ts'
 import type { Outcome } from './run-plan.ts'
@@ -21,7 +22,8 @@ export function reportTally(tally: Tally, seconds: number): string {
   return lines.join('\n')
 }
 
-export function reportFailure(plan: Plan, outcome: Outcome, file: string | undefined): string {
+/** `replay`: what runs it again. */
+export function reportFailure(plan: Plan, outcome: Outcome, replay?: string): string {
   const { failure } = outcome
   if (failure === undefined) return `seed ${plan.options.seed}: every promise held`
   return [
@@ -34,7 +36,7 @@ export function reportFailure(plan: Plan, outcome: Outcome, file: string | undef
     `${plan.events.length} events are enough:`,
     ...plan.events.map((event) => `  ${String(event.at).padStart(8)} ms  ${describeEvent(event)}`),
     '',
-    `replay: npm run simulate -- --replay ${file ?? plan.options.seed} --story`,
+    `again: ${replay ?? `npm run simulate -- --replay ${plan.options.seed} --story`}`,
   ].join('\n')
 }
 
@@ -74,6 +76,6 @@ function describeEvent(event: PlanEvent): string {
 }
 
 function describeOp({ kind, table, row, values }: PlannedOp): string {
-  const fields = Object.entries(values).map(([name, value]) => `${name}=${value}`)
+  const fields = Object.entries(values).map(([name, value]) => `${name}=${toText(value)}`)
   return [kind, `${table}/${row}`, ...fields].join(' ')
 }

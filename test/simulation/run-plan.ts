@@ -6,6 +6,7 @@ import { askLastQuestions } from './closing.ts'
 import { crash, doFault } from './faults.ts'
 import { isWork, type Plan, type PlanEvent } from './plan.ts'
 import type { Teller } from './story.ts'
+import type { Subject } from './subject.ts'
 import type { View } from './view.ts'
 import { doWork } from './work.ts'
 import { World } from './world.ts'
@@ -38,8 +39,15 @@ export interface Outcome {
   readonly convergedMs: number
 }
 
-export async function runPlan(plan: Plan, teller?: Teller): Promise<Outcome> {
-  const world = new World(plan, teller)
+export interface RunOptions {
+  /** What is the user's of it. */
+  readonly subject?: Subject | undefined
+  /** Told of everything that happens. */
+  readonly teller?: Teller | undefined
+}
+
+export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Outcome> {
+  const world = new World(plan, options)
   const onRejection = (error: unknown): void => world.fail(error)
   process.on('unhandledRejection', onRejection)
   let failure: Failure | undefined

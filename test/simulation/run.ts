@@ -12,9 +12,9 @@ import { generatePlan, RENEWING } from './generate.ts'
 import type { Plan } from './plan.ts'
 import { reportFailure, reportTally } from './report.ts'
 import { runPlan } from './run-plan.ts'
-import { addTally, createTally, type FailedSchedule, type Tally } from './schedules.ts'
+import { addTally, createTally, type FailedSchedule, type ScheduleRange, type Tally } from './schedules.ts'
 import { shrinkPlan } from './shrink.ts'
-import type { WorkDone, WorkOrder } from './worker.ts'
+import type { WorkDone } from './worker.ts'
 
 interface Options {
   readonly schedules: number
@@ -57,19 +57,21 @@ async function replay(what: string): Promise<number> {
     ? (JSON.parse(readFileSync(what, 'utf8')) as Plan)
     : generatePlan(what, options.renew ? RENEWING : {})
   const tell = (atMs: number, line: string): void => console.log(`${atMs.toFixed(1).padStart(9)}  ${line}`)
-  const outcome = await runPlan(plan, options.story ? tell : undefined)
-  if (outcome.failure === undefined) console.log(reportFailure(plan, outcome, undefined))
-  else if (existsSync(what)) console.log(reportFailure(plan, outcome, what))
+  const outcome = await runPlan(plan, { teller: options.story ? tell : undefined })
+  if (outcome.failure === undefined) console.log(reportFailure(plan, outcome))
+  else if (existsSync(what)) console.log(reportFailure(plan, outcome, replayOf(what)))
   else await show({ plan, outcome })
   return outcome.failure === undefined ? 0 : 1
 }
+
+const replayOf = (file: string): string => `npm run simulate -- --replay ${file} --story`
 
 async function show({ plan, outcome }: FailedSchedule): Promise<void> {
   const shrunk =
     options.shrink && outcome.failure?.promise !== 'repeatable' ? await shrinkPlan(plan, outcome) : { plan, outcome }
   const file = join(tmpdir(), `tidemark-failure-${plan.options.seed.replace(/[^A-Za-z0-9.-]/g, '_')}.json`)
   writeFileSync(file, `${JSON.stringify(shrunk.plan, null, 1)}\n`)
-  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, file)}\n`)
+  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, replayOf(file))}\n`)
 }
 
 // ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,7 +89,7 @@ async function runAll(): Promise<number> {
   })
   bar.start(schedules, 0, { speed: 0, failed: 0 })
   let next = 0
-  const takeOrder = (): WorkOrder | undefined => {
+  const takeOrder = (): ScheduleRange | undefined => {
     if (next >= schedules || failed.length >= failuresMax) return undefined
     const from = next
     next = Math.min(schedules, from + BATCH)
@@ -111,7 +113,7 @@ async function runAll(): Promise<number> {
 }
 
 /** One process, fed until there is nothing left. */
-function runWorker(takeOrder: () => WorkOrder | undefined, takeDone: (done: WorkDone) => void): Promise<void> {
+function runWorker(takeOrder: () => ScheduleRange | undefined, takeDone: (done: WorkDone) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const worker: ChildProcess = fork(fileURLToPath(new URL('./worker.ts', import.meta.url)), {
       execArgv: process.execArgv,

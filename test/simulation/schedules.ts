@@ -4,9 +4,10 @@
 import { generatePlan, RENEWING } from './generate.ts'
 import type { Plan } from './plan.ts'
 import { type Outcome, runPlan } from './run-plan.ts'
+import type { Subject } from './subject.ts'
 
 /** One schedule in so many runs twice and must do the same twice. */
-const REPEATED_ONE_IN = 100
+export const REPEATED_ONE_IN = 100
 
 export interface Tally {
   schedules: number
@@ -43,30 +44,37 @@ export function seedOf(seed: string, number: number): string {
   return `${seed}.${number}`
 }
 
-/**
- * Runs schedules `from` up to, not including, `to`, or until `failuresMax` have failed. Answers with those that failed, and
- * adds all to the tally.
- */
-export async function runSchedules(
-  seed: string,
-  from: number,
-  to: number,
-  tally: Tally,
-  failuresMax: number = Number.POSITIVE_INFINITY,
-  isRenewing = false,
-): Promise<FailedSchedule[]> {
+export interface ScheduleRange {
+  readonly seed: string
+  /** Up to `to`, which is not run. */
+  readonly from: number
+  readonly to: number
+  /** How many are enough; all of them by default. */
+  readonly failuresMax?: number
+  readonly isRenewing?: boolean
+}
+
+/** Runs schedules until `failuresMax` have failed. Answers with those that failed, and adds all to the tally. */
+export async function runSchedules(range: ScheduleRange, tally: Tally): Promise<FailedSchedule[]> {
+  const { seed, from, to, failuresMax = Number.POSITIVE_INFINITY, isRenewing = false } = range
   const failed: FailedSchedule[] = []
   for (let number = from; number < to && failed.length < failuresMax; number++) {
     const plan = generatePlan(seedOf(seed, number), isRenewing ? RENEWING : {})
-    let outcome = await runPlan(plan)
-    if (outcome.failure === undefined && number % REPEATED_ONE_IN === 0) {
-      tally.repeated++
-      outcome = expectRepeated(outcome, await runPlan(plan))
-    }
-    addOutcome(tally, outcome)
+    const outcome = await runSchedule(plan, number % REPEATED_ONE_IN === 0, tally)
     if (outcome.failure !== undefined) failed.push({ plan, outcome })
   }
   return failed
+}
+
+/** Runs one of many, twice if it is to be repeated, and adds it to the tally. */
+export async function runSchedule(plan: Plan, isRepeated: boolean, tally: Tally, subject?: Subject): Promise<Outcome> {
+  let outcome = await runPlan(plan, { subject })
+  if (outcome.failure === undefined && isRepeated) {
+    tally.repeated++
+    outcome = expectRepeated(outcome, await runPlan(plan, { subject }))
+  }
+  addOutcome(tally, outcome)
+  return outcome
 }
 
 function expectRepeated(first: Outcome, second: Outcome): Outcome {

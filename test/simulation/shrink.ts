@@ -6,6 +6,7 @@
  */
 import type { Plan, PlanEvent, PlanOptions } from './plan.ts'
 import { type Outcome, runPlan } from './run-plan.ts'
+import type { Subject } from './subject.ts'
 
 const RUNS_MAX = 600
 /** Whoever waits for a counterexample waits no longer. */
@@ -18,8 +19,8 @@ export interface Shrunk {
 }
 
 /** The plan must fail. */
-export async function shrinkPlan(plan: Plan, outcome: Outcome, runsMax: number = RUNS_MAX): Promise<Shrunk> {
-  const shrinking = new Shrinking(plan, outcome, runsMax)
+export async function shrinkPlan(plan: Plan, outcome: Outcome, subject?: Subject): Promise<Shrunk> {
+  const shrinking = new Shrinking(plan, outcome, subject)
   await shrinking.shrinkEvents()
   await shrinking.calmOptions()
   await shrinking.shrinkEvents()
@@ -28,21 +29,21 @@ export async function shrinkPlan(plan: Plan, outcome: Outcome, runsMax: number =
 
 class Shrinking {
   best: Shrunk
-  readonly #runsMax: number
+  readonly #subject: Subject | undefined
   readonly #endsAt = performance.now() + TIME_MAX_MS
 
-  constructor(plan: Plan, outcome: Outcome, runsMax: number) {
+  constructor(plan: Plan, outcome: Outcome, subject: Subject | undefined) {
     this.best = { plan, outcome, runs: 0 }
-    this.#runsMax = runsMax
+    this.#subject = subject
   }
 
   get #isOver(): boolean {
-    return this.best.runs >= this.#runsMax || performance.now() > this.#endsAt
+    return this.best.runs >= RUNS_MAX || performance.now() > this.#endsAt
   }
 
   async #attempt(plan: Plan): Promise<boolean> {
     const { runs } = this.best
-    const outcome = await runPlan(plan)
+    const outcome = await runPlan(plan, { subject: this.#subject })
     const isSame = outcome.failure !== undefined && outcome.failure.promise === this.best.outcome.failure?.promise
     this.best = isSame ? { plan, outcome, runs: runs + 1 } : { ...this.best, runs: runs + 1 }
     return isSame

@@ -13,9 +13,9 @@ const SCHEDULES = 300
 describe('the engine under simulated networks, disks, clocks and crashes', () => {
   it(`keeps every promise in ${SCHEDULES} schedules`, { timeout: 240_000 }, async () => {
     const tally = createTally()
-    const failed = await runSchedules('vitest', 0, SCHEDULES, tally)
+    const failed = await runSchedules({ seed: 'vitest', from: 0, to: SCHEDULES }, tally)
     const [first] = failed
-    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome, undefined)).toBeUndefined()
+    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome)).toBeUndefined()
     expect(tally.repeated).toBe(SCHEDULES / 100)
     expect(tally.conflicted).toBeGreaterThan(SCHEDULES / 10)
   })
@@ -24,8 +24,8 @@ describe('the engine under simulated networks, disks, clocks and crashes', () =>
     timeout: 240_000,
   }, async () => {
     const tally = createTally()
-    const [first] = await runSchedules('renew', 0, 60, tally, 1, true)
-    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome, undefined)).toBeUndefined()
+    const [first] = await runSchedules({ seed: 'renew', from: 0, to: 60, failuresMax: 1, isRenewing: true }, tally)
+    expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome)).toBeUndefined()
     expect(tally.faults.get('renewed identity')).toBeGreaterThan(3)
   })
 
@@ -43,6 +43,6 @@ describe('the engine under simulated networks, disks, clocks and crashes', () =>
 describe('a schedule that once broke a promise', () => {
   it.each(KEPT_PLANS)('$sentence', async ({ plan }) => {
     const outcome = await runPlan(plan)
-    expect(outcome.failure === undefined ? undefined : reportFailure(plan, outcome, undefined)).toBeUndefined()
+    expect(outcome.failure === undefined ? undefined : reportFailure(plan, outcome)).toBeUndefined()
   })
 })

@@ -30,17 +30,17 @@ export class View {
   hasRenewed = false
   /** A snapshot is arriving, or the log has not yet come to where its last rows were read: rows are ahead of the clock. */
   isRestoring = false
-  readonly known = new Map<RowHistory, Bits>()
-  readonly clock = new Map<number, number>()
+  readonly known: Map<RowHistory, Bits> = new Map()
+  readonly clock: Map<number, number> = new Map()
   /** Own changes by seq. */
-  readonly local = new Map<number, Recorded>()
-  readonly rejected = new Set<number>()
+  readonly local: Map<number, Recorded> = new Map()
+  readonly rejected: Set<number> = new Set()
   /** Those of ids that this disk had before. */
   readonly formerlyRejected: number[] = []
   /** What a refused change was issued again as, by its seq. */
-  readonly reissued = new Map<number, number>()
+  readonly reissued: Map<number, number> = new Map()
   /** Where the log has each change. */
-  readonly positions = new Map<Recorded, number>()
+  readonly positions: Map<Recorded, number> = new Map()
   readonly #dictionaries: StoreDictionaries = { replicas: [], names: [] }
   readonly #texts = new Map<string, string>()
   readonly #listed = new Set<string>()

@@ -6,6 +6,8 @@
 import { type Increment, increment } from '../../core/counter.ts'
 import type { Replica, Written } from '../../core/replica.ts'
 import type { RowShape } from '../../core/table.ts'
+import type { Value } from '../../core/value.ts'
+import { toText } from '../testing/as-code.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import type { Recorded } from './history.ts'
 import type { Machine, Seat } from './machine.ts'
@@ -16,8 +18,8 @@ import type { View } from './view.ts'
 import type { World } from './world.ts'
 
 /** A row as plain texts: what the tables of a plan have in common. */
-export type AnyRow = RowShape & Readonly<Record<string, string>>
-type AnyValues = Readonly<Record<string, string | number | Increment>>
+export type AnyRow = RowShape & Readonly<Record<string, Value>>
+type AnyValues = Readonly<Record<string, Value | Increment>>
 interface RowDoor {
   get(id: string): Promise<AnyRow | undefined>
   insert(row: { readonly id: string } & AnyValues): unknown
@@ -73,9 +75,10 @@ function pickSeat(machine: Machine, event: WorkEvent): Seat | undefined {
 /** The server's own values get the canary of the tenant that it writes for; all are filled up as the plan says. */
 function toSeat(world: World, seat: Seat, op: PlannedOp): PlannedOp {
   const { valueLength = 0 } = world.plan.options
+  if (seat.view.history.tables.get(op.table)?.isOwn === true) return op
   const values = Object.entries(op.values).map(([field, value]) => [
     field,
-    value.replace('*.', `${seat.tenant}.${SERVER}`).padEnd(valueLength, '.'),
+    toText(value).replace('*.', `${seat.tenant}.${SERVER}`).padEnd(valueLength, '.'),
   ])
   return { ...op, values: Object.fromEntries(values) }
 }
@@ -89,7 +92,7 @@ function carryOut(seat: Seat, door: RowDoor, { kind, table, row: id, values }: P
   const row = seat.view.history.row(table, id)
   const counts = Object.keys(values).filter((field) => row.isCounter(field))
   const counted = (by: (step: number) => number | Increment): AnyValues =>
-    Object.fromEntries(counts.map((field) => [field, by(stepOf(values[field] ?? ''))]))
+    Object.fromEntries(counts.map((field) => [field, by(stepOf(values[field]))]))
   const others = Object.fromEntries(Object.entries(values).filter(([field]) => !counts.includes(field)))
   switch (kind) {
     case 'insert':
@@ -104,15 +107,15 @@ function carryOut(seat: Seat, door: RowDoor, { kind, table, row: id, values }: P
 }
 
 /** By how much a planned value counts. */
-function stepOf(value: string): number {
-  return (hashText(value) % 19) - 9
+function stepOf(value: Value | undefined): number {
+  return typeof value === 'number' ? Math.round(value) : (hashText(toText(value)) % 19) - 9
 }
 
 /** True when a change says what an op asked for. */
 function isDoing({ row, values, increments }: Recorded, op: PlannedOp): boolean {
   if (row.table !== op.table || row.id !== op.row) return false
   return Object.entries(op.values).every(([field, value]) => {
-    if (!row.isCounter(field)) return values.get(field) === value
+    if (!row.isCounter(field)) return values.get(field) === toText(value)
     return op.kind === 'upsert' ? !values.has(field) : increments.get(field) === stepOf(value)
   })
 }
@@ -194,7 +197,7 @@ function read(world: World, seat: Seat, replica: Replica, table: string, id: str
 export function toFields(row: AnyRow | undefined): ReadonlyMap<string, string> | undefined {
   if (row === undefined) return undefined
   const fields = Object.entries(row).filter(([field]) => field !== 'id')
-  return new Map(fields.map(([field, value]) => [field, String(value)]))
+  return new Map(fields.map(([field, value]) => [field, toText(value)]))
 }
 
 /** When `settled` resolves, each side has what the other had when it was called. */

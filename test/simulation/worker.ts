@@ -1,16 +1,7 @@
 /**
  * A worker process of the simulator: runs the ranges that it is given, one after the other.
  */
-import { createTally, type FailedSchedule, runSchedules, type Tally } from './schedules.ts'
-
-export interface WorkOrder {
-  readonly seed: string
-  readonly from: number
-  readonly to: number
-  /** How many are enough: the rest of the range is not run then. */
-  readonly failuresMax: number
-  readonly isRenewing: boolean
-}
+import { createTally, type FailedSchedule, runSchedules, type ScheduleRange, type Tally } from './schedules.ts'
 
 export interface WorkDone {
   readonly tally: Omit<Tally, 'faults'>
@@ -18,13 +9,13 @@ export interface WorkDone {
   readonly failed: readonly FailedSchedule[]
 }
 
-process.on('message', (order: WorkOrder) => {
+process.on('message', (order: ScheduleRange) => {
   void carryOut(order)
 })
 
-async function carryOut({ seed, from, to, failuresMax, isRenewing }: WorkOrder): Promise<void> {
+async function carryOut(order: ScheduleRange): Promise<void> {
   const tally = createTally()
-  const failed = await runSchedules(seed, from, to, tally, failuresMax, isRenewing)
+  const failed = await runSchedules(order, tally)
   // Maps do not pass between processes.
   const { faults, ...counts } = tally
   const done = { tally: counts, faults: [...faults], failed: failed.map(withoutFaults) }

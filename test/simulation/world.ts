@@ -22,23 +22,24 @@ import {
   type Policy,
   updateWins,
 } from '../../core/policy.ts'
-import { type TableDefinitions, table } from '../../core/table.ts'
+import { type TableDefinition, type TableDefinitions, table } from '../../core/table.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { Dialer, type DialerOptions } from './dialer.ts'
 import { SimulatedDisk } from './disk.ts'
 import { foundStore } from './founding.ts'
-import type { FieldPolicyName, PolicyName } from './history.ts'
+import type { KnownFieldPolicyName, KnownPolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
 import { expectTyped, Oracle } from './oracle.ts'
-import { nodeName, type Plan, SERVER } from './plan.ts'
+import { nodeName, type Plan, SERVER, type TablePlan } from './plan.ts'
 import { hashText, Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
 import { describeFrame, type Teller } from './story.ts'
+import { drawSurroundings, type Subject, surroundTables } from './subject.ts'
 import { View } from './view.ts'
 import { WallClock } from './wall-clock.ts'
 
-const POLICIES: Readonly<Record<PolicyName, () => Policy>> = {
+const POLICIES: Readonly<Record<KnownPolicyName, () => Policy>> = {
   lastWriteWins,
   causal,
   firstWriteWins,
@@ -47,11 +48,21 @@ const POLICIES: Readonly<Record<PolicyName, () => Policy>> = {
   firstSide: () =>
     custom('firstSide', 1, (sides) => (sides.some(({ op }) => op === 'delete') ? null : (sides[0]?.row ?? null))),
 }
-const FIELD_POLICIES: Readonly<Record<FieldPolicyName, () => FieldPolicy>> = { counter, max, longestText }
+const FIELD_POLICIES: Readonly<Record<KnownFieldPolicyName, () => FieldPolicy>> = { counter, max, longestText }
 
 /** More than the engine sends to a newcomer change by change. */
 const PAST_CHANGES = 1_001
 const MOOD_MS = 2_000
+
+export interface WorldOptions {
+  readonly subject?: Subject | undefined
+  readonly teller?: Teller | undefined
+}
+
+function defineTable({ policy, granularity, fields = {} }: TablePlan): TableDefinition {
+  const own = Object.entries(fields).map(([field, each]) => [field, FIELD_POLICIES[each as KnownFieldPolicyName]()])
+  return table({ policy: POLICIES[policy as KnownPolicyName](), granularity, fields: Object.fromEntries(own) })
+}
 
 export class World {
   readonly plan: Plan
@@ -59,21 +70,20 @@ export class World {
   readonly scheduler: Scheduler
   readonly network: Network
   readonly oracle: Oracle
-  readonly machines = new Map<string, Machine>()
+  readonly machines: Map<string, Machine> = new Map()
   readonly dialers: Dialer[] = []
   /** How often each fault took effect. */
-  readonly faults = new Map<string, number>()
-  readonly #tables: TableDefinitions
+  readonly faults: Map<string, number> = new Map()
   #failure: unknown
   #trace = 0
   #foundings = 0
 
-  readonly #teller: Teller | undefined
+  readonly #options: WorldOptions
 
-  constructor(plan: Plan, teller?: Teller) {
+  constructor(plan: Plan, worldOptions: WorldOptions) {
     const { options } = plan
     this.plan = plan
-    this.#teller = teller
+    this.#options = worldOptions
     this.random = new Random(`tidemark ${options.seed}`)
     this.scheduler = new Scheduler(this.random.fork('ties'))
     this.oracle = new Oracle(options)
@@ -90,12 +100,6 @@ export class World {
       },
       onFault: (kind) => this.count(kind),
     })
-    this.#tables = Object.fromEntries(
-      options.tables.map(({ name, policy, granularity, fields = {} }) => {
-        const own = Object.entries(fields).map(([field, each]) => [field, FIELD_POLICIES[each]()])
-        return [name, table({ policy: POLICIES[policy](), granularity, fields: Object.fromEntries(own) })]
-      }),
-    )
     this.#build()
   }
 
@@ -119,7 +123,7 @@ export class World {
   }
 
   tell(line: () => string): void {
-    this.#teller?.(this.scheduler.now, line())
+    this.#options.teller?.(this.scheduler.now, line())
   }
 
   /** Runs a reaction to something asynchronous: what it throws ends the run. */
@@ -160,13 +164,13 @@ export class World {
 
   #createMachine(name: string, seats: readonly Seat[], authority: 'server' | 'self'): Machine {
     const { scheduler, random } = this
-    const offsetMs = random.fork(`clock of ${name}`).between(-500, 500)
+    const clock = new WallClock(() => scheduler.now, random.fork(`clock of ${name}`).between(-500, 500))
     const machine = new Machine({
       name,
       scheduler,
-      clock: new WallClock(() => scheduler.now, offsetMs),
+      clock,
       seats,
-      tables: this.#tables,
+      tables: this.#tablesAt(name, clock),
       authority,
       creditBytes: this.plan.options.creditBytes,
       onUp: (up) => {
@@ -176,6 +180,22 @@ export class World {
     })
     this.machines.set(name, machine)
     return machine
+  }
+
+  /** What a process on this machine knows of the tables of the plan. */
+  #tablesAt(name: string, clock: WallClock): () => TableDefinitions {
+    const own = this.#options.subject?.tables
+    const planned = this.plan.options.tables
+    if (own === undefined) {
+      const tables = Object.fromEntries(planned.map((each) => [each.name, defineTable(each)]))
+      return () => tables
+    }
+    const surroundings = drawSurroundings(() => clock.now(), this.random.fork(`surroundings of ${name}`))
+    return () => {
+      const tables = own()
+      const chosen = planned.flatMap((each) => Object.entries(tables).filter(([table]) => table === each.name))
+      return surroundTables(Object.fromEntries(chosen), surroundings)
+    }
   }
 
   #addDialer(from: Machine, to: Machine, tenant: string): void {

@@ -21,6 +21,11 @@ export function toCode(value: unknown): string {
     : `{ ${entries.map(([key, each]) => `${keyToCode(key)}: ${toCode(each)}`).join(', ')} }`
 }
 
+/** A text as it stands, and anything else as an expression. */
+export function toText(value: unknown): string {
+  return typeof value === 'string' ? value : toCode(value)
+}
+
 function quoteText(text: string): string {
   const inner = JSON.stringify(text).slice(1, -1).replaceAll('\\"', '"').replaceAll("'", "\\'")
   return `'${inner}'`

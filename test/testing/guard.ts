@@ -36,10 +36,22 @@ function isTimeout(error: unknown): boolean {
 // ── Another world ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 const DAY_MS = 86_400_000
+/** What a stopwatch that was started with the process counts from: 2023. */
+const EPOCH_MS = 1_672_531_200_000
 /** Long enough for another hour, day, month and year. */
 const LATER_MS = 500 * DAY_MS + 7_654_321
 
-/** Puts back what `runElsewhere` has changed; does nothing when everything is as it was. */
+/** What code can look at beside its arguments. */
+export interface Surroundings {
+  /** Unix milliseconds. */
+  now(): number
+  random(): number
+  /** By which texts are sorted when nobody says how. */
+  readonly language: string
+  readonly timeZone: string
+}
+
+/** Puts back what `runWithin` has changed; does nothing when everything is as it was. */
 let comeBack = (): void => {}
 
 /**
@@ -47,6 +59,19 @@ let comeBack = (): void => {}
  * language. Code that cannot tell the difference does not look.
  */
 export function runElsewhere<Result>(run: () => Result): Result {
+  const { now } = globalThis.Date
+  const { random } = Math
+  const elsewhere: Surroundings = {
+    now: () => now() + LATER_MS,
+    random: () => 0.999_999 - random() / 2,
+    language: 'sv',
+    timeZone: process.env.TZ === 'Pacific/Kiritimati' ? 'America/Anchorage' : 'Pacific/Kiritimati',
+  }
+  return runWithin(elsewhere, run)
+}
+
+/** Runs code in these surroundings. */
+export function runWithin<Result>(surroundings: Surroundings, run: () => Result): Result {
   const { Date: RealDate, performance: realPerformance } = globalThis
   const { random } = Math
   const { localeCompare } = String.prototype
@@ -60,13 +85,18 @@ export function runElsewhere<Result>(run: () => Result): Result {
     if (zone === undefined) delete process.env.TZ
     else process.env.TZ = zone
   }
-  globalThis.Date = laterDate(RealDate)
-  Math.random = () => 0.999_999 - random() / 2
+  globalThis.Date = dateOf(surroundings, RealDate)
+  Math.random = () => surroundings.random()
   String.prototype.localeCompare = function (this: string, other: string, locales?: unknown, options?: unknown) {
-    return localeCompare.call(this, other, (locales as string | undefined) ?? 'sv', options as Intl.CollatorOptions)
+    return localeCompare.call(
+      this,
+      other,
+      (locales as string | undefined) ?? surroundings.language,
+      options as Intl.CollatorOptions,
+    )
   } as typeof localeCompare
-  setPerformance({ now: () => LATER_MS })
-  process.env.TZ = zone === 'Pacific/Kiritimati' ? 'America/Anchorage' : 'Pacific/Kiritimati'
+  setPerformance({ now: () => surroundings.now() - EPOCH_MS })
+  process.env.TZ = surroundings.timeZone
   try {
     return run()
   } finally {
@@ -78,12 +108,12 @@ function setPerformance(value: Pick<Performance, 'now'>): void {
   Object.defineProperty(globalThis, 'performance', { configurable: true, writable: true, value })
 }
 
-/** The class of dates, for which now is later. Dates that are given a time are ordinary ones. */
-function laterDate(RealDate: DateConstructor): DateConstructor {
+/** The class of dates, for which now is what the surroundings say. Dates that are given a time are ordinary ones. */
+function dateOf({ now }: Surroundings, RealDate: DateConstructor): DateConstructor {
   return new Proxy(RealDate, {
-    apply: () => new RealDate(RealDate.now() + LATER_MS).toString(),
+    apply: () => new RealDate(now()).toString(),
     construct: (target, parts: unknown[]) =>
-      parts.length === 0 ? new target(target.now() + LATER_MS) : (Reflect.construct(target, parts) as Date),
-    get: (target, key) => (key === 'now' ? () => target.now() + LATER_MS : (Reflect.get(target, key) as unknown)),
+      parts.length === 0 ? new target(now()) : (Reflect.construct(target, parts) as Date),
+    get: (target, key) => (key === 'now' ? () => now() : (Reflect.get(target, key) as unknown)),
   })
 }
