@@ -43,6 +43,22 @@ describe('an example', () => {
   })
 })
 
+describe('the simulator for users', () => {
+  test('finds the policy of its example that looks at the clock, and lets the other one pass', {
+    timeout: DEMO_TIMEOUT_MS,
+  }, async () => {
+    const { code, output } = await run('examples/simulate.ts')
+    expect(code, output).toBe(0)
+    expect(output).toContain('highest: every promise held')
+    expect(output).toMatch(/newest: BROKEN PROMISE: Replicas that hold the same changes of a row show the same/)
+  })
+
+  test('is shown in its document as it is', () => {
+    const region = regionOf('examples/simulate.ts', 'docs/simulation.md')
+    expect(read('docs/simulation.md')).toContain(`<!-- examples/simulate.ts -->\n\`\`\`ts\n${region}\`\`\`\n`)
+  })
+})
+
 describe('the demo', () => {
   test('ends with equal state, and goes on from its stores when it runs again', {
     timeout: DEMO_TIMEOUT_MS,
@@ -95,8 +111,7 @@ describe('the README', () => {
   const readme = read('README.md')
 
   test('shows the quickstart as it is', () => {
-    const region = /\/\/ README: begin\n([\s\S]*)\/\/ README: end/.exec(read('examples/quickstart.ts'))?.[1]
-    expect(region).toBeDefined()
+    const region = regionOf('examples/quickstart.ts', 'README')
     expect(readme).toContain(`<!-- examples/quickstart.ts -->\n\`\`\`ts\n${region}\`\`\`\n`)
   })
 
@@ -171,6 +186,13 @@ function formatLimit(name: string, value: number): string {
   if (!/Bytes/.test(name)) return value.toLocaleString('en-US')
   if (value % 2 ** 20 === 0) return `${value / 2 ** 20} MiB`
   return value % 2 ** 10 === 0 ? `${(value / 2 ** 10).toLocaleString('en-US')} KiB` : `${value} B`
+}
+
+/** What of an example a document shows. */
+function regionOf(example: string, document: string): string {
+  const parts = read(example).split(new RegExp(`// ${document}: (?:begin|end)\\n`))
+  expect(parts, `${example} marks what ${document} shows`).toHaveLength(3)
+  return parts[1] ?? ''
 }
 
 function documents(): string[] {

@@ -11,6 +11,7 @@ export {
 } from './testing/check-policy.ts'
 export type { PolicyFlawKind } from './testing/policy-trial.ts'
 export {
+  type SimulatedPlace,
   type SimulatedPlan,
   type SimulatedTable,
   type SimulatedTables,

@@ -15,6 +15,7 @@ export const PROMISES = {
   durable: 'Nothing is acknowledged, shown or sent before it is flushed',
   session: 'A replica reads its own writes, and never an older state than it has shown',
   converge: 'Healed replicas converge within a minute, and then fall silent',
+  stored: 'A store holds what it has acknowledged, whatever happens, and answers with nothing else',
   apart: 'Tenants never meet',
   bounded: 'What waits for a slow reader is bounded by its credit',
   honest: 'Between honest replicas no session ends but by faults of network, disk and process',

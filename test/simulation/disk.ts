@@ -1,7 +1,7 @@
 /**
  * A simulated disk, and the store port on it.
  *
- * Knows: time, bytes, and all that a disk can do to its owner. Must never know: what the bytes mean.
+ * Knows: time, bytes, and what a crash leaves of them. Must never know: what the bytes mean.
  *
  * Invariants:
  * 1  Reads see what is flushed, and nothing else. A commit may be flushed before its owner is told.
@@ -11,16 +11,22 @@
 import { TidemarkError } from '../../core/errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../../core/store.ts'
 import { ByteTree } from '../../core/stores/byte-tree.ts'
+import { type DiskProfile, DiskTrouble } from './disk-trouble.ts'
 import type { Incarnation } from './incarnation.ts'
 import type { Random } from './random.ts'
 import type { Scheduler } from './scheduler.ts'
 
-export interface DiskProfile {
-  /** A usual flush; the time of each is spread around it. */
-  readonly flushMs: number
-  /** How many of the reads take time at all, and how much. */
-  readonly slowReads: number
-  readonly readMs: number
+/** What a replica's data stands on. */
+export interface Disk {
+  readonly trouble: DiskTrouble
+  /** Commits wait to be flushed, or somebody waits for what a slow disk reads. */
+  readonly isBusy: boolean
+  open(owner: Incarnation): Store
+  /** The owner of a handle is gone. */
+  crash(handle: Store): void
+  image(): DiskImage
+  /** Replaces all that is there. */
+  load(image: DiskImage | undefined): void
 }
 
 /** Sees every commit at the moment at which it becomes durable. */
@@ -47,13 +53,14 @@ export interface DiskOptions {
   readonly onFault: (kind: string) => void
 }
 
-const EVERYTHING: StoreRange = {
+export const EVERYTHING: StoreRange = {
   from: new Uint8Array(0),
   to: new Uint8Array(600).fill(255),
-  limit: Number.POSITIVE_INFINITY,
+  limit: 1_000_000,
 }
 
-export class SimulatedDisk {
+export class SimulatedDisk implements Disk {
+  readonly trouble: DiskTrouble
   readonly #options: DiskOptions
   #tree = new ByteTree()
   #head = 0
@@ -61,48 +68,18 @@ export class SimulatedDisk {
   /** Slow reads that are under way. */
   #reads = 0
   #isFlushing = false
-  #slowness = 1
-  #isFull = false
-  #isFailing = false
-  #failures: boolean[] = []
 
   constructor(options: DiskOptions) {
     this.#options = options
+    this.trouble = new DiskTrouble(options.random, options.profile)
   }
 
   open(owner: Incarnation): SimulatedStore {
     return new SimulatedStore(this, owner)
   }
 
-  // ── Faults ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  setFull(isFull: boolean): void {
-    this.#isFull = isFull
-  }
-
-  setSlowness(factor: number): void {
-    this.#slowness = factor
-  }
-
-  /** Nothing can be read or written. */
-  setFailing(isFailing: boolean): void {
-    this.#isFailing = isFailing
-  }
-
-  /** The next flush fails; `isKept`: its content is on the disk all the same. */
-  failNextFlush(isKept: boolean): void {
-    this.#failures.push(isKept)
-  }
-
-  heal(): void {
-    this.#isFull = false
-    this.#slowness = 1
-    this.#isFailing = false
-    this.#failures = []
-  }
-
   /** The owner of a handle is gone. */
-  crash(handle: SimulatedStore): void {
+  crash(handle: Store): void {
     const { random } = this.#options
     const own = this.#pending.filter((pending) => pending.handle === handle)
     this.#pending = this.#pending.filter((pending) => pending.handle !== handle)
@@ -152,24 +129,28 @@ export class SimulatedDisk {
   }
 
   read<Answer>(owner: Incarnation, answer: () => Answer): Promise<Answer> {
-    const { random, scheduler, profile } = this.#options
-    const isSlow = random.chance(profile.slowReads)
-    if (!isSlow && owner.isAlive && !owner.isPaused) {
-      return this.#isFailing ? Promise.reject(this.#failedRead()) : Promise.resolve(answer())
+    const slowMs = this.trouble.slowReadMs()
+    if (slowMs === undefined && owner.isAlive && !owner.isPaused) {
+      const error = this.#failedRead()
+      return error === undefined ? Promise.resolve(answer()) : Promise.reject(error)
     }
     return new Promise((resolve, reject) => {
-      const delayMs = random.exponential(profile.readMs) * this.#slowness
       this.#reads++
-      scheduler.after(delayMs, () => {
+      this.#options.scheduler.after(slowMs ?? this.trouble.readMs(), () => {
         this.#reads--
-        owner.run(() => (this.#isFailing ? reject(this.#failedRead()) : resolve(answer())))
+        owner.run(() => {
+          const error = this.#failedRead()
+          if (error === undefined) resolve(answer())
+          else reject(error)
+        })
       })
     })
   }
 
-  #failedRead(): TidemarkError {
-    this.#options.onFault('failed read')
-    return new TidemarkError('store-failed', 'a simulated read failed', { retryable: true })
+  #failedRead(): TidemarkError | undefined {
+    const error = this.trouble.failedRead()
+    if (error !== undefined) this.#options.onFault('failed read')
+    return error
   }
 
   commit(handle: SimulatedStore, commit: StoreCommit): Promise<StoreCommitResult> {
@@ -182,11 +163,9 @@ export class SimulatedDisk {
   }
 
   #work(): void {
-    const { random, scheduler, profile } = this.#options
     if (this.#isFlushing || this.#pending.length === 0) return
     this.#isFlushing = true
-    const delayMs = (profile.flushMs / 2 + random.exponential(profile.flushMs / 2)) * this.#slowness
-    scheduler.after(delayMs, () => {
+    this.#options.scheduler.after(this.trouble.flushMs(), () => {
       this.#isFlushing = false
       const pending = this.#pending.shift()
       if (pending !== undefined) this.#carryOut(pending)
@@ -203,12 +182,12 @@ export class SimulatedDisk {
   }
 
   #attempt(commit: StoreCommit): StoreCommitResult | TidemarkError {
-    if (this.#isFailing) return new TidemarkError('store-failed', 'a simulated flush failed', { retryable: true })
-    if (this.#isFull) return new TidemarkError('store-full', 'a simulated disk is full', { retryable: true })
-    const isKept = this.#failures.shift()
-    if (isKept === undefined) return this.#flush(commit)
-    if (isKept) this.#flush(commit)
-    return new TidemarkError('store-failed', 'a simulated flush failed', { retryable: true })
+    const failed = this.trouble.failedFlush()
+    if (failed === undefined || failed.isKept) {
+      const result = this.#flush(commit)
+      if (failed === undefined) return result
+    }
+    return failed.error
   }
 
   #flush(commit: StoreCommit): StoreCommitResult {

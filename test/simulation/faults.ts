@@ -169,18 +169,18 @@ function doLocalFault(world: World, machine: Machine, event: LocalFault): void {
   const later = (forMs: number, work: () => void): void => void world.scheduler.after(forMs, work)
   switch (event.type) {
     case 'disk-full':
-      for (const disk of disks) disk.setFull(true)
-      return later(event.forMs, () => disks.forEach((disk) => void disk.setFull(false)))
+      for (const disk of disks) disk.trouble.setFull(true)
+      return later(event.forMs, () => disks.forEach((disk) => void disk.trouble.setFull(false)))
     case 'flush-fails':
-      for (const disk of disks) disk.failNextFlush(event.isKept)
+      for (const disk of disks) disk.trouble.failNextFlush(event.isKept)
       return
     case 'slow-disk':
       world.count('slow disk')
-      for (const disk of disks) disk.setSlowness(event.factor)
-      return later(event.forMs, () => disks.forEach((disk) => void disk.setSlowness(1)))
+      for (const disk of disks) disk.trouble.setSlowness(event.factor)
+      return later(event.forMs, () => disks.forEach((disk) => void disk.trouble.setSlowness(1)))
     case 'disk-fails':
-      for (const disk of disks) disk.setFailing(true)
-      return later(event.forMs, () => disks.forEach((disk) => void disk.setFailing(false)))
+      for (const disk of disks) disk.trouble.setFailing(true)
+      return later(event.forMs, () => disks.forEach((disk) => void disk.trouble.setFailing(false)))
     case 'clock-step':
       world.count(Math.abs(event.offsetMs) > 1e9 ? 'clock jump of years' : 'clock step')
       return machine.clock.setOffset(event.offsetMs)

@@ -5,8 +5,9 @@
  */
 import { BeginEpoch } from '../../core/recovery.ts'
 import { openReplica, type Replica } from '../../core/replica.ts'
+import type { Store } from '../../core/store.ts'
 import type { TableDefinitions } from '../../core/table.ts'
-import type { DiskImage, SimulatedDisk, SimulatedStore } from './disk.ts'
+import type { Disk, DiskImage } from './disk.ts'
 import { Incarnation } from './incarnation.ts'
 import { expectTyped } from './oracle.ts'
 import type { Scheduler } from './scheduler.ts'
@@ -16,7 +17,7 @@ import type { WallClock } from './wall-clock.ts'
 /** One tenant on one machine. */
 export interface Seat {
   readonly tenant: string
-  readonly disk: SimulatedDisk
+  readonly disk: Disk
   view: View
   replica: Replica | undefined
   /** A second process on the same disk. */
@@ -49,7 +50,7 @@ export class Machine {
   readonly seats: readonly Seat[]
   readonly #options: MachineOptions
   #process: Incarnation | undefined
-  #stores: { readonly seat: Seat; readonly store: SimulatedStore }[] = []
+  #stores: { readonly seat: Seat; readonly store: Store }[] = []
   /** Set when it is to stay off. */
   isRetired = false
 

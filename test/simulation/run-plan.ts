@@ -58,6 +58,7 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Out
     failure = toFailure(error, world.scheduler.now)
   } finally {
     process.off('unhandledRejection', onRejection)
+    await world.end()
   }
   return summarize(world, failure, convergedMs)
 }
@@ -98,7 +99,7 @@ function runFor(world: World, ms: number): Promise<void> {
 function heal(world: World): void {
   world.network.heal()
   for (const machine of world.machines.values()) {
-    for (const { disk } of machine.seats) disk.heal()
+    for (const { disk } of machine.seats) disk.trouble.heal()
     // What a second process wrote to a store, the first finds with its next commit, or when it starts.
     if (machine.seats.some(({ hasSibling }) => hasSibling)) crash(world, machine, false)
     for (const seat of machine.seats) seat.hasSibling = false

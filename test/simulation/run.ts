@@ -64,7 +64,9 @@ async function replay(what: string): Promise<number> {
   return outcome.failure === undefined ? 0 : 1
 }
 
-const replayOf = (file: string): string => `npm run simulate -- --replay ${file} --story`
+function replayOf(file: string): string {
+  return `npm run simulate -- --replay ${file} --story`
+}
 
 async function show({ plan, outcome }: FailedSchedule): Promise<void> {
   const shrunk =

@@ -8,7 +8,11 @@
  * 1  Events run in the order of their times; of one time, in an order that the seed decides.
  * 2  An event that throws ends the run: what the engine must never do to its host, it has done.
  */
+import { BrokenPromise } from './broken-promise.ts'
 import type { Random } from './random.ts'
+
+/** Real time that something of a user's may take. */
+const HELD_MAX_MS = 10_000
 
 /** What can be called off. */
 export interface Timer {
@@ -28,6 +32,9 @@ export class Scheduler {
   #now = 0
   #serial = 0
   #isStopped = false
+  readonly #held = new Set<Promise<void>>()
+  #holder = ''
+  #resume: (() => void) | undefined
   /** Events run so far. */
   count = 0
 
@@ -63,12 +70,29 @@ export class Scheduler {
     this.#isStopped = true
   }
 
+  /** Something that it waits for has not been done. */
+  get isHeld(): boolean {
+    return this.#held.size > 0
+  }
+
+  /** No event runs before this is done: work that takes real time and no virtual one. */
+  hold(work: Promise<void>, what: string): void {
+    this.#held.add(work)
+    this.#holder = what
+    const release = (): void => {
+      this.#held.delete(work)
+      if (this.#held.size === 0) this.#resume?.()
+    }
+    work.then(release, release)
+  }
+
   /** Runs events up to and including `time`. `afterEach` is called when all that an event set off has been done. */
   runUntil(time: number, afterEach: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
       const turn = (): void => {
         try {
           afterEach()
+          if (this.#held.size > 0) return this.#wait(turn, reject)
           const event = this.#isStopped ? undefined : this.#next(time)
           if (event === undefined) {
             if (!this.#isStopped) this.#now = Math.max(this.#now, time)
@@ -86,6 +110,18 @@ export class Scheduler {
       }
       setImmediate(turn)
     })
+  }
+
+  #wait(turn: () => void, reject: (error: unknown) => void): void {
+    const timer = setTimeout(() => {
+      this.#resume = undefined
+      reject(new BrokenPromise('sound', `After ${HELD_MAX_MS / 1_000} seconds ${this.#holder} had still not answered`))
+    }, HELD_MAX_MS)
+    this.#resume = () => {
+      this.#resume = undefined
+      clearTimeout(timer)
+      setImmediate(turn)
+    }
   }
 
   #next(time: number): Scheduled | undefined {

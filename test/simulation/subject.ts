@@ -1,5 +1,5 @@
 /**
- * What of a simulation is its user's: tables with policies, and what stands in their rows.
+ * What of a simulation is its user's: tables with policies, and stores.
  *
  * Knows: definitions as an app writes them. Must never know: what is right about them; the oracle judges.
  *
@@ -10,6 +10,7 @@
 import { type FieldPolicy, POLICIES, type Policy } from '../../core/policy.ts'
 import type { TableDefinition, TableDefinitions } from '../../core/table.ts'
 import { runWithin, type Surroundings } from '../testing/guard.ts'
+import type { CrashingPlace } from './adapter-disk.ts'
 import type { KnownPolicyName } from './history.ts'
 import type { TablePlan } from './plan.ts'
 import type { Random } from './random.ts'
@@ -17,6 +18,8 @@ import type { Random } from './random.ts'
 export interface Subject {
   /** Of one process: each that starts has tables of its own. Undefined: those of the plan. */
   readonly tables?: (() => TableDefinitions) | undefined
+  /** Where the stores of the user keep their data. Undefined: simulated disks. */
+  readonly createPlace?: ((name: string) => CrashingPlace) | undefined
 }
 
 /** A table of the user in the words of the oracle, which knows what the policies of the engine do, and no others. */

@@ -23,9 +23,10 @@ import {
   updateWins,
 } from '../../core/policy.ts'
 import { type TableDefinition, type TableDefinitions, table } from '../../core/table.ts'
+import { AdapterDisk } from './adapter-disk.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { Dialer, type DialerOptions } from './dialer.ts'
-import { SimulatedDisk } from './disk.ts'
+import { type Disk, type DiskOptions, type FlushWatcher, SimulatedDisk } from './disk.ts'
 import { foundStore } from './founding.ts'
 import type { KnownFieldPolicyName, KnownPolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
@@ -226,21 +227,15 @@ export class World {
   }
 
   #createSeat(machine: string, tenant: string): Seat {
-    const { scheduler, oracle } = this
+    const { oracle } = this
     const name = this.plan.options.tenants.length > 1 && machine === SERVER ? `${machine} (${tenant})` : machine
     const seat: Seat = {
       tenant,
-      disk: new SimulatedDisk({
-        scheduler,
-        random: this.random.fork(`disk of ${name}`),
-        profile: this.plan.options.disk,
-        onFlush: (commit) => {
-          this.#note(commit.puts.length, commit.deletes.length, hashText(name))
-          const written = seat.view.take(commit)
-          this.tell(() => `${name} flushes: ${seat.view.clockText}, answered ${seat.view.meta?.ackedSeq ?? 0}`)
-          oracle.afterFlush(seat.view, written)
-        },
-        onFault: (kind) => this.count(kind),
+      disk: this.#createDisk(name, (commit) => {
+        this.#note(commit.puts.length, commit.deletes.length, hashText(name))
+        const written = seat.view.take(commit)
+        this.tell(() => `${name} flushes: ${seat.view.clockText}, answered ${seat.view.meta?.ackedSeq ?? 0}`)
+        oracle.afterFlush(seat.view, written)
       }),
       view: new View(name, oracle.historyOf(tenant)),
       replica: undefined,
@@ -251,6 +246,26 @@ export class World {
     }
     oracle.views.add(seat.view)
     return seat
+  }
+
+  #createDisk(name: string, onFlush: FlushWatcher): Disk {
+    const createPlace = this.#options.subject?.createPlace
+    const options: DiskOptions = {
+      scheduler: this.scheduler,
+      random: this.random.fork(`disk of ${name}`),
+      profile: this.plan.options.disk,
+      onFlush,
+      onFault: (kind) => this.count(kind),
+    }
+    if (createPlace === undefined) return new SimulatedDisk(options)
+    return new AdapterDisk({ ...options, name, createPlace, onTrouble: (error) => this.fail(error) })
+  }
+
+  /** Nothing is used any more. */
+  async end(): Promise<void> {
+    if (this.scheduler.isHeld) return
+    for (const { seats } of this.machines.values())
+      for (const { disk } of seats) if (disk instanceof AdapterDisk) await disk.end()
   }
 
   /** Puts a new replica, with an id from the seed, on an empty disk. */

@@ -15,6 +15,7 @@ import {
 } from 'tidemark/core'
 import { describe, expect, test } from 'vitest'
 import { type SimulatedTables, simulate } from '../testing.ts'
+import { createJournal, type Mistake } from './journal-place.ts'
 
 const rows = fc.record({ title: fc.constantFrom('a', 'b', 'c'), votes: fc.integer({ min: 0, max: 9 }) })
 
@@ -98,5 +99,44 @@ describe('a simulation finds a policy that', () => {
     expect(failure?.plan.events.length).toBeLessThanOrEqual(20)
     const again = await simulate({ tables, ...(failure === undefined ? {} : { plan: failure.plan }) })
     expect(again).toMatchObject({ held: false, schedules: 1, failure: { promise } })
+  })
+})
+
+describe('a simulation of stores', () => {
+  test('holds with a good adapter, and says what it does not try', async () => {
+    const result = await simulate({ schedules: 40, seed: 'stores', stores: () => createJournal() })
+    expect(result.failure?.text).toBeUndefined()
+    expect(result.held).toBe(true)
+    expect(result.faults.crash).toBeGreaterThan(10)
+    expect(result.notTried).toHaveLength(3)
+  })
+
+  test('does the same twice', async () => {
+    const run = () => simulate({ schedules: 3, seed: 'twice', stores: () => createJournal() })
+    const [first, second] = [await run(), await run()]
+    expect(second.events).toBe(first.events)
+    expect(second.faults).toEqual(first.faults)
+  })
+
+  test.each<[Mistake, string, RegExp]>([
+    ['acknowledges before it syncs', 'stored', /had acknowledged \d+ commits, and holds \d+ after a crash/],
+    [
+      'loses a key when it starts again',
+      'stored',
+      /did not hold what it had acknowledged when it was opened: key ".*" was missing/,
+    ],
+    [
+      'takes what is left of a torn line',
+      'stored',
+      /was given \d+ commits, and says that it holds \d+|had another value/,
+    ],
+    ['forgets to delete', 'stored', /which nobody had put there/],
+    ['ignores the head', 'stored', /answered committed with head \d+/],
+  ])('finds an adapter that %s', async (mistake, promise, detail) => {
+    const stores = () => createJournal(mistake)
+    const { failure } = await simulate({ schedules: 300, seed: 'stores', stores })
+    expect(failure?.promise).toBe(promise)
+    expect(failure?.detail).toMatch(detail)
+    expect(failure?.plan.events.length).toBeLessThanOrEqual(12)
   })
 })

@@ -1,11 +1,13 @@
 /**
- * The simulator for users: replicas under simulated networks, disks, clocks and crashes, with tables and policies of the user's.
+ * The simulator for users: replicas under simulated networks, disks, clocks and crashes, with tables, policies
+ * and stores of the user's.
  *
  * Knows: what a user brings, and what is told of a run. Must never know: what happens in a schedule; see test/simulation.
  */
 import fc from 'fast-check'
 import type { TableDefinition, Value } from '../../core/index.ts'
 import type { TableDefinitions } from '../../core/table.ts'
+import type { CrashingPlace } from '../simulation/adapter-disk.ts'
 import type { PromiseName } from '../simulation/broken-promise.ts'
 import { generatePlan, type Stock } from '../simulation/generate.ts'
 import type { Plan } from '../simulation/plan.ts'
@@ -34,6 +36,8 @@ export interface SimulateOptions {
    * that starts. Without it, tables with all policies of the engine.
    */
   readonly tables?: SimulatedTables | (() => SimulatedTables)
+  /** Makes an empty place for a store of the user's, one for each disk. Without it, simulated disks. */
+  readonly stores?: (name: string) => SimulatedPlace
   /** Runs this plan instead: that of a failure. */
   readonly plan?: SimulatedPlan
   /** Told after each schedule. */
@@ -44,6 +48,9 @@ export type SimulatedTables = Readonly<Record<string, SimulatedTable>>
 
 /** A schedule as data: who there is, what they do, and what happens to them. */
 export type SimulatedPlan = Plan
+
+/** Where an adapter of the user's keeps its data, and what becomes of it when the power fails. */
+export type SimulatedPlace = CrashingPlace
 
 export interface SimulationProgress {
   readonly done: number
@@ -72,7 +79,15 @@ export interface SimulationResult {
   readonly conflicted: number
   /** How often each fault took effect. */
   readonly faults: Readonly<Record<string, number>>
+  /** With stores of the user's: what was answered or done in place of the adapter, and says nothing about it. */
+  readonly notTried: readonly string[]
 }
+
+const NOT_TRIED = [
+  'full disks and failed flushes: the adapter is not asked then',
+  'slow disks: only the answer is late',
+  'backups and copies: a new place is filled by commits',
+] as const
 
 /** Runs schedules until one breaks a promise; that one is made as small as can be. */
 export async function simulate(options: SimulateOptions = {}): Promise<SimulationResult> {
@@ -96,6 +111,7 @@ export async function simulate(options: SimulateOptions = {}): Promise<Simulatio
     seconds: (performance.now() - startedAt) / 1_000,
     conflicted: tally.conflicted,
     faults: Object.fromEntries(tally.faults),
+    notTried: options.stores === undefined ? [] : NOT_TRIED,
   }
 }
 
@@ -111,8 +127,11 @@ async function tell(plan: Plan, outcome: Outcome, subject: Subject): Promise<Sim
 
 // ── What the user brings ────────────────────────────────────────────────────────────────────────────────────────────
 
-function subjectOf({ tables }: SimulateOptions): { readonly subject: Subject; readonly stock: Stock | undefined } {
-  if (tables === undefined) return { subject: {}, stock: undefined }
+function subjectOf({ tables, stores }: SimulateOptions): {
+  readonly subject: Subject
+  readonly stock: Stock | undefined
+} {
+  if (tables === undefined) return { subject: { createPlace: stores }, stock: undefined }
   const create = typeof tables === 'function' ? tables : () => tables
   const definitionsOf = (): TableDefinitions =>
     Object.fromEntries(Object.entries(create()).map(([name, { table }]) => [name, table]))
@@ -120,7 +139,7 @@ function subjectOf({ tables }: SimulateOptions): { readonly subject: Subject; re
   if (rows.size === 0) throw new RangeError('simulate needs a table')
   const plans = Object.entries(definitionsOf()).map(([name, definition]) => toTablePlan(name, definition))
   return {
-    subject: { tables: definitionsOf },
+    subject: { tables: definitionsOf, createPlace: stores },
     stock: {
       tables: plans,
       drawRow: (name, random) => {
