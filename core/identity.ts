@@ -13,8 +13,10 @@
 import { readAgreed, readRefused, withAccepted } from './agreed.ts'
 import { BlockWriter, type ChangeEntry, type Entry } from './block.ts'
 import { ByteWriter } from './bytes.ts'
-import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
-import { decodeCounter, encodeCounter, isCounter } from './counter.ts'
+import { clockCovers, clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { type CounterPart, decodeCounter, decodePart, isCounter, type SeenPart, seenBy } from './counter.ts'
+import { furthestSeen, goOn, inOrder, partsOf, setPart } from './counting.ts'
+import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
 import { dotKey, logKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
@@ -105,11 +107,11 @@ export class RenewIdentity implements Job<Renewal> {
     meta.replicaId = state.replicas.textOf(naming.fresh) as ReplicaId
     const renamed = new Map<number, ChangeEntry>()
     for (const { entry, agreed, ours } of this.#held) {
-      const parts = new PartsAnew(agreed, naming.old)
+      const parts = new PartsAnew(naming, state.replicas)
       const answered = clockGet(agreed.clock, naming.old)
       let row = agreed
       for (const { entry: change, position } of ours) {
-        const fresh = parts.change(naming.change(change, answered))
+        const fresh = parts.change(change, naming.change(change, answered), row)
         renamed.set(change.seq, fresh)
         row = applyChange(row, fresh, position, state.replicas)
       }
@@ -168,25 +170,53 @@ class Naming {
 
 /** The parts of a row's counters under the new id: without what the old id's part says, which stays beside them. */
 class PartsAnew {
-  readonly #counted = new Map<number, number>()
+  readonly #naming: Naming
+  readonly #replicas: Dictionary
+  /** By name: the last of the old id's parts that was issued again, as it was. */
+  readonly #issued = new Map<number, Pick<SeenPart, 'seq' | 'total'>>()
 
-  constructor(agreed: RowState, old: number) {
-    for (const version of agreed.versions) {
-      if (version.stamp.replica !== old || !isCounter(version)) continue
-      this.#counted.set(version.name, decodeCounter(version.bytes, version.start))
-    }
+  constructor(naming: Naming, replicas: Dictionary) {
+    this.#naming = naming
+    this.#replicas = replicas
   }
 
-  /** The next unanswered change of the row. */
-  change(change: ChangeEntry): ChangeEntry {
-    if (writesWholeRow(change.op)) this.#counted.clear()
-    const versions = change.versions.map((version) => {
-      const counted = this.#counted.get(version.name)
-      if (counted === undefined || !isCounter(version)) return version
-      const bytes = encodeCounter(decodeCounter(version.bytes, version.start) - counted)
-      return { ...version, bytes, start: 0, end: bytes.length }
-    })
-    return { ...change, versions }
+  /** The next unanswered change, as it was and under its new name, over what the row is before it. */
+  change(before: ChangeEntry, fresh: ChangeEntry, row: RowState): ChangeEntry {
+    const isWhole = writesWholeRow(fresh.op)
+    for (const version of fresh.versions) {
+      if (!isCounter(version)) continue
+      const part = decodePart(version.bytes, version.start)
+      if (isWhole) setPart(version, { ...part, seen: this.#seenAnew(part, version.name, fresh, row) })
+      else
+        setPart(version, {
+          total: part.total - this.#totalBefore(part, version.name, before.seq, row),
+          age: 0,
+          seen: [],
+        })
+      this.#issued.set(version.name, { seq: before.seq, total: part.total })
+    }
+    if (!isWhole) goOn(fresh.versions, row, this.#replicas)
+    return fresh
+  }
+
+  /** What the old id had counted in its run before a part of it. */
+  #totalBefore({ age }: CounterPart, name: number, seq: number, row: RowState): number {
+    const { old, fresh } = this.#naming
+    const parts = partsOf(row, name)
+    const answered = parts.find(({ stamp }) => stamp.replica === old)
+    const agreed = answered && { seq: answered.stamp.seq, total: decodeCounter(answered.bytes, answered.start) }
+    const issued = this.#issued.get(name)
+    // Parts of an older engine do not say when their run began: whoever had one in the row went on with it.
+    if (age === 0) return (parts.some(({ stamp }) => stamp.replica === fresh) ? issued : agreed)?.total ?? 0
+    const seen = seenBy(parts, this.#replicas).get(this.#replicas.textOf(old))
+    return [issued, agreed, seen].find((known) => known !== undefined && known.seq >= seq - age)?.total ?? 0
+  }
+
+  /** The old id is one of the others now: where the store was copied, it goes on counting. */
+  #seenAnew({ seen }: CounterPart, name: number, { context }: ChangeEntry, row: RowState): readonly SeenPart[] {
+    const covered = partsOf(row, name).filter(({ stamp }) => clockCovers(context, stamp.replica, stamp.seq))
+    const old = furthestSeen(covered, this.#replicas).get(this.#replicas.textOf(this.#naming.old))
+    return inOrder(old === undefined ? seen : [...seen, old])
   }
 }
 

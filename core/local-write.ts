@@ -11,7 +11,9 @@
 import { keepAgreed } from './agreed.ts'
 import type { ChangeEntry } from './block.ts'
 import { clockIncludes, type SparseClock } from './clock.ts'
-import { decodeCounter, encodeCounter, isCounter, sumCounters } from './counter.ts'
+import { isCounter, sumCounters } from './counter.ts'
+import { beginAnew, goOn } from './counting.ts'
+import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type EncodedFields, toVersions } from './fields.ts'
@@ -135,13 +137,16 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
     const isAlive = header.op === undefined ? rules.isAlive(entry.state) : header.op !== 'delete'
     const kind = kindOver(op, isAlive, rules)
     let versions = kind === 'delete' ? NO_VERSIONS : toVersions(op.fields, stamp, draft.state)
-    if (kind === 'update') addToParts(versions, entry, replica)
+    const { replicas } = draft.state
+    if (kind === 'update' && versions.some(isCounter)) goOn(versions, entry.state, replicas)
+    const isWhole = kind === 'insert' || op.kind === 'rewrite'
+    if (isWhole && header.clock.length > 0) versions = beginAnew(versions, entry.state, stamp, replicas)
     if (op.kind === 'rewrite') rules.validate?.(id, versions)
     else if (kind === 'replace' || (kind === 'update' && rules.validate !== undefined)) {
       const row = entry.state
       const whole = overlay(rules.settle(row).versions, versions, stamp)
-      rules.validate?.(id, summed(whole, versions, row, replica))
-      if (kind === 'replace') versions = whole
+      rules.validate?.(id, summed(whole, versions, row, replicas))
+      if (kind === 'replace') versions = beginAnew(whole, row, stamp, replicas)
     }
     return { op: kind, replica, seq, timestamp, more, table: entry.table, id, context: header.clock, versions }
   }
@@ -174,21 +179,6 @@ function kindOver(op: WriteOp, isAlive: boolean, rules: WriteRules): HeadOp {
   return rules.isWholeRow || op.kind === 'rewrite' ? 'replace' : 'update'
 }
 
-/** An increment is written as the new total of our own part. */
-function addToParts(versions: readonly Version[], entry: RowEntry, own: number): void {
-  for (const version of versions) {
-    if (!isCounter(version)) continue
-    const part = entry.state.versions.find(
-      (old) => old.name === version.name && old.stamp.replica === own && isCounter(old),
-    )
-    if (part === undefined) continue
-    const total = decodeCounter(part.bytes, part.start) + decodeCounter(version.bytes, version.start)
-    version.bytes = encodeCounter(total)
-    version.start = 0
-    version.end = version.bytes.length
-  }
-}
-
 /** The whole row that a patch makes of what is there, all of it written by the patch's change. */
 function overlay(base: readonly Version[], patch: readonly Version[], stamp: Stamp): Version[] {
   const kept = base.filter((old) => !patch.some((version) => version.name === old.name))
@@ -196,13 +186,22 @@ function overlay(base: readonly Version[], patch: readonly Version[], stamp: Sta
 }
 
 /** Counters of the patch as they will show: our part as it is written, and what the others have counted. */
-function summed(whole: readonly Version[], patch: readonly Version[], row: RowState, own: number): readonly Version[] {
+function summed(
+  whole: readonly Version[],
+  patch: readonly Version[],
+  row: RowState,
+  replicas: Dictionary,
+): readonly Version[] {
   return whole.map((version) => {
     if (!isCounter(version) || !patch.includes(version)) return version
-    const others = row.versions.filter((old) => old.name === version.name && old.stamp.replica !== own)
-    const bytes = encodeValue(sumCounters([version, ...others]))
+    const others = row.versions.filter(({ name, stamp }) => name === version.name && !isOwn(stamp, version))
+    const bytes = encodeValue(sumCounters([version, ...others], replicas))
     return { ...version, bytes, start: 0, end: bytes.length }
   })
+}
+
+function isOwn({ replica }: Stamp, { stamp }: Version): boolean {
+  return replica === stamp.replica
 }
 
 function expectUnmoved(row: RowEntry, read: ReadRow): void {

@@ -17,11 +17,14 @@
 import { keepAgreed, type Rejection, readRejections } from './agreed.ts'
 import type { ChangeEntry } from './block.ts'
 import { clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
+import { decodePart, isCounter } from './counter.ts'
+import { setPart } from './counting.ts'
 import type { Draft } from './draft.ts'
 import { allRows, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
 import { packRecord } from './packing.ts'
+import type { Version } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
 import { msToTimestamp, nextTimestamp } from './timestamp.ts'
@@ -142,7 +145,7 @@ export class ReissueSkewed implements Job<number | undefined> {
     let bytes = 0
     for (const { entry, rejection, row } of transaction) {
       const stamp = { replica: own, seq: meta.ownSeq + 1, timestamp: nextTimestamp(meta.lastTimestamp, this.#nowMs) }
-      const versions = entry.versions.map((version) => ({ ...version, stamp }))
+      const versions = entry.versions.map((version) => this.#inItsRun({ ...version, stamp }, entry.seq))
       const change: ChangeEntry = { ...entry, ...stamp, context: contextOver(entry, row, own), versions }
       meta.ownSeq = stamp.seq
       meta.lastTimestamp = stamp.timestamp
@@ -156,6 +159,16 @@ export class ReissueSkewed implements Job<number | undefined> {
     }
     draft.raiseSeq(own, meta.ownSeq)
     draft.appendEntries([own], changes, previous, bytes)
+  }
+
+  /** A part of a counter says by how many seqs its run began earlier, and those have become others. */
+  #inItsRun(version: Version, before: number): Version {
+    if (!isCounter(version)) return version
+    const part = decodePart(version.bytes, version.start)
+    if (part.age === 0) return version
+    const began = before - part.age
+    setPart(version, { ...part, age: version.stamp.seq - (this.#names.get(began) ?? began) })
+    return version
   }
 }
 

@@ -130,7 +130,7 @@ export function settleField(
     const plain = versions.filter((version) => !isCounter(version))
     const start = plain.length === 0 ? [] : [rules.policy.pickVersion(plain)]
     const parts = [...versions.filter(isCounter), ...start]
-    return { version: withValue(newest, sumCounters(parts)), isMade: true, fallback: undefined }
+    return { version: withValue(newest, sumCounters(parts, dictionaries.replicas)), isMade: true, fallback: undefined }
   }
   const name = dictionaries.names.textOf(newest.name)
   const policy = rules.fields.get(name) ?? rules.policy

@@ -7,6 +7,7 @@
 import {
   type Conflict,
   type ConflictSide,
+  type Gate,
   Hub,
   Ledger,
   Link,
@@ -152,11 +153,12 @@ export async function openHub(store: Store): Promise<Hub> {
   return new Hub(await Ledger.open({ tenant, store, limits: parseLimits(), authority: 2 }))
 }
 
-export async function meetServer(hub: Hub, peer: Peer, now: () => number): Promise<void> {
+export async function meetServer(hub: Hub, peer: Peer, now: () => number, gate?: Gate): Promise<void> {
   const [up, down] = [new Pipe(), new Pipe()]
   const { tables } = peer
   const client = new Link({ hub: peer.hub, role: 'client', isInitiator: true, transport: up, tables, now })
-  const server = new Link({ hub, role: 'server', isInitiator: false, transport: down, tables: new Map(), now })
+  const answering = { hub, role: 'server', isInitiator: false, transport: down, tables: new Map(), now } as const
+  const server = new Link({ ...answering, ...(gate === undefined ? {} : { gate }) })
   up.leadTo(server, down)
   down.leadTo(client, up)
   client.start()

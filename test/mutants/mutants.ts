@@ -7,11 +7,39 @@ import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
 
 const MERGE = 'test/core/merge.test.ts'
+const COUNTING = 'test/core/counting.test.ts'
 const SESSION = 'test/core/session.test.ts'
 const SCHEDULE = 'test/core/schedule.test.ts'
 const SMALL_WORLDS = 'test/small-worlds/small-worlds.test.ts'
 
 const MERGING: readonly Mutant[] = [
+  {
+    name: 'what a new insert had seen of a counter comes back',
+    file: 'core/counter.ts',
+    find: '? total : total - seen.total',
+    replace: '? total : total',
+    breaks: 'a counter starts anew with its row: what was counted before does not come back with a later increment',
+    tests: [COUNTING],
+    bySimulator: false,
+  },
+  {
+    name: 'increment forgets what its insert had seen',
+    file: 'core/counting.ts',
+    find: 'seen: seen.filter((part) => !isOver(part, parts, replicas)),',
+    replace: 'seen: [],',
+    breaks: 'the same, when the one who inserted the row goes on counting',
+    tests: [COUNTING],
+    bySimulator: false,
+  },
+  {
+    name: 'new id counts what the old one did',
+    file: 'core/identity.ts',
+    find: 'total: part.total - this.#totalBefore(part, version.name, before.seq, row),',
+    replace: 'total: part.total,',
+    breaks: 'a renewal counts nothing twice',
+    tests: ['test/conflicts/counting.test.ts'],
+    bySimulator: false,
+  },
   {
     name: 'insert drops only its own fields',
     file: 'core/row.ts',

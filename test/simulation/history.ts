@@ -270,16 +270,33 @@ export class RowHistory {
       const visible = this.visible(set, field)
       // What a side does not know of a field, it has from the others.
       const known = side === undefined ? visible : visible.filter(({ bit }) => (side & bit) !== NO_CHANGES)
-      const value = this.#valueOf(field, known.length > 0 ? known : visible)
+      const value = this.isCounter(field)
+        ? this.#countOf(set, field, known.length > 0 ? known : visible)
+        : this.pick(field, known.length > 0 ? known : visible)?.values.get(field)
       if (value !== undefined) values.set(field, value)
     }
     return values
   }
 
-  #valueOf(field: string, visible: readonly Recorded[]): string | undefined {
-    if (visible.length > 0 && this.isCounter(field))
-      return `${visible.reduce((sum, { values }) => sum + Number(values.get(field)), 0)}`
-    return this.pick(field, visible)?.values.get(field)
+  /**
+   * What a counter shows: all that was counted, but what somebody who wrote the whole row had seen. A side of a conflict has the
+   * parts that it knows, and of whole rows those that the writers of these parts wrote.
+   */
+  #countOf(set: Bits, field: string, parts: readonly Recorded[]): string | undefined {
+    if (parts.length === 0) return undefined
+    const isAll = parts.length === this.visible(set, field).length
+    const held = this.list(set)
+    const isWithin = (change: Recorded): boolean =>
+      isAll ||
+      parts.some((part) => part.replica === change.replica && ((part.seen | part.bit) & change.bit) !== NO_CHANGES)
+    const within = held.filter(isWithin)
+    const over = unionOfSeen(
+      within.filter(({ op }) => op === 'insert' || op === 'replace'),
+      set,
+    )
+    let sum = 0
+    for (const { bit, increments } of within) if ((over & bit) === NO_CHANGES) sum += increments.get(field) ?? 0
+    return `${sum}`
   }
 
   /** Of concurrent writes of a field, in canonical order, the one that is shown. */

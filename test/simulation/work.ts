@@ -87,7 +87,7 @@ function doorOf(replica: { table(name: string): unknown }, table: string): RowDo
   return replica.table(table) as RowDoor
 }
 
-/** What an op says of counters is by how much they count: an insert starts them, an upsert leaves them alone. */
+/** What an op says of counters is by how much they count: an insert starts them, an upsert says nothing of them. */
 function carryOut(seat: Seat, door: RowDoor, { kind, table, row: id, values }: PlannedOp): unknown {
   const row = seat.view.history.row(table, id)
   const counts = Object.keys(values).filter((field) => row.isCounter(field))
@@ -116,7 +116,7 @@ function isDoing({ row, values, increments }: Recorded, op: PlannedOp): boolean 
   if (row.table !== op.table || row.id !== op.row) return false
   return Object.entries(op.values).every(([field, value]) => {
     if (!row.isCounter(field)) return values.get(field) === toText(value)
-    return op.kind === 'upsert' ? !values.has(field) : increments.get(field) === stepOf(value)
+    return (increments.get(field) ?? 0) === (op.kind === 'upsert' ? 0 : stepOf(value))
   })
 }
 

@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { describeCounting, LARGE_COUNTING, SMALL_COUNTING, visitCounting } from './counting.ts'
 import { allShapes } from './shapes.ts'
 import type { WorldsOrder, WorldsReport } from './worker.ts'
 import { type Census, describeSize, LARGE_SIZES, type Size, SMALL_SIZES } from './worlds.ts'
@@ -53,6 +54,15 @@ for (const size of options.small ? SMALL_SIZES : LARGE_SIZES) {
   break
 }
 for (const worker of workers) worker.disconnect()
+for (const size of options.small ? SMALL_COUNTING : LARGE_COUNTING) {
+  const startedAt = performance.now()
+  const { worlds, fault } = visitCounting(size)
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0)
+  console.log(`counter, ${describeCounting(size)}: ${worlds.toLocaleString('en')} worlds, ${seconds} s`)
+  if (fault === undefined) continue
+  console.log(`FAULT ${fault}`)
+  process.exitCode = 1
+}
 
 function visitPart(worker: ChildProcess, size: Size, index: number): Promise<Census> {
   return new Promise((resolve, reject) => {

@@ -7,6 +7,7 @@ import { EMPTY_CLOCK } from '../../core/clock.ts'
 import { Dictionary } from '../../core/dictionary.ts'
 import { applyChange, EMPTY_ROW, type RowChange } from '../../core/row.ts'
 import { decodeRow, encodeRow } from '../../core/row-codec.ts'
+import { describeCounting, SMALL_COUNTING, visitCounting } from './counting.ts'
 import { allShapes, countOrders } from './shapes.ts'
 import { describeSize, SMALL_SIZES, visitWorlds } from './worlds.ts'
 
@@ -29,6 +30,18 @@ describe('in every world of', () => {
       const { fault, worlds, orders } = visitWorlds(size)
       expect(fault).toBeUndefined()
       console.log(`${worlds.toLocaleString('en')} worlds, ${orders.toLocaleString('en')} orders of arrival`)
+    },
+  )
+})
+
+describe('in every world of a counter of', () => {
+  test.each(SMALL_COUNTING.map((size) => [describeCounting(size), size] as const))(
+    '%s, it shows what no insert had seen',
+    { timeout: 60_000 },
+    (_, size) => {
+      const { fault, worlds } = visitCounting(size)
+      expect(fault).toBeUndefined()
+      console.log(`${worlds.toLocaleString('en')} worlds of a counter`)
     },
   )
 })
