@@ -5,11 +5,12 @@
  * Invariants:
  * J1  A frame holds whole blocks, so no transaction is ever split.
  * J2  What a server has refused is never pushed again but as a void.
+ * J3  A push holds nothing of another id, be it one that this replica had before.
  */
 import { type Rejection, readRejections } from './agreed.ts'
-import { BlockWriter, type Entry, isAuthoredBy } from './block.ts'
+import { BlockWriter, isAuthoredBy } from './block.ts'
 import { joinBlocks } from './block-join.ts'
-import { encodeFrame } from './frame.ts'
+import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
@@ -135,8 +136,9 @@ export class Feeds {
     const last = found[found.length - 1]
     if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
     const refusals = await this.#refusedAfter(afterSeq)
-    const blocks =
-      refusals === undefined ? this.#compact(found) : found.map((block) => this.#withVoids(block, refusals))
+    const ownBytes = packUuid(this.#ledger.state.meta.replicaId)
+    const isWhole = refusals === undefined && found.every(({ block }) => isAuthoredBy(block, ownBytes))
+    const blocks = isWhole ? this.#compact(found) : found.map((block) => this.#toPush(block, own, refusals))
     const frame = encodeFrame({ type: 'push', blocks })
     const next: FeedPlace = { type: 'own', afterSeq: last.lastSeq }
     return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
@@ -148,15 +150,18 @@ export class Feeds {
     return afterSeq < meta.ackedSeq && meta.rejected > 0 ? readRejections(this.#ledger) : undefined
   }
 
-  /** A change that was refused stays so: others hold its dot as void (J2). */
-  #withVoids(block: LogBlock, refusals: ReadonlyMap<number, Rejection>): Uint8Array {
+  /**
+   * A change that was refused stays so: others hold its dot as void (J2). A block that was written before a renewal may hold
+   * answered changes of the earlier id as well: those are not ours to push (J3).
+   */
+  #toPush(block: LogBlock, own: number, refusals: ReadonlyMap<number, Rejection> | undefined): Uint8Array {
     const { log, state } = this.#ledger
-    const entries = log.decode(block).map(({ entry }): Entry => {
-      const code = refusals.get(entry.seq)?.code
-      return code === undefined ? entry : { op: 'void', replica: entry.replica, seq: entry.seq, code }
-    })
-    const writer = new BlockWriter(state, [...new Set(entries.map(({ replica }) => replica))])
-    for (const entry of entries) writer.add(entry)
+    const writer = new BlockWriter(state, [own])
+    for (const { entry } of log.decode(block)) {
+      if (entry.replica !== own) continue
+      const code = refusals?.get(entry.seq)?.code
+      writer.add(code === undefined ? entry : { op: 'void', replica: own, seq: entry.seq, code })
+    }
     return writer.finish()
   }
 

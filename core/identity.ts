@@ -5,24 +5,29 @@
  * everything accepted stays the old id's. The log keeps its positions: the blocks that held those changes are written anew
  * in place, so that the changes of a row are still found from each other.
  *
+ * What builds on a change that was refused is not issued again: a server has refused nothing to the new id, and would take it.
+ * It is listed as rejected, and its place holds a void.
+ *
  * Invariants:
  * D2  After a renewal the store holds of the old id only what its server had answered; whatever else the old id's stream
  *     holds elsewhere arrives like any other replica's.
  * D3  A renewal loses nothing and counts nothing twice: each unanswered change is there again, once, under the new id.
+ * D4  What a server had to refuse stays refused: no renewal brings it, or a part of its transaction, to anybody.
  */
 import { readAgreed, readRefused, withAccepted } from './agreed.ts'
-import { BlockWriter, type ChangeEntry, type Entry } from './block.ts'
+import { BlockWriter, type ChangeEntry, canonicalEntry, type Entry, type VoidEntry } from './block.ts'
 import { ByteWriter } from './bytes.ts'
 import { clockCovers, clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { type CounterPart, decodeCounter, decodePart, isCounter, type SeenPart, seenBy } from './counter.ts'
 import { furthestSeen, goOn, inOrder, partsOf, setPart } from './counting.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
-import { dotKey, logKey } from './keys.ts'
+import { dotKey, logKey, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { AuthoredBlock } from './log-reader.ts'
 import { encodeLogRecord, previousOfRecord } from './log-record.ts'
 import { createReplicaId, type ReplicaId } from './names.ts'
+import { packRecord } from './packing.ts'
 import { applyChange, type RowState, type Version, writesWholeRow } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 
@@ -58,6 +63,8 @@ export class RenewIdentity implements Job<Renewal> {
   #blocks: HeldBlock[] = []
   #rows: RowEntry[] = []
   #held: HeldRow[] = []
+  /** Unanswered changes that build on refused ones, by seq. */
+  #lost: ReadonlySet<number> = new Set()
 
   constructor(reason: RenewalReason, createId: () => ReplicaId = createReplicaId) {
     this.#reason = reason
@@ -84,6 +91,8 @@ export class RenewIdentity implements Job<Renewal> {
   async inspect(ledger: Ledger): Promise<void> {
     const { own, meta, replicas } = ledger.state
     const refused = await readRefused(ledger)
+    this.#lost = findLost(this.#blocks, own, meta.ackedSeq, refused)
+    for (const seq of this.#lost) refused.add(seq)
     this.#held = []
     for (const entry of this.#rows) {
       const { state: agreed } = withAccepted(await readAgreed(ledger, entry, refused), meta.ackedSeq, replicas)
@@ -118,15 +127,76 @@ export class RenewIdentity implements Job<Renewal> {
       draft.setAgreed(entry, agreed)
       draft.setRow(entry, { ...row, position: entry.state.position }, 'remote')
     }
-    for (const held of this.#blocks) rewriteBlock(draft, held, naming, renamed)
-    const reissued = meta.ownSeq - meta.ackedSeq
+    for (const held of this.#blocks) this.#rewrite(draft, held, naming, renamed)
+    const dots = meta.ownSeq - meta.ackedSeq
     draft.touchMeta()
     draft.lowerSeq(naming.old, meta.ackedSeq)
-    draft.raiseSeq(naming.fresh, reissued)
-    meta.ownSeq = reissued
+    draft.raiseSeq(naming.fresh, dots)
+    meta.ownSeq = dots
     meta.ackedSeq = 0
-    return { reason: this.#reason, before, after: meta.replicaId, reissued }
+    return { reason: this.#reason, before, after: meta.replicaId, reissued: renamed.size }
   }
+
+  /** The same positions, the same distances, the same changes under their new name. */
+  #rewrite(
+    draft: Draft,
+    { block, entries, previous }: HeldBlock,
+    naming: Naming,
+    changes: ReadonlyMap<number, ChangeEntry>,
+  ): void {
+    const renamed = entries.map((entry): Entry => {
+      if (entry.replica !== naming.old) return entry
+      const fresh = changes.get(entry.seq) ?? naming.entry(entry)
+      return this.#lost.has(entry.seq) && fresh.op !== 'void' ? reject(draft, fresh) : fresh
+    })
+    const authors = [...new Set(renamed.map((entry) => entry.replica))]
+    const writer = new BlockWriter(draft.state, authors)
+    for (const entry of renamed) writer.add(entry)
+    const record = encodeLogRecord(writer.finish(), previous, block.from)
+    draft.put(logKey(block.from), record)
+    draft.delete(dotKey(naming.old, block.lastSeq))
+    for (const author of authors) {
+      const lastSeq = Math.max(...renamed.filter((entry) => entry.replica === author).map((entry) => entry.seq))
+      const position = new ByteWriter(8)
+      position.varint(block.from)
+      draft.put(dotKey(author, lastSeq), position.toBytes())
+    }
+    draft.state.meta.logBytes += record.length - block.record.length
+  }
+}
+
+/** Lists a change as rejected, as its server would have had to; answers with what its dot is now. */
+function reject(draft: Draft, change: ChangeEntry): VoidEntry {
+  const { replica, seq } = change
+  const { meta } = draft.state
+  draft.put(rejectedKey(replica, seq), packRecord(['void-context', canonicalEntry(change, draft.state)]))
+  meta.rejected++
+  meta.voids++
+  meta.changes--
+  return { op: 'void', replica, seq, code: 'void-context' }
+}
+
+/** In the order of their seqs: what builds on something refused, with its whole transaction, and what builds on that. */
+function findLost(
+  blocks: readonly HeldBlock[],
+  own: number,
+  ackedSeq: number,
+  refused: ReadonlySet<number>,
+): ReadonlySet<number> {
+  const lost = new Set<number>()
+  let transaction: number[] = []
+  let isLost = false
+  for (const entry of blocks.flatMap(({ entries }) => entries)) {
+    if (entry.op === 'void' || entry.replica !== own || entry.seq <= ackedSeq) continue
+    const built = clockGet(entry.context, own)
+    isLost ||= refused.has(built) || lost.has(built)
+    transaction.push(entry.seq)
+    if (entry.more) continue
+    if (isLost) for (const seq of transaction) lost.add(seq)
+    transaction = []
+    isLost = false
+  }
+  return lost
 }
 
 /** Which dots get a new name: those of the old id above what was answered. */
@@ -218,29 +288,4 @@ class PartsAnew {
     const old = furthestSeen(covered, this.#replicas).get(this.#replicas.textOf(this.#naming.old))
     return inOrder(old === undefined ? seen : [...seen, old])
   }
-}
-
-/** The same positions, the same distances, the same changes under their new name. */
-function rewriteBlock(
-  draft: Draft,
-  { block, entries, previous }: HeldBlock,
-  naming: Naming,
-  changes: ReadonlyMap<number, ChangeEntry>,
-): void {
-  const renamed = entries.map(
-    (entry) => (entry.replica === naming.old && changes.get(entry.seq)) || naming.entry(entry),
-  )
-  const authors = [...new Set(renamed.map((entry) => entry.replica))]
-  const writer = new BlockWriter(draft.state, authors)
-  for (const entry of renamed) writer.add(entry)
-  const record = encodeLogRecord(writer.finish(), previous, block.from)
-  draft.put(logKey(block.from), record)
-  draft.delete(dotKey(naming.old, block.lastSeq))
-  for (const author of authors) {
-    const lastSeq = Math.max(...renamed.filter((entry) => entry.replica === author).map((entry) => entry.seq))
-    const position = new ByteWriter(8)
-    position.varint(block.from)
-    draft.put(dotKey(author, lastSeq), position.toBytes())
-  }
-  draft.state.meta.logBytes += record.length - block.record.length
 }

@@ -392,6 +392,15 @@ const CONVERSING: readonly Mutant[] = [
     bySimulator: true,
   },
   {
+    name: 'renewal issues again what builds on a refusal',
+    file: 'core/identity.ts',
+    find: 'if (isLost) for (const seq of transaction) lost.add(seq)',
+    replace: 'if (isLost) for (const seq of transaction) lost.delete(seq)',
+    breaks: 'what a server had to refuse stays refused',
+    tests: ['test/core/identity.test.ts'],
+    bySimulator: false,
+  },
+  {
     name: 'reuse of an id',
     file: 'core/handshake.ts',
     find: 'if (welcome.yourSeq > ledger.durableSeqOf(own)) {',

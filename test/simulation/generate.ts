@@ -33,11 +33,8 @@ const TABLES: readonly TablePlan[] = [
 ]
 const FIELDS = ['a', 'b', 'c'] as const
 
-/**
- * Who is told that its store was restored or copied takes a new id. Not where a server refuses: a renewal issues again what
- * builds on a refused change, see docs/simulation.md.
- */
-export const RENEWING: Partial<PlanOptions> = { renews: true, judge: undefined }
+/** Who is told that its store was restored or copied takes a new id. */
+export const RENEWING: Partial<PlanOptions> = { renews: true }
 
 const YEAR_MS = 365 * 24 * 3_600_000
 const WORK_EVENTS = 50

@@ -1394,4 +1394,63 @@ export const KEPT_PLANS: readonly KeptPlan[] = [
       ],
     },
   },
+  {
+    sentence: 'What builds on a refused change is not issued again when a restored store goes on under a new id',
+    plan: {
+      options: {
+        seed: 'r.549',
+        topology: 'star',
+        tenants: ['red'],
+        clients: 1,
+        edges: [],
+        tables: [
+          {
+            name: 'stock',
+            policy: 'lastWriteWins',
+            granularity: 'fields',
+            fields: { a: 'counter', b: 'max', c: 'longestText' },
+          },
+          { name: 'claims', policy: 'firstWriteWins', granularity: 'fields' },
+        ],
+        durationMs: 8000,
+        hasSnapshots: false,
+        renews: true,
+        judge: { oneIn: 3, isMoody: false },
+        network: { latencyMs: 1, jitterMs: 400, bandwidth: 20 },
+        disk: { flushMs: 0.5, slowReads: 0, readMs: 0.5 },
+        creditBytes: 1048576,
+      },
+      events: [
+        { type: 'crash', node: 'server', downMs: 77, isSilent: false, at: 386 },
+        { type: 'join', node: 'red-0', at: 3410 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'upsert', table: 'stock', row: 'row0', values: { a: 'red.31' } },
+          at: 3499,
+        },
+        {
+          type: 'rewrite',
+          node: 'red-0',
+          op: { kind: 'upsert', table: 'stock', row: 'row0', values: { a: 'red.11' } },
+          at: 3537,
+        },
+        { type: 'write', node: 'red-0', op: { kind: 'delete', table: 'stock', row: 'row0', values: {} }, at: 5214 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'upsert', table: 'claims', row: 'row0', values: { c: 'red.45' } },
+          at: 5938,
+        },
+        { type: 'back-up', node: 'red-0', at: 6758 },
+        {
+          type: 'write',
+          node: 'red-0',
+          op: { kind: 'update', table: 'stock', row: 'row0', values: { a: 'red.39' } },
+          at: 6928,
+        },
+        { type: 'restore', node: 'red-0', downMs: 354, at: 7896 },
+      ],
+    },
+  },
 ]

@@ -258,7 +258,7 @@ export class Oracle {
         return change.row.changes.some(
           (other) =>
             (change.seen & other.bit) !== 0n &&
-            other.replica === change.replica &&
+            (other.replica === change.replica || view.formerIds.has(other.replica)) &&
             view.history.voids.has(dotOf(other.replica, other.seq)),
         )
       default:

@@ -9,6 +9,7 @@ import { runPlan } from './run-plan.ts'
 import { createTally, runSchedules } from './schedules.ts'
 
 const SCHEDULES = 300
+const RENEWING_SCHEDULES = 400
 
 describe('the engine under simulated networks, disks, clocks and crashes', () => {
   it(`keeps every promise in ${SCHEDULES} schedules`, { timeout: 240_000 }, async () => {
@@ -20,13 +21,14 @@ describe('the engine under simulated networks, disks, clocks and crashes', () =>
     expect(tally.conflicted).toBeGreaterThan(SCHEDULES / 10)
   })
 
-  it('keeps every promise in 60 more, in which restored and copied stores take new ids', {
+  it(`keeps every promise in ${RENEWING_SCHEDULES} more, in which restored and copied stores take new ids`, {
     timeout: 240_000,
   }, async () => {
     const tally = createTally()
-    const [first] = await runSchedules({ seed: 'renew', from: 0, to: 60, failuresMax: 1, isRenewing: true }, tally)
+    const to = RENEWING_SCHEDULES
+    const [first] = await runSchedules({ seed: 'renew', from: 0, to, failuresMax: 1, isRenewing: true }, tally)
     expect(first === undefined ? undefined : reportFailure(first.plan, first.outcome)).toBeUndefined()
-    expect(tally.faults.get('renewed identity')).toBeGreaterThan(3)
+    expect(tally.faults.get('renewed identity')).toBeGreaterThan(RENEWING_SCHEDULES / 20)
   })
 
   it('does the same twice from the same seed, and something else from another', async () => {

@@ -37,6 +37,8 @@ export class View {
   readonly rejected: Set<number> = new Set()
   /** Those of ids that this disk had before. */
   readonly formerlyRejected: number[] = []
+  /** Ids that this disk had before, by number. */
+  readonly formerIds: Set<number> = new Set()
   /** What a refused change was issued again as, by its seq. */
   readonly reissued: Map<number, number> = new Map()
   /** Where the log has each change. */
@@ -111,6 +113,7 @@ export class View {
     copyMap(this.#shapes, copy.#shapes)
     for (const seq of this.rejected) copy.rejected.add(seq)
     copy.formerlyRejected.push(...this.formerlyRejected)
+    for (const id of this.formerIds) copy.formerIds.add(id)
     copyMap(this.reissued, copy.reissued)
     for (const name of this.#listed) copy.#listed.add(name)
     copy.#dictionaries.replicas.push(...this.#dictionaries.replicas)
@@ -142,7 +145,7 @@ export class View {
     if (isFirst) this.#changes = facts.meta?.changes ?? 0
     const touched = new Set<RowHistory>()
     if (facts.snapshot === 'rows') this.#takeSnapshotRows(facts)
-    for (const seq of facts.rejected) this.#takeRejection(seq, touched)
+    if (!this.#isRenewed) for (const seq of facts.rejected) this.#takeRejection(seq, touched)
     for (const [seq, before] of facts.reissued) this.#takeReissue(before, seq)
     const written = this.#takeLog(facts, touched)
     if (this.#isRenewed) for (const row of this.known.keys()) touched.add(row)
@@ -255,28 +258,38 @@ export class View {
     return written
   }
 
-  /** The disk goes on under a new id: what nobody had answered stands in the same places, issued again. */
-  #renew({ records }: CommitFacts, before: MetaFacts, { replicaId }: MetaFacts): void {
+  /** The disk goes on under a new id: what nobody had answered stands in the same places, issued again or rejected. */
+  #renew({ records, rejected }: CommitFacts, before: MetaFacts, { replicaId }: MetaFacts): void {
     const [old, fresh] = [this.own, this.history.replicaNumber(replicaId)]
     const places = new Map([...this.positions].map(([change, position]) => [position, change]))
     const pairs: (readonly [before: Recorded, after: Recorded])[] = []
+    const lost = new Set<Recorded>()
     for (const { position, entries } of records) {
       for (const [index, entry] of entries.entries()) {
         const change = places.get(position + index)
-        if (entry.type === 'void' || entry.replica !== fresh || change === undefined) continue
-        pairs.push([change, this.#issueAgain(change, entry, before.ackedSeq, pairs)])
+        if (entry.replica !== fresh || change === undefined) continue
+        if (entry.type === 'change') pairs.push([change, this.#issueAgain(change, entry, before.ackedSeq, pairs)])
+        else pairs.push([change, this.#giveUp(change, entry, before.ackedSeq, lost)])
       }
     }
+    if (`${rejected}` !== `${pairs.filter(([change]) => lost.has(change)).map(([, { seq }]) => seq)}`)
+      this.#fail('kept', `a renewal lists ${rejected} as rejected, and not what it gave up`)
+    this.#checkGivenUp(lost)
     this.#setClock(old, before.ackedSeq)
     if (before.ackedSeq === 0) this.clock.delete(old)
-    if (pairs.length > 0) this.#setClock(fresh, pairs.length)
+    if (before.ownSeq > before.ackedSeq) this.#setClock(fresh, before.ownSeq - before.ackedSeq)
     this.formerlyRejected.push(...this.rejected)
+    this.formerIds.add(old)
     this.rejected.clear()
+    this.reissued.clear()
     this.local.clear()
     for (const [change, again] of pairs) {
       const set = this.knownOf(change.row)
-      if ((set & change.bit) !== NO_CHANGES) this.known.set(change.row, (set & ~change.bit) | again.bit)
-      this.positions.set(again, this.positions.get(change) ?? 0)
+      const isLost = lost.has(change)
+      const after = isLost ? NO_CHANGES : again.bit
+      if ((set & change.bit) !== NO_CHANGES) this.known.set(change.row, (set & ~change.bit) | after)
+      if (isLost) this.rejected.add(again.seq)
+      else this.positions.set(again, this.positions.get(change) ?? 0)
       this.positions.delete(change)
       this.local.set(again.seq, again)
     }
@@ -284,6 +297,43 @@ export class View {
     this.#isRenewed = true
     this.isTainted = false
     this.hasRenewed = true
+  }
+
+  /** What a renewal rejects instead of issuing it again; nobody else has ever seen it under its new name. */
+  #giveUp(
+    change: Recorded,
+    { replica, seq, code }: Extract<LogEntry, { readonly type: 'void' }>,
+    ackedSeq: number,
+    lost: Set<Recorded>,
+  ): Recorded {
+    lost.add(change)
+    this.history.voids.set(dotOf(replica, seq), code)
+    this.#voids++
+    this.#changes--
+    const { op, timestamp, values, seen, row } = change
+    const { table, id } = row
+    const transaction = change.transaction - ackedSeq
+    const content = `${change.content}, given up`
+    return this.history.record({ replica, seq, op, timestamp, values, content, table, id, seen, transaction })
+  }
+
+  /** Only what builds on something that was refused, or shares a transaction with that; and all of it. */
+  #checkGivenUp(lost: ReadonlySet<Recorded>): void {
+    for (const change of this.local.values()) {
+      if (change.seq <= (this.meta?.ackedSeq ?? 0)) continue
+      const mates = [...this.local.values()].filter(({ transaction }) => transaction === change.transaction)
+      const isBuilt = mates.some(({ seen, row }) =>
+        row.changes.some(
+          (other) =>
+            (seen & other.bit) !== NO_CHANGES &&
+            this.local.get(other.seq) === other &&
+            !mates.includes(other) &&
+            (this.rejected.has(other.seq) || lost.has(other)),
+        ),
+      )
+      if (isBuilt !== lost.has(change))
+        this.#fail('kept', `${name(change)} was ${isBuilt ? 'issued again' : 'given up'} under a new id`)
+    }
   }
 
   #issueAgain(
