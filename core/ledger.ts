@@ -61,6 +61,8 @@ export interface LedgerOptions {
   readonly authority: number
   /** How many changes a group of jobs may have, asked for each one: others may have to wait for it. Default 8,192. */
   readonly groupChangesMax?: () => number
+  /** Asked before each piece of work, so that a long commit lets others have their turn. Undefined: go on. */
+  readonly turn?: () => Promise<void> | undefined
 }
 
 export class Ledger {
@@ -74,6 +76,7 @@ export class Ledger {
   readonly #rowListeners = new Set<(rows: readonly TouchedRow[]) => void>()
   /** How many changes a group of jobs may have now. */
   readonly groupChangesMax: () => number
+  readonly #turn: (() => Promise<void> | undefined) | undefined
   #queue: Waiting[] = []
   /** Rows that were asked for and are not loaded yet. */
   readonly #missing: RowEntry[] = []
@@ -92,6 +95,7 @@ export class Ledger {
     this.limits = options.limits
     this.state = state
     this.groupChangesMax = options.groupChangesMax ?? (() => GROUP_CHANGES_MAX)
+    this.#turn = options.turn
     this.log = new LogReader(options.store, state, STORED_LIMITS)
     this.#takeDurable()
   }
@@ -226,6 +230,8 @@ export class Ledger {
   async #run(): Promise<void> {
     await Promise.resolve()
     while (this.#queue.length > 0) {
+      const turn = this.#turn?.()
+      if (turn !== undefined) await turn
       const group = this.#takeGroup()
       try {
         await this.#commit(group)
@@ -255,6 +261,8 @@ export class Ledger {
     const answers: Answer[] = []
     const ready = await this.#prepare(group, answers)
     const draft = new Draft(this.state, this.witness)
+    const applyTurn = this.#turn?.()
+    if (applyTurn !== undefined) await applyTurn
     for (const waiting of ready) {
       const mark = draft.mark()
       try {
@@ -268,6 +276,8 @@ export class Ledger {
     }
     if (draft.isEmpty) await this.#expectHead()
     else {
+      const turn = this.#turn?.()
+      if (turn !== undefined) await turn
       const outcome = await this.store.commit(draft.toCommit())
       if (outcome.type === 'head-moved') throw new HeadMoved('another writer came first')
       this.state.head = outcome.head
@@ -290,6 +300,8 @@ export class Ledger {
     const ready: Waiting[] = []
     for (const waiting of group) {
       try {
+        const turn = this.#turn?.()
+        if (turn !== undefined) await turn
         const asking = waiting.job.prepare(this)
         if (asking instanceof Promise) await asking
         ready.push(waiting)
@@ -298,7 +310,11 @@ export class Ledger {
         answers.push(() => waiting.reject(error))
       }
     }
-    if (this.#missing.length > 0) await this.#loadRows(this.#missing.splice(0))
+    if (this.#missing.length > 0) {
+      const turn = this.#turn?.()
+      if (turn !== undefined) await turn
+      await this.#loadRows(this.#missing.splice(0))
+    }
     const [first] = ready
     if (first?.job.inspect !== undefined) await first.job.inspect(this)
     return ready

@@ -58,6 +58,7 @@ export class Tenancy {
         pauseMs,
         now,
         monotonicMs,
+        nextTurn: setImmediate,
         onUsage: (tenant, event) => {
           logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)
           onUsage?.(tenant, event)

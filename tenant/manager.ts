@@ -34,6 +34,7 @@ import type { UsageEvent } from './quota.ts'
 import { type ListOptions, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
+import { Turns } from './turns.ts'
 
 export interface TenantManagerOptions {
   /** A store of its own for the registry; the manager closes it. */
@@ -52,6 +53,8 @@ export interface TenantManagerOptions {
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   readonly monotonicMs: () => number
+  /** Calls back in a turn of its own, so that tenants take turns in pieces of a few milliseconds. Default: they do not. */
+  readonly nextTurn?: (begin: () => void) => void
   readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
   /** Told of each tenant that was opened, before anybody uses it. */
   readonly onOpen?: (tenant: OpenTenant) => void
@@ -88,17 +91,19 @@ export class TenantManager {
   readonly #limits: Limits
   readonly #tenants: OpenTenants
   readonly #moves: MoveOptions
+  readonly #turns: Turns | undefined
   /** Resolves, never rejects, when the last change of where a tenant lives is through. */
   readonly #changing = new Map<TenantName, Promise<void>>()
   /** Checked by every session, with every frame. */
   readonly revocations: Revocations = new Revocations()
 
   private constructor(options: TenantManagerOptions) {
-    const { idleMs = 60_000, openMax = 200, monotonicMs, onFault = () => {} } = options
+    const { idleMs = 60_000, openMax = 200, monotonicMs, nextTurn, onFault = () => {} } = options
     this.#options = options
     this.#registry = new TenantRegistry(options.registry)
     this.#plans = options.plans ?? new Plans()
     this.#limits = parseLimits(options.limits)
+    this.#turns = nextTurn && new Turns({ nextTurn, monotonicMs })
     this.#tenants = new OpenTenants({ open: (name) => this.#open(name), idleMs, openMax, monotonicMs, onFault })
     this.#moves = {
       registry: this.#registry,
@@ -371,7 +376,15 @@ export class TenantManager {
       )
     }
     const groupChangesMax = (): number => (this.#tenants.inUse > 1 ? SHARED_GROUP_MAX : ALONE_GROUP_MAX)
-    const ledger = await Ledger.open({ tenant: name, store, limits: this.#limits, authority: 2, groupChangesMax })
+    const limits = this.#limits
+    const ledger = await Ledger.open({
+      tenant: name,
+      store,
+      limits,
+      authority: 2,
+      groupChangesMax,
+      ...(this.#turns && { turn: this.#turns.of(name) }),
+    })
     if (ledger.state.meta.logId === logId) return ledger
     await ledger.close()
     throw new TidemarkError(

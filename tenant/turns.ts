@@ -1,0 +1,96 @@
+/**
+ * Turns: the work of many tenants on one thread, in pieces, one after the other.
+ *
+ * A piece of work asks before it begins. While the thread's turn is young it may go on at once, if nobody waits or the turn
+ * is its tenant's; else it waits. Of those that wait, the tenant that was served least goes first: one that floods shares
+ * with the others, and one that comes for a little is never behind more than the piece that is being done.
+ *
+ * Knows: names, counts, time. Must never know: what a piece does, or how a platform ends a turn.
+ *
+ * Invariants:
+ * TU1  Once a turn has lasted `TURN_MS`, no piece begins in it.
+ * TU2  While some wait, each turn is one tenant's: of the one that was given the fewest, its pieces in the order asked.
+ * TU3  Who was away has a claim to one turn before the others, whatever else it has left unused.
+ */
+
+/** Decoding, judging and storing a full transaction of 1,000 changes are two to four pieces of about this length. */
+const TURN_MS = 2
+
+export interface TurnsOptions {
+  /** Calls back in a turn of its own, after whatever the platform has to see to. */
+  readonly nextTurn: (begin: () => void) => void
+  readonly monotonicMs: () => number
+}
+
+/** Undefined: go on; else what to wait for. */
+export type AskForTurn = () => Promise<void> | undefined
+
+interface Queue {
+  readonly tenant: string
+  /** Turns that it was given. */
+  served: number
+  readonly waiting: (() => void)[]
+}
+
+export class Turns {
+  readonly #options: TurnsOptions
+  /** Those who wait, and for as long as anybody does, those who have waited. */
+  readonly #queues = new Map<string, Queue>()
+  #waiting = 0
+  /** How many turns the tenant whose turn it is had been given before. */
+  #floor = 0
+  /** Whose turn it is. */
+  #holder: string | undefined
+  /** When the turn began, as far as it was noticed. */
+  #beganAtMs: number | undefined
+
+  constructor(options: TurnsOptions) {
+    this.#options = options
+  }
+
+  /** For the pieces of one tenant. */
+  of(tenant: string): AskForTurn {
+    return () => this.#ask(tenant)
+  }
+
+  #ask(tenant: string): Promise<void> | undefined {
+    const nowMs = this.#options.monotonicMs()
+    if (this.#beganAtMs === undefined) {
+      this.#beganAtMs = nowMs
+      this.#options.nextTurn(() => this.#begin())
+    }
+    const isFree = this.#waiting === 0 || this.#holder === tenant
+    if (isFree && nowMs - this.#beganAtMs < TURN_MS) return undefined
+    return new Promise((resolve) => this.#queueOf(tenant).waiting.push(resolve))
+  }
+
+  #queueOf(tenant: string): Queue {
+    const known = this.#queues.get(tenant)
+    const queue = known ?? { tenant, served: 0, waiting: [] }
+    if (known === undefined) this.#queues.set(tenant, queue)
+    if (queue.waiting.length === 0) queue.served = Math.max(queue.served, this.#floor - 1)
+    this.#waiting++
+    return queue
+  }
+
+  #begin(): void {
+    this.#beganAtMs = undefined
+    this.#holder = undefined
+    const queue = this.#leastServed()
+    if (queue === undefined) return this.#queues.clear()
+    this.#holder = queue.tenant
+    this.#beganAtMs = this.#options.monotonicMs()
+    this.#options.nextTurn(() => this.#begin())
+    this.#waiting--
+    this.#floor = queue.served++
+    queue.waiting.shift()?.()
+  }
+
+  #leastServed(): Queue | undefined {
+    let least: Queue | undefined
+    for (const queue of this.#queues.values()) {
+      if (queue.waiting.length > 0 && (least === undefined || queue.served < least.served)) least = queue
+    }
+    return least
+  }
+}

@@ -1,0 +1,102 @@
+/** Turns: many tenants on one thread, by a clock and an event loop that the test moves. */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type AskForTurn, Turns } from '../../tenant/turns.ts'
+
+/** An event loop: turns begin when the test says so, and work takes the time it says it takes. */
+class Loop {
+  nowMs = 0
+  readonly turns: Turns
+  #next: (() => void)[] = []
+
+  constructor() {
+    this.turns = new Turns({ nextTurn: (begin) => this.#next.push(begin), monotonicMs: () => this.nowMs })
+  }
+
+  get isIdle(): boolean {
+    return this.#next.length === 0
+  }
+
+  async turn(): Promise<void> {
+    for (const begin of this.#next.splice(0)) begin()
+    // Whoever was let go on runs to its next question.
+    for (let microtask = 0; microtask < 10; microtask++) await undefined
+  }
+}
+
+/** Works through pieces, asking before each; tells of each one that it does. */
+async function work(loop: Loop, ask: AskForTurn, pieces: readonly number[], onPiece: () => void): Promise<void> {
+  for (const pieceMs of pieces) {
+    const turn = ask()
+    if (turn !== undefined) await turn
+    onPiece()
+    loop.nowMs += pieceMs
+  }
+}
+
+describe('turns', () => {
+  test('while a turn is young and nobody waits, nobody waits', () => {
+    const { turns } = new Loop()
+    expect(turns.of('a')()).toBeUndefined()
+    expect(turns.of('b')()).toBeUndefined()
+  })
+
+  test('TU1: a piece that comes when a turn has lasted waits for another one', async () => {
+    const loop = new Loop()
+    const ask = loop.turns.of('a')
+    expect(ask()).toBeUndefined()
+    loop.nowMs += 5
+    const turn = ask()
+    expect(turn).toBeInstanceOf(Promise)
+    await loop.turn()
+    await turn
+  })
+
+  test('TU2: one that comes for a little waits for one piece of those that flood, however many wait', async () => {
+    const loop = new Loop()
+    const done: string[] = []
+    const floods = ['a', 'b', 'c'].map((name) =>
+      work(loop, loop.turns.of(name), new Array<number>(20).fill(5), () => done.push(name)),
+    )
+    for (let turn = 0; turn < 10; turn++) await loop.turn()
+    const before = done.length
+    const quiet = work(loop, loop.turns.of('quiet'), [1, 1], () => done.push('quiet'))
+    await loop.turn()
+    expect(done.slice(before, before + 2)).toEqual(['quiet', 'quiet'])
+    while (!loop.isIdle) await loop.turn()
+    await Promise.all([...floods, quiet])
+  })
+
+  test('TU3: who was away for long gets no more at once than the others', async () => {
+    const loop = new Loop()
+    const done: string[] = []
+    const early = work(loop, loop.turns.of('early'), new Array<number>(100).fill(5), () => done.push('early'))
+    for (let turn = 0; turn < 50; turn++) await loop.turn()
+    const before = done.length
+    const late = work(loop, loop.turns.of('late'), new Array<number>(20).fill(5), () => done.push('late'))
+    while (!loop.isIdle) await loop.turn()
+    await Promise.all([early, late])
+    const next = done.slice(before, before + 20)
+    expect(next.filter((name) => name === 'late').length).toBeLessThanOrEqual(11)
+  })
+
+  test('everybody comes to an end, nobody does more than one piece beyond a turn, and then nothing is left to wake', async () => {
+    const pieces = fc.array(fc.nat({ max: 6 }), { maxLength: 20 })
+    await fc.assert(
+      fc.asyncProperty(fc.array(pieces, { maxLength: 6 }), async (tenants) => {
+        const loop = new Loop()
+        let done = 0
+        const working = tenants.map((piecesMs, name) => work(loop, loop.turns.of(`${name}`), piecesMs, () => done++))
+        for (let turn = 0; turn < 500 && !loop.isIdle; turn++) {
+          const beganAtMs = loop.nowMs
+          await loop.turn()
+          expect(loop.nowMs - beganAtMs).toBeLessThanOrEqual(2 + 6)
+        }
+        await Promise.all(working)
+        expect(done).toBe(tenants.flat().length)
+        expect(loop.isIdle).toBe(true)
+      }),
+      { numRuns: 200 },
+    )
+  })
+})
