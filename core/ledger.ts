@@ -248,7 +248,7 @@ export class Ledger {
     let weight = 0
     let count = 0
     for (const { job } of this.#queue) {
-      if (count > 0 && (weight >= weightMax || job.startsGroup === true)) break
+      if (count > 0 && (weight + job.weight > weightMax || job.startsGroup === true)) break
       weight += job.weight
       count++
     }

@@ -169,6 +169,11 @@ export class Link {
     return this.#options.hub.ledger.durablePosition - (place.type === 'log' ? place.position : 1)
   }
 
+  /** A server's: how many changes have come in pushes, whatever becomes of them. */
+  get pushedChanges(): number {
+    return this.#session.pushedChanges
+  }
+
   /** True while a snapshot is being received. */
   get isRestoring(): boolean {
     return this.#snapshot !== undefined

@@ -132,6 +132,7 @@ export class Session {
   #queuedBytes = 0
   #owedCredit = 0
   #badFrames = 0
+  #pushedChanges = 0
   #grewWhileReading = false
   /** The peer takes no more for now. */
   #isHeld = false
@@ -166,6 +167,11 @@ export class Session {
   get starvedAt(): number | undefined {
     const isWaiting = this.#state === 'streaming' && this.#place !== undefined && !this.#isAtEnd && !this.#isHeld
     return isWaiting && this.#credit <= 0 ? this.#granted : undefined
+  }
+
+  /** How many changes have come in pushes. */
+  get pushedChanges(): number {
+    return this.#pushedChanges
   }
 
   /** What to do next; each effect is given once. */
@@ -365,6 +371,7 @@ export class Session {
     }
     const changes = message.type === 'push' ? this.#countChanges(message) : 0
     if (changes === undefined) return
+    this.#pushedChanges += changes
     this.#queue.push({ message, bytes, changes })
     this.#applyNext()
   }

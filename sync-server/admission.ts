@@ -28,6 +28,8 @@ export interface Identity {
   readonly scopes: Iterable<Scope>
   /** The tables it may write, and then it may not read the log. Default: all. */
   readonly tables?: Iterable<string> | undefined
+  /** The tables it may write, whatever it may read. Default: all. */
+  readonly writeTables?: Iterable<string> | undefined
   /** Unix milliseconds. Default: never. */
   readonly expiresAtMs?: number
   /** Unix milliseconds: revoking a subject voids what was issued before. Default 0. */
@@ -53,6 +55,7 @@ export async function admit(authenticate: Authenticate, handshake: Handshake): P
     isAnonymous = false,
     scopes,
     tables,
+    writeTables,
     expiresAtMs = Number.POSITIVE_INFINITY,
     issuedAtMs = 0,
     tokenId,
@@ -63,6 +66,7 @@ export async function admit(authenticate: Authenticate, handshake: Handshake): P
     isAnonymous,
     scopes: new Set(scopes),
     tables: tables === undefined ? undefined : new Set(tables),
+    writeTables: writeTables === undefined ? undefined : new Set(writeTables),
     issuedAtMs,
     expiresAtMs,
     tokenId,

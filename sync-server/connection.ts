@@ -102,7 +102,6 @@ export class Connection {
       gate: visit.gate,
       onLoss: () => options.logger.warn({}, LOSS),
       onAdmit: (answered) => {
-        traffic.countChanges(visit.sender, answered.changes, monotonicMs())
         tally.answer(answered)
         this.#aheadMs = answered.aheadMs
       },
@@ -218,7 +217,10 @@ export class Connection {
   #receive(frame: Uint8Array): void {
     if (!this.#mayGoOn()) return
     try {
+      const before = this.#link.pushedChanges
       this.#options.trace.frame(frame.length, () => this.#link.receive(frame))
+      const { traffic, visit, monotonicMs } = this.#options
+      traffic.countChanges(visit.sender, this.#link.pushedChanges - before, monotonicMs())
     } catch (error) {
       this.#options.logger.error(errorFields(error), 'session failed on a frame')
       this.#close(new TidemarkError('unavailable', 'the session failed on a frame', { cause: error }))
@@ -274,7 +276,8 @@ export class Connection {
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)
-    this.#options.tally.end(error, this.#link.peer, this.#options.now())
+    const position = this.#options.visit.tenant.hub.ledger.durablePosition - this.#link.lag
+    this.#options.tally.end(error, this.#link.peer, { atMs: this.#options.now(), position })
     this.#options.trace.end(error)
     this.#options.onEnd(error)
     this.#outbox.whenGone(this.#options.onGone)

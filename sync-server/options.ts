@@ -13,8 +13,13 @@ import {
   type TrafficRules,
   type UsageEvent,
 } from '../tenant/index.ts'
-import { type AdminOptions, type AdminSettings, parseAdminOptions } from './admin/admin-server.ts'
-import { type Authenticate, authenticateDev } from './admission.ts'
+import {
+  type AdminOptions,
+  type AdminSettings,
+  type AuthenticateAdmin,
+  parseAdminOptions,
+} from './admin/admin-server.ts'
+import { type Authenticate, admit, authenticateDev } from './admission.ts'
 import { type AuthOptions, authenticateTokens } from './auth.ts'
 import { parseNetworks } from './client-address.ts'
 import type { TlsFiles } from './listener.ts'
@@ -85,6 +90,8 @@ export interface ServerOptions {
 export interface ServerSettings {
   readonly stores: ServerStores
   readonly authenticate: Authenticate
+  /** For the admin port; undefined where clients have no tokens of ours. */
+  readonly authenticateAdmin: AuthenticateAdmin | undefined
   readonly authorize: Authorize | undefined
   readonly plans: Plans
   readonly defaultPlan: string | undefined
@@ -130,9 +137,11 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw new TidemarkError('bad-option', `port must be a whole number from 0 to 65535, not ${port}`)
   }
+  const authenticate = await parseAccess(options, host, now)
   return {
     stores: parseStores(options),
-    authenticate: await parseAccess(options, host, now),
+    authenticate,
+    authenticateAdmin: options.auth && ((token) => admit(authenticate, { auth: { token }, address: '', headers: {} })),
     authorize: options.authorize,
     ...parseTenancy(options),
     traffic: { ...(dev ? UNHURRIED : {}), ...options.traffic },

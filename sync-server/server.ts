@@ -128,7 +128,8 @@ class ListeningServer implements SyncServer {
     this.#io.engine.on('connection', (conn: Socket['conn']) => {
       conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
     })
-    this.#admin = settings.admin && new AdminServer(settings.admin, tls, this.#toAdminTarget(), logger)
+    this.#admin =
+      settings.admin && new AdminServer(settings.admin, tls, this.#toAdminTarget(), logger, settings.authenticateAdmin)
     // Requests that never became a connection: another site's page, an old client, noise.
     this.#io.engine.on('connection_error', ({ code, message }: { readonly code: unknown; readonly message: unknown }) =>
       logger.debug({ code, error: quote(message) }, 'request refused'),

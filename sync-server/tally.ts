@@ -17,6 +17,14 @@ const TENANTS_MAX = 1_000
 /** No tenant has this name: it does not begin with a letter or digit. */
 const OTHERS = '_others'
 
+/** How a replica's last session ended. */
+export interface LastSeen {
+  /** Unix milliseconds. */
+  readonly atMs: number
+  /** Where in the log it stood: what comes from there on, it was not sent. */
+  readonly position: number
+}
+
 /** Of one tenant. */
 export class Tally {
   connections = 0
@@ -37,7 +45,7 @@ export class Tally {
   /** By `type policy`. */
   readonly conflicts: Counts = new Counts()
 
-  readonly #lastSeenMs = new Map<string, number>()
+  readonly #lastSeen = new Map<string, LastSeen>()
 
   frameIn(bytes: number): void {
     this.framesIn++
@@ -60,18 +68,18 @@ export class Tally {
   }
 
   /** `replica`: undefined when it ended before its hello. */
-  end(error: TidemarkError | undefined, replica: string | undefined, nowMs: number): void {
+  end(error: TidemarkError | undefined, replica: string | undefined, lastSeen: LastSeen): void {
     if (error !== undefined) this.failures.add(error.code)
     if (replica === undefined) return
-    this.#lastSeenMs.delete(replica)
-    this.#lastSeenMs.set(replica, nowMs)
-    const [oldest] = this.#lastSeenMs.keys()
-    if (this.#lastSeenMs.size > REPLICAS_MAX && oldest !== undefined) this.#lastSeenMs.delete(oldest)
+    this.#lastSeen.delete(replica)
+    this.#lastSeen.set(replica, lastSeen)
+    const [oldest] = this.#lastSeen.keys()
+    if (this.#lastSeen.size > REPLICAS_MAX && oldest !== undefined) this.#lastSeen.delete(oldest)
   }
 
-  /** When its last session ended, Unix milliseconds; undefined when none has ended here. */
-  lastSeenMs(replica: string): number | undefined {
-    return this.#lastSeenMs.get(replica)
+  /** How its last session ended; undefined when none has ended here. */
+  lastSeen(replica: string): LastSeen | undefined {
+    return this.#lastSeen.get(replica)
   }
 }
 

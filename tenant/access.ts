@@ -10,7 +10,7 @@
  */
 import { type Proposal, quote, type TenantName, TidemarkError } from '../core/index.ts'
 
-/** `relay`: may push changes of other replicas. `admin`: may use the admin interface. */
+/** `relay`: may push changes of other replicas. `admin`: may use the admin port, for its own tenant. */
 export const SCOPES = ['read', 'write', 'relay', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
@@ -22,8 +22,10 @@ export interface Principal {
   /** True: nobody has signed in yet. Its replicas belong to whoever does. */
   readonly isAnonymous?: boolean
   readonly scopes: ReadonlySet<Scope>
-  /** The tables it may read and write; undefined: all of them. */
+  /** The tables it may read and write; undefined: all of them. With some only, it cannot read: the log has all of them. */
   readonly tables: ReadonlySet<string> | undefined
+  /** The tables it may write, whatever it may read; undefined: all of them. */
+  readonly writeTables: ReadonlySet<string> | undefined
   /** Unix milliseconds; 0 when the token does not say. */
   readonly issuedAtMs: number
   /** Unix milliseconds. */
@@ -50,7 +52,8 @@ export function mayRead(principal: Principal, table: string): boolean {
 }
 
 export function mayWrite(principal: Principal, table: string): boolean {
-  return hasScope(principal, 'write') && hasTable(principal, table)
+  const { writeTables } = principal
+  return hasScope(principal, 'write') && hasTable(principal, table) && (writeTables?.has(table) ?? true)
 }
 
 /** True when all of the log may be sent to it as it is. */

@@ -8,7 +8,15 @@
  *
  * Invariant TX1: an export that was not read to its `end` is no export; `end` says what has to be there.
  */
-import { type Change, type Ledger, Replica, type TableDefinition, table, type Value } from '../core/index.ts'
+import {
+  type Change,
+  type Ledger,
+  type Replica,
+  readingReplica,
+  type TableDefinition,
+  table,
+  type Value,
+} from '../core/index.ts'
 
 export type ExportRecord =
   | {
@@ -37,7 +45,7 @@ export interface ExportOptions {
 const PAGE_CHANGES = 500
 
 export async function* exportLedger(ledger: Ledger, { tables, nowMs }: ExportOptions): AsyncGenerator<ExportRecord> {
-  const replica = new Replica(ledger, definitionsFor(ledger, tables ?? {}), () => nowMs)
+  const replica = readingReplica(ledger, definitionsFor(ledger, tables ?? {}), () => nowMs)
   const { logId, epoch, floor, end } = replica.log.stats()
   const name = replica.tenant
   yield { type: 'tenant', format: 1, name, logId, epoch, floor, position: end, exportedAtMs: nowMs }

@@ -38,6 +38,7 @@ export {
   type Seat,
   type SeatAnswer,
   Seats,
+  STORED_RETRY_MS,
   type UsageEvent,
   UsageWatch,
   usageOf,

@@ -5,16 +5,14 @@
  *
  * Invariants:
  * TM1  A tenant is served only when the registry says so, under the plan it names. Anything else is refused.
- * TM2  What cannot be opened is `unavailable`. A store that is empty, or holds another log than the one that was founded,
- *      cannot be opened: it is never taken for a tenant without data, and nothing is written to it.
+ * TM2  What cannot be opened is `unavailable`, and stays as it is (places.ts, PL1).
  * TM3  A tenant is known before its store is founded, and forgotten only after its store is gone: an interruption leaves
  *      work to do again, never data that nobody knows of.
  */
 import {
   BeginEpoch,
   EndRecovery,
-  isTidemarkError,
-  Ledger,
+  type Ledger,
   type Limits,
   parseLimits,
   parseTenantName,
@@ -25,14 +23,15 @@ import {
   TidemarkError,
 } from '../core/index.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
-import { openBehindFence, raiseFence, sealStore } from './fence.ts'
 import { finishMove, type MoveOptions, moveTenant, rollBackMove } from './move.ts'
 import { type Lease, OpenTenant } from './open-tenant.ts'
 import { OpenTenants } from './open-tenants.ts'
-import { hasFeature, type Plan, Plans } from './plan.ts'
+import { type OpenPlace, Places } from './places.ts'
+import { type Plan, Plans } from './plan.ts'
 import type { UsageEvent } from './quota.ts'
+import { moving, notNow, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
 import { type ListOptions, type TenantRecord, TenantRegistry } from './registry.ts'
-import { type Revocation, Revocations } from './revocation.ts'
+import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
 import { Turns } from './turns.ts'
 
@@ -46,8 +45,8 @@ export interface TenantManagerOptions {
   readonly limits?: Partial<Limits>
   /** How long a tenant stays open without a lease. Default 60 s. */
   readonly idleMs?: number
-  /** How many tenants stay open without a lease. Default 200: a dedicated LMDB store takes up to 300 KiB. */
-  readonly openMax?: number
+  /** How many tenants of each mode stay open without a lease. Default 1,000, of dedicated ones 8. */
+  readonly openMax?: Partial<Readonly<Record<IsolationMode, number>>>
   /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
   readonly pauseMs?: number | undefined
   /** Wall time in Unix milliseconds. */
@@ -83,6 +82,11 @@ export interface Recovery {
  */
 const SHARED_GROUP_MAX = 512
 const ALONE_GROUP_MAX = 8_192
+/**
+ * An open tenant takes some 50 KiB where stores are shared. An LMDB directory of its own takes 200 KiB, and with glibc up to
+ * 3 MiB: lists that LMDB asks for and does not use, which malloc gives from memory that was used before.
+ */
+const OPEN_MAX: Readonly<Record<IsolationMode, number>> = { shared: 1_000, namespace: 1_000, dedicated: 8 }
 
 export class TenantManager {
   readonly #options: TenantManagerOptions
@@ -91,23 +95,34 @@ export class TenantManager {
   readonly #limits: Limits
   readonly #tenants: OpenTenants
   readonly #moves: MoveOptions
-  readonly #turns: Turns | undefined
+  readonly #places: Places
   /** Resolves, never rejects, when the last change of where a tenant lives is through. */
   readonly #changing = new Map<TenantName, Promise<void>>()
   /** Checked by every session, with every frame. */
   readonly revocations: Revocations = new Revocations()
 
   private constructor(options: TenantManagerOptions) {
-    const { idleMs = 60_000, openMax = 200, monotonicMs, nextTurn, onFault = () => {} } = options
+    const { idleMs = 60_000, openMax, monotonicMs, nextTurn, onFault = () => {} } = options
     this.#options = options
     this.#registry = new TenantRegistry(options.registry)
     this.#plans = options.plans ?? new Plans()
     this.#limits = parseLimits(options.limits)
-    this.#turns = nextTurn && new Turns({ nextTurn, monotonicMs })
-    this.#tenants = new OpenTenants({ open: (name) => this.#open(name), idleMs, openMax, monotonicMs, onFault })
+    this.#tenants = new OpenTenants({
+      open: (name) => this.#open(name),
+      idleMs,
+      openMax: { ...OPEN_MAX, ...openMax },
+      monotonicMs,
+      onFault,
+    })
+    this.#places = new Places({
+      stores: options.stores,
+      limits: this.#limits,
+      groupChangesMax: () => (this.#tenants.inUse > 1 ? SHARED_GROUP_MAX : ALONE_GROUP_MAX),
+      turns: nextTurn && new Turns({ nextTurn, monotonicMs }),
+    })
     this.#moves = {
       registry: this.#registry,
-      factoryOf: (mode) => this.#factoryOf(mode),
+      factoryOf: (mode) => this.#places.factoryOf(mode),
       evict: (name) => this.#tenants.evict(name, moving()),
       limits: this.#limits,
     }
@@ -125,16 +140,16 @@ export class TenantManager {
   async register({ name: text, plan, mode, adopt = false }: Registration): Promise<TenantRecord> {
     const name = parseTenantName(text)
     this.#expectPlan(plan)
-    this.#factoryOf(mode)
+    this.#places.factoryOf(mode)
     return this.#exclusively(name, async () => {
       // Whoever was interrupted while founding has left a record, and perhaps the store.
-      if (!adopt && (await this.#registry.get(name)) === undefined) await this.#expectEmpty(name, mode)
+      if (!adopt && (await this.#registry.get(name)) === undefined) await this.#places.expectEmpty(name, mode)
       await this.#registry.update(name, (record) => {
         if (record !== undefined && (record.state !== 'founding' || record.mode !== mode)) throw taken(name)
         const createdAtMs = this.#options.now()
         return { name, plan, mode, state: 'founding', reason: '', createdAtMs, logId: '', move: undefined }
       })
-      const logId = await this.#found(name, mode)
+      const logId = await this.#places.found(name, mode)
       return this.#change(name, (record) => ({ ...record, state: 'active', logId }))
     })
   }
@@ -204,7 +219,8 @@ export class TenantManager {
       if ((await this.#registry.get(tenant)) === undefined) return
       const { mode, move } = await this.#change(tenant, (current) => ({ ...current, state: 'erasing' }))
       await this.#tenants.evict(tenant, unknownTenant())
-      for (const place of new Set([mode, move?.from ?? mode, move?.to ?? mode])) await this.#remove(tenant, place)
+      for (const place of new Set([mode, move?.from ?? mode, move?.to ?? mode]))
+        await this.#places.remove(tenant, place)
       await this.#registry.update(tenant, () => undefined)
     })
   }
@@ -239,14 +255,8 @@ export class TenantManager {
       const { tenant, release } = await this.#tenants.lease(name)
       return { ledger: tenant.hub.ledger, release: async () => release() }
     }
-    const store = await this.#factoryOf(record.mode).open(name)
-    try {
-      const ledger = await this.#openLedger(store, record)
-      return { ledger, release: () => ledger.close().finally(() => store.close()) }
-    } catch (error) {
-      await store.close()
-      throw error
-    }
+    const { store, ledger } = await this.#places.open(record)
+    return { ledger, release: () => ledger.close().finally(() => store.close()) }
   }
 
   /**
@@ -278,7 +288,7 @@ export class TenantManager {
   /** Moves a tenant to another mode; see move.ts. The old place stays until `finishMove`. */
   async move(name: string, to: IsolationMode): Promise<TenantRecord> {
     const tenant = parseTenantName(name)
-    this.#factoryOf(to)
+    this.#places.factoryOf(to)
     return this.#exclusively(tenant, () => moveTenant(this.#moves, tenant, to))
   }
 
@@ -312,7 +322,10 @@ export class TenantManager {
   async refresh(): Promise<void> {
     const nowMs = this.#options.now()
     this.revocations.forget(nowMs)
-    for (const entry of await this.#registry.revocations()) this.revocations.add(entry, nowMs)
+    const before = this.revocations.snapshot()
+    const held = await this.#registry.revocations()
+    this.revocations.keepOnly(held, before)
+    for (const entry of held) this.revocations.add(entry, nowMs)
     for (const tenant of this.#tenants.open) {
       const record = await this.#registry.get(tenant.name)
       const refusal = this.#refusalOf(record)
@@ -326,6 +339,13 @@ export class TenantManager {
     const nowMs = this.#options.now()
     await this.#registry.revoke(entry, nowMs)
     this.revocations.add(entry, nowMs)
+  }
+
+  /** Takes a revocation back, here at once, in other processes with their next `refresh`. Answers whether there was one. */
+  async liftRevocation(name: RevocationName): Promise<boolean> {
+    const wasThere = await this.#registry.lift(name)
+    this.revocations.lift(name)
+    return wasThere
   }
 
   async close(): Promise<void> {
@@ -344,17 +364,16 @@ export class TenantManager {
     }
     const refusal = this.#refusalOf(record)
     if (refusal !== undefined || record === undefined) throw refusal ?? unknownTenant()
-    let store: Store | undefined
+    let place: OpenPlace | undefined
     try {
-      store = await this.#factoryOf(record.mode).open(name)
-      store = await openBehindFence(store, (error) => this.#giveUp(name, error))
-      const ledger = await this.#openLedger(store, record)
+      place = await this.#places.open(record, (error) => this.#giveUp(name, error))
       const { onUsage, onOpen, pauseMs } = this.#options
-      const tenant = new OpenTenant({ name, plan: this.#plans.get(record.plan), store, ledger, pauseMs, onUsage })
+      const { mode, plan } = record
+      const tenant = new OpenTenant({ name, mode, plan: this.#plans.get(plan), ...place, pauseMs, onUsage })
       onOpen?.(tenant)
       return tenant
     } catch (error) {
-      await store?.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
+      await place?.store.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
       throw unavailable(error)
     }
   }
@@ -364,77 +383,8 @@ export class TenantManager {
     this.#tenants.evict(name, error).catch((failure: unknown) => this.#options.onFault?.(failure, name))
   }
 
-  /** TM2: only the log that was founded. */
-  async #openLedger(store: Store, { name, logId }: TenantRecord): Promise<Ledger> {
-    if ((await store.head()) === 0) {
-      throw new TidemarkError(
-        'store-foreign',
-        `the store of tenant ${name} is empty, and was not when it was founded`,
-        {
-          remedy: 'See whether its disk is there; restore it from a backup',
-        },
-      )
-    }
-    const groupChangesMax = (): number => (this.#tenants.inUse > 1 ? SHARED_GROUP_MAX : ALONE_GROUP_MAX)
-    const limits = this.#limits
-    const ledger = await Ledger.open({
-      tenant: name,
-      store,
-      limits,
-      authority: 2,
-      groupChangesMax,
-      ...(this.#turns && { turn: this.#turns.of(name) }),
-    })
-    if (ledger.state.meta.logId === logId) return ledger
-    await ledger.close()
-    throw new TidemarkError(
-      'store-foreign',
-      `the store of tenant ${name} holds another log than the one it began with`,
-      {
-        remedy: 'See whether the right disk is mounted',
-      },
-    )
-  }
-
-  async #expectEmpty(name: TenantName, mode: IsolationMode): Promise<void> {
-    const store = await this.#factoryOf(mode).open(name)
-    try {
-      if ((await store.head()) > 0) throw taken(name)
-    } finally {
-      await store.close()
-    }
-  }
-
-  async #found(name: TenantName, mode: IsolationMode): Promise<string> {
-    const store = await this.#factoryOf(mode).open(name)
-    try {
-      const ledger = await Ledger.open({ tenant: name, store, limits: this.#limits, authority: 2 })
-      await ledger.close()
-      await sealStore(store)
-      return ledger.state.meta.logId
-    } finally {
-      await store.close()
-    }
-  }
-
-  /** With a fence first: whoever still has it open elsewhere must not write it anew. */
-  async #remove(name: TenantName, mode: IsolationMode): Promise<void> {
-    const factory = this.#factoryOf(mode)
-    const store = await factory.open(name)
-    await raiseFence(store).finally(() => store.close())
-    await factory.remove(name)
-  }
-
-  /** Why a tenant may not be served; undefined when it may. */
   #refusalOf(record: TenantRecord | undefined): TidemarkError | undefined {
-    if (record === undefined || record.state === 'erasing') return unknownTenant()
-    if (record.state === 'founding') return unavailable(undefined)
-    if (record.state === 'suspended') return suspended(record)
-    if (record.move?.phase === 'cutting') return moving()
-    if (hasFeature(this.#plans.get(record.plan), 'sync')) return undefined
-    return new TidemarkError('forbidden', `the plan ${quote(record.plan)} does not include sync`, {
-      remedy: 'Move the tenant to a plan that does',
-    })
+    return refusalOf(record, (plan) => this.#plans.get(plan))
   }
 
   /** What changes where a tenant lives is done one after the other. */
@@ -455,14 +405,6 @@ export class TenantManager {
 
   // ── Expectations ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #factoryOf(mode: IsolationMode): StoreFactory {
-    const factory = this.#options.stores[mode]
-    if (factory !== undefined) return factory
-    throw new TidemarkError('bad-option', `this server has no stores of mode ${quote(mode)}`, {
-      remedy: `It has ${Object.keys(this.#options.stores).join(', ')}`,
-    })
-  }
-
   #expectPlan(plan: string): void {
     if (this.#plans.has(plan)) return
     throw new TidemarkError('bad-option', `there is no plan ${quote(plan)}`, {
@@ -478,38 +420,4 @@ export class TenantManager {
     if (changed === undefined) throw unknownTenant()
     return changed
   }
-}
-
-/** Says nothing about whether there is such a tenant, or ever was. */
-function unknownTenant(): TidemarkError {
-  return new TidemarkError('forbidden', 'this server does not serve that tenant')
-}
-
-function suspended({ reason }: TenantRecord): TidemarkError {
-  return new TidemarkError('forbidden', `the tenant is suspended${reason === '' ? '' : `: ${reason}`}`, {
-    remedy: 'Talk to whoever runs the server',
-  })
-}
-
-function moving(): TidemarkError {
-  return new TidemarkError('unavailable', 'the tenant is being moved to another place', {
-    retryable: true,
-    remedy: 'Connect again in a moment',
-  })
-}
-
-/** What a client is told: that it is our side, and nothing of why. */
-function unavailable(cause: unknown): TidemarkError {
-  if (isTidemarkError(cause) && cause.code === 'unavailable') return cause
-  return new TidemarkError('unavailable', 'the tenant cannot be opened now', { retryable: true, cause })
-}
-
-function taken(name: TenantName): TidemarkError {
-  return new TidemarkError('bad-option', `there is a tenant ${name} already, or a store that was one`, {
-    remedy: 'Use another name, erase it first, or adopt its store',
-  })
-}
-
-function notNow({ name, state }: TenantRecord): TidemarkError {
-  return new TidemarkError('bad-option', `tenant ${name} is ${state}`, { remedy: 'Finish that first' })
 }

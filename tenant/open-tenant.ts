@@ -19,9 +19,11 @@ import {
 } from '../core/index.ts'
 import type { Plan } from './plan.ts'
 import { Seats, type UsageEvent, UsageWatch, usageOf, weighGrowth } from './quota.ts'
+import type { IsolationMode } from './store-factory.ts'
 
 export interface OpenTenantOptions {
   readonly name: TenantName
+  readonly mode: IsolationMode
   readonly plan: Plan
   readonly store: Store
   readonly ledger: Ledger
@@ -38,6 +40,8 @@ export interface Lease {
 
 export class OpenTenant {
   readonly name: TenantName
+  /** What kind of place it lives in. */
+  readonly mode: IsolationMode
   readonly hub: Hub
   readonly store: Store
   readonly seats: Seats = new Seats()
@@ -50,9 +54,10 @@ export class OpenTenant {
   #isBroken = false
   #leases = 0
 
-  constructor({ name, plan, store, ledger, pauseMs, onUsage }: OpenTenantOptions) {
+  constructor({ name, mode, plan, store, ledger, pauseMs, onUsage }: OpenTenantOptions) {
     this.#pauseMs = pauseMs
     this.name = name
+    this.mode = mode
     this.store = store
     this.hub = new Hub(ledger)
     this.#plan = plan

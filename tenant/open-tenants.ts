@@ -8,16 +8,17 @@
  * TL2  A failure to open is told to those who asked, and forgotten. It leaves nothing behind that could pass for a tenant.
  * TL3  A tenant with leases is closed only when it is evicted, and then its users were told first. It is opened again
  *      only after it is closed.
- * TL4  At most `openMax` tenants are open without a lease.
+ * TL4  At most `openMax` tenants of each kind of place are open without a lease.
  */
 import { type TenantName, TidemarkError } from '../core/index.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
+import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
 
 export interface OpenTenantsOptions {
   readonly open: (name: TenantName) => Promise<OpenTenant>
   /** How long a tenant stays open without leases. */
   readonly idleMs: number
-  readonly openMax: number
+  readonly openMax: Readonly<Record<IsolationMode, number>>
   readonly monotonicMs: () => number
   /** Told what went wrong while closing, when nobody waits for it. */
   readonly onFault: (error: unknown, tenant: TenantName) => void
@@ -79,9 +80,13 @@ export class OpenTenants {
 
   /** Closes what nobody has used for a while, what is broken, and the longest idle when too many are open. */
   sweep(): void {
-    const idle = this.#idle()
+    for (const mode of ISOLATION_MODES) this.#sweep(mode)
+  }
+
+  #sweep(mode: IsolationMode): void {
+    const idle = this.#idle(mode)
     const idleBeforeMs = this.#options.monotonicMs() - this.#options.idleMs
-    const surplus = Math.max(0, idle.length - this.#options.openMax)
+    const surplus = Math.max(0, idle.length - this.#options.openMax[mode])
     for (const [index, { tenant, idleSinceMs }] of idle.entries()) {
       if (index >= surplus && idleSinceMs > idleBeforeMs && !tenant.isBroken) continue
       this.#close(tenant).catch((error: unknown) => this.#options.onFault(error, tenant.name))
@@ -96,10 +101,10 @@ export class OpenTenants {
   }
 
   /** Open tenants without a lease, longest idle first. */
-  #idle(): Extract<Entry, { readonly type: 'open' }>[] {
+  #idle(mode: IsolationMode): Extract<Entry, { readonly type: 'open' }>[] {
     const idle: Extract<Entry, { readonly type: 'open' }>[] = []
     for (const entry of this.#entries.values()) {
-      if (entry.type === 'open' && entry.tenant.leases === 0) idle.push(entry)
+      if (entry.type === 'open' && entry.tenant.mode === mode && entry.tenant.leases === 0) idle.push(entry)
     }
     return idle.sort((left, right) => left.idleSinceMs - right.idleSinceMs)
   }

@@ -21,7 +21,7 @@ import type { Rate } from './rate.ts'
 /** Deletes may go this much further. */
 const RESERVE = 0.1
 /** Room appears when somebody deletes or pays: a matter of minutes, not of seconds. */
-const STORED_RETRY_MS = 60_000
+export const STORED_RETRY_MS = 60_000
 /** Seats come free as others go. */
 const SEAT_RETRY_MS = 5_000
 

@@ -10,7 +10,7 @@
  * TN2  A change is made to the record as it is at the commit, whoever else wrote meanwhile.
  */
 import { isTidemarkError, parseTenantName, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { REVOCATION_TYPES, type Revocation } from './revocation.ts'
+import { REVOCATION_TYPES, type Revocation, type RevocationName } from './revocation.ts'
 import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
 
 /**
@@ -124,6 +124,19 @@ export class TenantRegistry {
       const deletes = spent.map(({ type, tenant, name }) => keyOf('v', `${type}/${tenant}/${name}`))
       const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(entry) }], deletes })
       if (result.type === 'committed') return
+    }
+    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+  }
+
+  /** Takes a revocation back. Answers whether it was there. */
+  async lift({ type, tenant, name }: RevocationName): Promise<boolean> {
+    const key = keyOf('v', `${type}/${tenant}/${name}`)
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const expectedHead = await this.#store.head()
+      const [bytes] = await this.#store.getMany([key])
+      if (bytes === undefined) return false
+      const result = await this.#store.commit({ expectedHead, puts: [], deletes: [key] })
+      if (result.type === 'committed') return true
     }
     throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
   }

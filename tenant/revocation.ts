@@ -28,6 +28,8 @@ export interface Revocation {
   readonly untilMs: number
 }
 
+export type RevocationName = Pick<Revocation, 'type' | 'tenant' | 'name'>
+
 /** About 20 MB. More than this means that tokens live too long. */
 const ENTRIES_MAX = 100_000
 
@@ -54,6 +56,22 @@ export class Revocations {
       })
     }
     this.#entries.set(key, known === undefined ? entry : laterOf(known, entry))
+  }
+
+  /** Takes one back. Answers whether it was there. */
+  lift({ type, tenant, name }: RevocationName): boolean {
+    return this.#entries.delete(keyOf(type, tenant, name))
+  }
+
+  /** All that there are, to be given to `keepOnly` with what a registry holds. */
+  snapshot(): ReadonlySet<Revocation> {
+    return new Set(this.#entries.values())
+  }
+
+  /** Of the entries that were there before, drops those that others have lifted meanwhile. */
+  keepOnly(held: readonly Revocation[], before: ReadonlySet<Revocation>): void {
+    const keys = new Set(held.map(({ type, tenant, name }) => keyOf(type, tenant, name)))
+    for (const [key, entry] of this.#entries) if (before.has(entry) && !keys.has(key)) this.#entries.delete(key)
   }
 
   /** Drops what no token can be about any more. */

@@ -146,6 +146,7 @@ export function tokenToPrincipal({ header, claims }: VerifiedToken, rules: Token
     isAnonymous: said.has('anonymous') && said.flag('anonymous'),
     scopes: parseScopes(said.words('scope')),
     tables: said.has('tables') ? parseTables(said.texts('tables')) : undefined,
+    writeTables: said.has('writeTables') ? parseTables(said.texts('writeTables')) : undefined,
     ...times,
     tokenId: said.has('jti') ? said.text('jti') : undefined,
   }

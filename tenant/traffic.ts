@@ -56,7 +56,7 @@ export class Traffic {
       { buckets: this.#subjects, key: `${tenant}/${subject}`, rate: this.#rules.framesPerSubject, cost: 1 },
       { buckets: this.#bytes, key: tenantKey, rate: rates.bytes, cost: bytes },
     ]
-    // Changes are charged once they are counted: whatever is owed for them is waited for here.
+    // Changes are charged once their frame was read: whatever is owed for those before is waited for here.
     let waitMs = this.#changes.waitMs(tenantKey, rates.changes, 1, nowMs)
     for (const { buckets, key, rate, cost } of charges) {
       waitMs = Math.max(waitMs, buckets.waitMs(key, rate, cost, nowMs))
@@ -65,7 +65,7 @@ export class Traffic {
     return waitMs
   }
 
-  /** So many changes of a tenant were answered. */
+  /** So many changes of a tenant came in a frame. */
   countChanges({ tenant, plan }: Pick<Sender, 'tenant' | 'plan'>, changes: number, nowMs: number): void {
     this.#changes.charge(tenantKeyOf(tenant, plan), ratesOf(plan).changes, changes, nowMs)
   }

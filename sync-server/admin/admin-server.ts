@@ -1,11 +1,14 @@
 /**
- * The admin port: who runs a server may look and act there; whoever scrapes metrics may only do that.
+ * The admin port: who runs a server may look and act there; whoever scrapes metrics may only do that; an admin of a tenant
+ * may look at that tenant.
  *
- * Knows: HTTP, its two tokens. Must never know: what a route does.
+ * Knows: HTTP, its two tokens, who is whom by the tokens of clients. Must never know: what a route does.
  *
  * Invariants:
  * AD1  Without a token there is no port. Tokens have 32 bytes at least, and are compared in constant time.
  * AD2  Nothing is answered without a token, not even whether a path exists; web pages cannot make a browser send one.
+ * AD4  Who asks with a tenant's token finds what is under that tenant's own path, as far as it is for tenants, and
+ *      nothing else: everything else is answered like a path that does not exist.
  * AD3  What is not answered in full ends with the connection: half an export does not look like one.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -14,11 +17,12 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorCode, isTidemarkError, quote, TidemarkError } from '../../core/index.ts'
+import { hasScope, type Principal } from '../../tenant/index.ts'
 import { toJson } from '../json.ts'
 import { createListener, type Listener, type TlsFiles } from '../listener.ts'
 import { errorFields, type Logger } from '../log.ts'
 import { isLoopbackHost } from '../loopback.ts'
-import type { AdminTarget, Reply, Route } from './route.ts'
+import type { AdminTarget, Asker, Reply, Route } from './route.ts'
 import { ROUTES } from './routes.ts'
 
 export interface AdminOptions {
@@ -33,6 +37,9 @@ export interface AdminOptions {
   /** What is done when somebody asks to drain. Default: the server is closed. */
   readonly onDrain?: () => void
 }
+
+/** Whom a client's token speaks for, if it may be used here. Throws for one that is not good. */
+export type AuthenticateAdmin = (token: string) => Promise<Principal>
 
 export interface AdminSettings {
   readonly token: string | undefined
@@ -69,9 +76,18 @@ export class AdminServer {
   readonly #target: AdminTarget
   readonly #logger: Logger
   readonly #listener: Listener
+  readonly #authenticate: AuthenticateAdmin | undefined
 
-  constructor(settings: AdminSettings, tls: TlsFiles | undefined, target: AdminTarget, logger: Logger) {
+  /** Without `authenticate`, tokens of clients are not taken. */
+  constructor(
+    settings: AdminSettings,
+    tls: TlsFiles | undefined,
+    target: AdminTarget,
+    logger: Logger,
+    authenticate: AuthenticateAdmin | undefined,
+  ) {
     this.#settings = settings
+    this.#authenticate = authenticate
     this.#target = target
     this.#logger = logger
     this.#listener = createListener(tls, HANDSHAKE_MS, (request, response) => {
@@ -130,12 +146,13 @@ export class AdminServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? '/', 'http://admin')
     const path = url.pathname.split('/').filter((part) => part !== '')
-    if (!this.#isAllowed(request, path)) {
+    const asker = await this.#askerOf(request, path)
+    if (asker === undefined) {
       response.setHeader('www-authenticate', 'Bearer')
       return send(response, 401, failure(new TidemarkError('unauthenticated', 'a valid token is needed')))
     }
     try {
-      const { route, parameters } = findRoute(request.method ?? '', path)
+      const { route, parameters } = findRoute(request.method ?? '', path, asker)
       const body = route.method === 'GET' ? undefined : await readBody(request)
       const reply = await route.answer({ target: this.#target, parameters, query: url.searchParams, body })
       if (route.method !== 'GET')
@@ -152,13 +169,22 @@ export class AdminServer {
   }
 
   /** AD1, AD2. */
-  #isAllowed({ headers }: IncomingMessage, path: readonly string[]): boolean {
+  async #askerOf({ headers }: IncomingMessage, path: readonly string[]): Promise<Asker | undefined> {
     const [, given] = /^Bearer (\S+)$/i.exec(headers.authorization ?? '') ?? []
-    if (given === undefined) return false
+    if (given === undefined) return undefined
     const { token, metricsToken } = this.#settings
     const isAdmin = token !== undefined && isEqual(given, token)
     const isScraper = metricsToken !== undefined && isEqual(given, metricsToken)
-    return isAdmin || (isScraper && path.length === 1 && path[0] === 'metrics')
+    if (isAdmin || (isScraper && path.length === 1 && path[0] === 'metrics')) return { type: 'operator' }
+    if (isScraper || this.#authenticate === undefined) return undefined
+    try {
+      const principal = await this.#authenticate(given)
+      const isGood = hasScope(principal, 'admin') && !this.#target.manager.revocations.has(principal)
+      return isGood ? { type: 'tenant', tenant: principal.tenant } : undefined
+    } catch (error) {
+      if (!isTidemarkError(error)) throw error
+      return undefined
+    }
   }
 
   async #send(response: ServerResponse, reply: Reply): Promise<void> {
@@ -192,9 +218,11 @@ interface FoundRoute {
   readonly parameters: Readonly<Record<string, string>>
 }
 
-function findRoute(method: string, path: readonly string[]): FoundRoute {
+function findRoute(method: string, path: readonly string[], asker: Asker): FoundRoute {
   for (const route of ROUTES) {
     if (route.method !== method || route.path.length !== path.length) continue
+    // AD4: the tenant of the path is its second part.
+    if (asker.type === 'tenant' && (route.isForTenant !== true || path[1] !== asker.tenant)) continue
     const parameters: Record<string, string> = {}
     const isFit = route.path.every((part, at) => {
       if (!part.startsWith(':')) return part === path[at]

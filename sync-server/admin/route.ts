@@ -35,10 +35,15 @@ export type Reply =
   /** One JSON value a line. */
   | { readonly type: 'lines'; readonly lines: AsyncIterable<unknown> }
 
+/** Whom an answer is for: whoever runs the server, or somebody of one tenant whose token has the scope `admin`. */
+export type Asker = { readonly type: 'operator' } | { readonly type: 'tenant'; readonly tenant: string }
+
 export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   /** Parts that begin with a colon are parameters. */
   readonly path: readonly string[]
+  /** True: an admin of the tenant that the path names may ask as well. */
+  readonly isForTenant?: boolean
   answer(request: AdminRequest): Promise<Reply>
 }
 

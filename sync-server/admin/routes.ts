@@ -41,7 +41,12 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: ['usage'], answer: usage },
   { method: 'GET', path: ['tenants'], answer: async (request) => json(await list(request)) },
   { method: 'POST', path: ['tenants'], answer: register },
-  { method: 'GET', path: ['tenants', ':tenant'], answer: async (request) => json(await expectTenant(request)) },
+  {
+    method: 'GET',
+    path: ['tenants', ':tenant'],
+    isForTenant: true,
+    answer: async (request) => json(await expectTenant(request)),
+  },
   { method: 'DELETE', path: ['tenants', ':tenant'], answer: erase },
   { method: 'POST', path: ['tenants', ':tenant', 'suspend'], answer: suspend },
   { method: 'POST', path: ['tenants', ':tenant', 'resume'], answer: resume },
@@ -49,12 +54,13 @@ export const ROUTES: readonly Route[] = [
   { method: 'POST', path: ['tenants', ':tenant', 'move'], answer: move },
   { method: 'POST', path: ['tenants', ':tenant', 'finish-move'], answer: finishMove },
   { method: 'POST', path: ['tenants', ':tenant', 'roll-back-move'], answer: rollBackMove },
-  { method: 'GET', path: ['tenants', ':tenant', 'usage'], answer: tenantUsage },
-  { method: 'GET', path: ['tenants', ':tenant', 'export'], answer: exportTenant },
-  { method: 'GET', path: ['tenants', ':tenant', 'replicas'], answer: replicas },
-  { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], answer: conflicts },
-  { method: 'GET', path: ['tenants', ':tenant', 'revocations'], answer: revocations },
-  { method: 'POST', path: ['tenants', ':tenant', 'revoke'], answer: revoke },
+  { method: 'GET', path: ['tenants', ':tenant', 'usage'], isForTenant: true, answer: tenantUsage },
+  { method: 'GET', path: ['tenants', ':tenant', 'export'], isForTenant: true, answer: exportTenant },
+  { method: 'GET', path: ['tenants', ':tenant', 'replicas'], isForTenant: true, answer: replicas },
+  { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], isForTenant: true, answer: conflicts },
+  { method: 'GET', path: ['tenants', ':tenant', 'revocations'], isForTenant: true, answer: revocations },
+  { method: 'POST', path: ['tenants', ':tenant', 'revoke'], isForTenant: true, answer: revoke },
+  { method: 'POST', path: ['tenants', ':tenant', 'lift'], isForTenant: true, answer: lift },
 ]
 
 // ── The server ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -183,6 +189,17 @@ async function revoke(request: AdminRequest): Promise<Reply> {
   const revocation = toRevocation(name, body, target)
   await target.manager.revoke(revocation)
   return json(revocation)
+}
+
+/** Takes back what `revoke` did, said in the same way. */
+async function lift(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  const { target, body } = request
+  const revocation = toRevocation(name, body, target)
+  if (await target.manager.liftRevocation(revocation)) return json({ lifted: revocation.name })
+  throw new TidemarkError('forbidden', 'nothing of this name is revoked', {
+    remedy: 'See `tidemark tenants revocations`',
+  })
 }
 
 function toRevocation(tenant: string, body: unknown, { now, tokenLifetimeMs }: AdminTarget): Revocation {

@@ -120,6 +120,10 @@ export interface ReplicaView {
   readonly lastChangeMs: number | null
   /** Unix milliseconds; null when it was not here since the server started. */
   readonly lastSeenMs: number | null
+  /** Whose it is; null while nobody has signed in with it. */
+  readonly subject: string | null
+  /** Entries of the log that were not sent to it yet; null when it was not here since the server started. */
+  readonly lag: number | null
   /** Null while it is not connected. */
   readonly session: SessionView | null
 }
@@ -141,17 +145,22 @@ export async function listReplicas(
   tenant: TenantName,
   query: WriterQuery,
 ): Promise<ReplicaView[]> {
-  const writers = await target.manager.inspect(tenant, (ledger) => listWriters(ledger, query))
+  const [writers, end] = await target.manager.inspect(tenant, async (ledger) => {
+    return [await listWriters(ledger, query), ledger.durablePosition] as const
+  })
   const connections = connectionsOf(target, tenant)
-  return writers.map(({ replica, changes, refused, lastChangeMs }) => {
+  return writers.map(({ replica, subject, changes, refused, lastChangeMs }) => {
     const connection = connections.find((each) => each.replica === replica)
-    const lastSeenMs = connection === undefined ? target.tallies.find(tenant)?.lastSeenMs(replica) : target.now()
+    const lastSeen = target.tallies.find(tenant)?.lastSeen(replica)
+    const behind = lastSeen === undefined ? null : Math.max(0, end - lastSeen.position)
     return {
       replica,
+      subject: subject ?? connection?.subject ?? null,
+      lag: connection?.lag ?? behind,
       changes,
       refused,
       lastChangeMs: lastChangeMs ?? null,
-      lastSeenMs: lastSeenMs ?? null,
+      lastSeenMs: connection === undefined ? (lastSeen?.atMs ?? null) : target.now(),
       session: connection === undefined ? null : toSession(connection),
     }
   })

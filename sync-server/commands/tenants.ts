@@ -56,6 +56,7 @@ export function tenantsCommand(): Command {
     .addCommand(replicasOf())
     .addCommand(conflictsOf())
     .addCommand(revoking())
+    .addCommand(lifting())
     .addCommand(revocationsOf())
 }
 
@@ -211,10 +212,10 @@ function replicasOf(): Command {
 
 function toReplicaTable(replicas: readonly ReplicaView[]): string {
   if (replicas.length === 0) return 'No replica has been met.'
-  const rows = replicas.map(({ replica, changes, refused, lastChangeMs, lastSeenMs, session }) => [
+  const rows = replicas.map(({ replica, changes, refused, lastChangeMs, lastSeenMs, subject, lag, session }) => [
     replica,
-    session?.subject ?? '',
-    session === null ? '' : String(session.lag),
+    subject ?? '',
+    lag === null ? '' : String(lag),
     session === null || session.aheadMs === null ? '' : `${(session.aheadMs / 1_000).toFixed(1)} s`,
     String(changes),
     String(refused),
@@ -263,6 +264,22 @@ function revoking(): Command {
           const { subject, tokenId, replica } = flags
           const revoked = await ask(flags, 'POST', [TENANTS, name, 'revoke'], { subject, tokenId, replica })
           print(flags, revoked, () => `Revoked ${subject ?? tokenId ?? replica ?? ''} of ${name}.`)
+        }),
+    )
+}
+
+function lifting(): Command {
+  return withAdmin(new Command('lift').description('Take a revocation back.'))
+    .argument('<name>')
+    .option('--subject <text>', 'tokens of this subject that were issued before are good again')
+    .option('--token-id <text>', 'the token with this id')
+    .option('--replica <id>', 'this replica')
+    .action(
+      (name: string, flags: AdminFlags & Readonly<Record<'subject' | 'tokenId' | 'replica', string | undefined>>) =>
+        orFail(async () => {
+          const { subject, tokenId, replica } = flags
+          const lifted = await ask(flags, 'POST', [TENANTS, name, 'lift'], { subject, tokenId, replica })
+          print(flags, lifted, () => `${subject ?? tokenId ?? replica ?? ''} of ${name} is not revoked any more.`)
         }),
     )
 }

@@ -24,6 +24,7 @@ interface TokenFlags {
   readonly subject: string
   readonly scopes: readonly Scope[]
   readonly tables?: readonly string[]
+  readonly writeTables?: readonly string[]
   readonly expires: number
   readonly id?: string
   readonly signingKey?: string
@@ -37,7 +38,7 @@ the private key that belongs to one of them, as PEM (PKCS #8) or JSON Web Key; n
 Examples:
   $ export TIDEMARK_AUTH_SECRET_FILE=secret.txt
   $ tidemark token --tenant acme --subject ann
-  $ tidemark token --tenant acme --subject kiosk --scopes read --tables notes,orders --expires 7d`
+  $ tidemark token --tenant acme --subject kiosk --write-tables orders --expires 7d`
 
 export function tokenCommand(): Command {
   const command = new Command('token')
@@ -49,7 +50,8 @@ export function tokenCommand(): Command {
         .default(['read', 'write'], 'read,write')
         .argParser(parseScopes),
     )
-    .addOption(new Option('--tables <list>', 'the only tables it may write').argParser(parseList))
+    .addOption(new Option('--tables <list>', 'the only tables it may write; it reads none').argParser(parseList))
+    .addOption(new Option('--write-tables <list>', 'the only tables it may write; it reads all').argParser(parseList))
     .addOption(new Option('--expires <duration>', 'after how long').default(3_600_000, '1h').argParser(parseExpiry))
     .option('--id <text>', 'names the token, so that it can be revoked alone')
     .option('--signing-key <file>', 'private key, when the server has public ones')
@@ -73,12 +75,13 @@ async function makeToken(flags: TokenFlags, config: Config): Promise<string> {
   }
   const key = await readSigningKey(flags, auth)
   const [alg = ''] = key.algorithm === undefined ? auth.algorithms : [key.algorithm]
-  const { tenant, subject, scopes, tables, expires, id } = flags
+  const { tenant, subject, scopes, tables, writeTables, expires, id } = flags
   const nowMs = Date.now()
   const claims = {
     tenant: parseTenantName(tenant),
     scope: scopes.join(' '),
     ...(tables === undefined ? {} : { tables }),
+    ...(writeTables === undefined ? {} : { writeTables }),
   }
   const signer = new SignJWT(claims)
     .setProtectedHeader({ alg, typ: auth.type ?? 'JWT', ...(key.id === undefined ? {} : { kid: key.id }) })

@@ -10,7 +10,13 @@
  *      `TIDEMARK_AUTH_SECRET_FILE`.
  */
 import { DEFAULT_LIMITS, type Limits } from '../../core/index.ts'
-import { DEFAULT_TRAFFIC, ISOLATION_MODES, type IsolationMode, TOKEN_LIFETIME_MS } from '../../tenant/index.ts'
+import {
+  DEFAULT_TRAFFIC,
+  ISOLATION_MODES,
+  type IsolationMode,
+  STORED_RETRY_MS,
+  TOKEN_LIFETIME_MS,
+} from '../../tenant/index.ts'
 import { ADMIN_PORT, DEFAULT_HOST, DEFAULT_PORT, SOCKETS_PER_ADDRESS_MAX } from '../options.ts'
 import { choice, duration, type Kind, list, network, object, onOff, origin, text, whole } from './kinds.ts'
 
@@ -43,6 +49,7 @@ export interface SettingValues extends LimitValues {
   readonly defaultPlan: string | undefined
   readonly isolation: IsolationMode
   readonly idleMs: number
+  readonly pauseMs: number
   readonly 'traffic.connectionsPerSecond': number
   readonly 'traffic.connectionsBurst': number
   readonly 'traffic.socketsPerAddress': number
@@ -167,7 +174,7 @@ const TOKENS: Pick<Table, TokenKey> = {
   },
 }
 
-type TenantKey = 'plans' | 'defaultPlan' | 'isolation' | 'idleMs' | Extract<SettingKey, `traffic.${string}`>
+type TenantKey = 'plans' | 'defaultPlan' | 'isolation' | 'idleMs' | 'pauseMs' | Extract<SettingKey, `traffic.${string}`>
 
 const TENANTS: Pick<Table, TenantKey> = {
   plans: {
@@ -194,6 +201,12 @@ const TENANTS: Pick<Table, TenantKey> = {
     kind: duration(1),
     default: 60_000,
     help: 'how long a tenant stays open without connections',
+  },
+  pauseMs: {
+    section: 'Tenants',
+    kind: duration(1),
+    default: STORED_RETRY_MS,
+    help: 'after how long a replica sends again what its tenant had no room for',
   },
   'traffic.connectionsPerSecond': {
     section: 'Tenants',

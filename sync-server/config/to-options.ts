@@ -49,6 +49,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     compression: values.compression,
     heartbeat: { intervalMs: values.heartbeatMs, timeoutMs: values.heartbeatMs },
     idleMs: values.idleMs,
+    pauseMs: values.pauseMs,
     drainMs: values.drainMs,
     limits: limitsOf(config),
     ...(values.dev ? {} : { traffic: trafficOf(config), socketsPerAddressMax: values['traffic.socketsPerAddress'] }),

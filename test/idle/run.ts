@@ -1,6 +1,6 @@
 /**
  * `npm run idle-tenants`: what a tenant costs a server while nobody uses it, for each isolation mode: how long it takes to
- * open, and how much memory it keeps. Fails above 50 ms in the median, or 100 MiB for a thousand (pages of files that are
+ * open, and how much memory all of them keep, with as many open as a manager leaves open. Fails above 50 ms for 99 of 100, or 100 MiB for a thousand (pages of files that are
  * mapped not counted: the system takes them back when it needs them). For Linux.
  */
 import { fork } from 'node:child_process'
@@ -36,12 +36,14 @@ for (const mode of ISOLATION_MODES) {
     await runWorker('found', directory, mode, `${TENANTS}`)
     const cost = await runWorker('open', directory, mode, `${TENANTS}`)
     if (cost === undefined) throw new Error('the worker said nothing')
-    const { openMsMedian, openMsMax, ownBytes, fileBytes } = cost
+    const { openMsMedian, openMsP99, openMsMax, slowest, collectedMs, open, ownBytes, fileBytes } = cost
     const memory = `${(ownBytes / MIB).toFixed(1)} MiB, and ${(fileBytes / MIB).toFixed(1)} MiB of files`
+    console.log(`\r${mode}: ${TENANTS} tenants, ${open} of them open, cost ${memory}`)
+    const times = `p50 ${openMsMedian.toFixed(1)} ms, p99 ${openMsP99.toFixed(1)} ms, at most ${openMsMax.toFixed(1)} ms`
     console.log(
-      `\r${mode}: ${TENANTS} tenants cost ${memory}; opened in ${openMsMedian.toFixed(2)} ms, at most ${openMsMax.toFixed(1)} ms`,
+      `  opened in ${times} (number ${slowest}); garbage was collected for ${collectedMs.toFixed(0)} ms in all`,
     )
-    isWithin &&= openMsMedian <= OPEN_MS_MAX && ownBytes <= BYTES_MAX
+    isWithin &&= openMsP99 <= OPEN_MS_MAX && ownBytes <= BYTES_MAX
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

@@ -91,6 +91,19 @@ describe('a scope', () => {
     expect((await sensor.replica.digest()).rows).toBe(1)
   })
 
+  test('for a few tables to write reads all the others', async () => {
+    const server = await openTokenServer()
+    const other = await openWithToken(server.url)
+    await writeNotes(other.replica, 5)
+    await settleAll(other.link)
+    const { replica, link } = await openWithToken(server.url, { sub: 'kiosk', writeTables: ['orders'] })
+    await settleAll(link)
+    expect((await replica.digest()).rows).toBe(5)
+    await replica.table('notes').insert({ id: 'mine', title: 'not its table', done: false })
+    await settleAll(link)
+    expect(await replica.rejected()).toMatchObject([{ code: 'forbidden' }])
+  })
+
   test('for other tables refuses the change and not what follows it', async () => {
     const server = await openTokenServer()
     const { replica, link } = await openWithToken(server.url, { scope: 'write', tables: ['orders'] })

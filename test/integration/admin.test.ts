@@ -48,11 +48,12 @@ async function ask(server: SyncServer, method: string, path: string, body?: obje
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   })
   const text = await response.text()
-  return { status: response.status, body: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text }
+  const isJson = response.headers.get('content-type') === 'application/json'
+  return { status: response.status, body: isJson ? JSON.parse(text) : text }
 }
 
-function tokenFor(subject: string, tenant = 'acme', id = 'one'): Promise<string> {
-  return new SignJWT({ tenant, scope: 'read write' })
+function tokenFor(subject: string, tenant = 'acme', id = 'one', scope = 'read write'): Promise<string> {
+  return new SignJWT({ tenant, scope })
     .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
     .setIssuer('tests')
     .setAudience('tests')
@@ -144,6 +145,62 @@ describe('AD1 and AD2: the admin port', () => {
   })
 })
 
+describe('AD4: an admin of a tenant', () => {
+  const ofTenant = ['', '/usage', '/replicas', '/conflicts', '/revocations', '/export']
+
+  test('sees its own tenant, and may revoke and lift there', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    await settleAll((await openAs('ann', server)).link)
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    for (const path of ofTenant) {
+      expect((await ask(server, 'GET', `/tenants/acme${path}`, undefined, token)).status, path).toBe(200)
+    }
+    expect((await ask(server, 'POST', '/tenants/acme/revoke', { subject: 'ann' }, token)).status).toBe(200)
+    expect((await ask(server, 'POST', '/tenants/acme/lift', { subject: 'ann' }, token)).status).toBe(200)
+  })
+
+  test('finds nothing else: not the operator’s verbs, and no other tenant, whether there is one or not', async () => {
+    const server = await openAdministered()
+    for (const name of ['acme', 'other']) await ask(server, 'POST', '/tenants', { name, plan: 'free' })
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    const nothing = await ask(server, 'GET', '/no/such/path', undefined, token)
+    expect(nothing.status).toBe(404)
+    for (const tenant of ['other', 'nobody', 'ACME', '%61cme', '..']) {
+      for (const path of ofTenant) {
+        expect(await ask(server, 'GET', `/tenants/${tenant}${path}`, undefined, token), path).toEqual(nothing)
+      }
+      expect(await ask(server, 'POST', `/tenants/${tenant}/revoke`, { subject: 'x' }, token)).toEqual(nothing)
+    }
+    for (const path of ['/metrics', '/usage', '/tenants', '/']) {
+      expect(await ask(server, 'GET', path, undefined, token), path).toEqual(nothing)
+    }
+    for (const verb of ['suspend', 'resume', 'move', 'finish-move', 'roll-back-move']) {
+      expect(await ask(server, 'POST', `/tenants/acme/${verb}`, {}, token), verb).toEqual(nothing)
+    }
+    expect(await ask(server, 'PUT', '/tenants/acme/plan', { plan: 'pro' }, token)).toEqual(nothing)
+    expect(await ask(server, 'DELETE', '/tenants/acme?confirm=acme', undefined, token)).toEqual(nothing)
+    expect(await ask(server, 'POST', '/drain', {}, token)).toEqual(nothing)
+    expect((await ask(server, 'GET', '/tenants/acme')).body).toMatchObject({ plan: 'free', state: 'active' })
+  })
+
+  test('needs the scope, and is out once its token is revoked', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    await settleAll((await openAs('ann', server)).link)
+    const plain = await tokenFor('ann', 'acme', 'one', 'read write relay')
+    expect((await ask(server, 'GET', '/tenants/acme', undefined, plain)).status).toBe(401)
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(200)
+    await ask(server, 'POST', '/tenants/acme/revoke', { tokenId: 'two' })
+    expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(401)
+  })
+
+  test('is nobody on a development server, where tokens prove nothing', async () => {
+    const server = await openServer({ admin: { port: 0, token: TOKEN } })
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(401)
+  })
+})
+
 describe('an operator', () => {
   test('registers a tenant, and from then on its clients are let in', async () => {
     const server = await openAdministered()
@@ -229,7 +286,11 @@ describe('an operator', () => {
     expect((await statusOf(ann.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
     const again = await openAs('ann', server, ann.replica)
     expect((await statusOf(again.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
-    expect(await find(ann.replica.id)).toMatchObject({ session: null, lastSeenMs: expect.any(Number) })
+    const gone = { session: null, subject: 'ann', lag: 0, lastSeenMs: expect.any(Number) }
+    expect(await find(ann.replica.id)).toMatchObject(gone)
+    await writeNotes(bob.replica, 5, 'of bob')
+    await settleAll(bob.link)
+    expect(await find(ann.replica.id)).toMatchObject({ ...gone, lag: 5 })
     // Others go on, and so does the subject, with another replica.
     await settleAll(bob.link, (await openAs('ann', server)).link)
   })
@@ -250,6 +311,23 @@ describe('an operator', () => {
       const again = await openAs(subject, second, replica)
       expect((await statusOf(again.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
     }
+  })
+
+  test('lifts what was revoked, and whoever it was about is let in again', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    const { replica, link } = await openAs('ann', server)
+    await settleAll(link)
+    expect((await ask(server, 'POST', '/tenants/acme/lift', { replica: replica.id })).status).toBe(404)
+    await ask(server, 'POST', '/tenants/acme/revoke', { replica: replica.id })
+    expect((await statusOf(link, ({ state }) => state === 'stopped')).lastError?.code).toBe('revoked')
+    expect(await ask(server, 'POST', '/tenants/acme/lift', { replica: replica.id })).toMatchObject({
+      status: 200,
+      body: { lifted: replica.id },
+    })
+    // What the registry holds is taken over from time to time: it must not bring the entry back.
+    await server.manager.refresh()
+    expect((await ask(server, 'GET', '/tenants/acme/revocations')).body).toEqual([])
+    await settleAll((await openAs('ann', server, replica)).link)
   })
 
   test('makes all tokens of a subject void, mid-session, and those of others not', async () => {

@@ -13,6 +13,7 @@ export interface Claims {
   readonly sub?: string
   readonly scope?: string
   readonly tables?: readonly string[]
+  readonly writeTables?: readonly string[]
   readonly jti?: string
   /** From `iat` on. */
   readonly lifetimeMs?: number

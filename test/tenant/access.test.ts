@@ -20,6 +20,7 @@ function principal(scopes: readonly Scope[], tables?: readonly string[]): Princi
     subject: 'ada',
     scopes: new Set(scopes),
     tables: tables === undefined ? undefined : new Set(tables),
+    writeTables: undefined,
     issuedAtMs: 0,
     expiresAtMs: 1,
     tokenId: undefined,
@@ -56,6 +57,22 @@ describe('a list of tables', () => {
     for (const table of ['note', 'Notes', '', '__proto__', 'users'])
       expect([mayRead(few, table), mayWrite(few, table)]).toEqual([false, false])
     expect(mayReadLog(few)).toBe(false)
+  })
+
+  test('to write leaves reading as it is', () => {
+    const editor = { ...principal(['read', 'write']), writeTables: new Set(['notes', 'tags']) }
+    expect(mayReadLog(editor)).toBe(true)
+    for (const table of ['notes', 'tags', 'users']) expect(mayRead(editor, table)).toBe(true)
+    expect(['notes', 'tags', 'users', 'Notes', ''].map((table) => mayWrite(editor, table))).toEqual([
+      true,
+      true,
+      false,
+      false,
+      false,
+    ])
+    expect(mayWrite({ ...editor, tables: new Set(['users']) }, 'notes')).toBe(false)
+    expect(mayWrite({ ...editor, writeTables: new Set() }, 'notes')).toBe(false)
+    expect(mayWrite({ ...principal(['read']), writeTables: new Set(['notes']) }, 'notes')).toBe(false)
   })
 
   test('that is empty lets nothing through', () => {

@@ -160,6 +160,7 @@ describe('a session', () => {
     subject: 'ada',
     scopes: new Set(scopes),
     tables: tables && new Set(tables),
+    writeTables: undefined,
     issuedAtMs: 0,
     expiresAtMs: Number.MAX_SAFE_INTEGER,
     tokenId: undefined,

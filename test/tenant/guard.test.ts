@@ -12,6 +12,7 @@ function principal(changed: Partial<Principal> = {}): Principal {
     subject: 'ada',
     scopes: new Set(['read']),
     tables: undefined,
+    writeTables: undefined,
     issuedAtMs: 0,
     expiresAtMs: HOUR_MS,
     tokenId: 'first',

@@ -252,7 +252,7 @@ describe('opening', () => {
   })
 
   test('TL3, TL4: what nobody uses is closed after a while, or when too much is open; what is in use stays', async () => {
-    const manager = await openManager({ idleMs: 1000, openMax: 2 })
+    const manager = await openManager({ idleMs: 1000, openMax: { shared: 2, namespace: 2, dedicated: 2 } })
     const names = ['a', 'b', 'c', 'd'].map(parseTenantName)
     for (const name of names) await register(manager, name)
     const openNames = (): readonly string[] => manager.open.map(({ name }) => name).sort()
@@ -454,6 +454,7 @@ describe('revoking', () => {
       subject: 'ada',
       scopes: new Set(['read'] as const),
       tables: undefined,
+      writeTables: undefined,
       issuedAtMs: 0,
       expiresAtMs: NOW_MS * 2,
       tokenId: 'first',

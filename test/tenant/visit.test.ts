@@ -13,6 +13,7 @@ const ada: Principal = {
   subject: 'ada',
   scopes: new Set(['read', 'write']),
   tables: undefined,
+  writeTables: undefined,
   issuedAtMs: NOW_MS,
   expiresAtMs: NOW_MS + HOUR_MS,
   tokenId: 'first',
