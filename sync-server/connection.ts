@@ -111,6 +111,7 @@ export class Connection {
     })
     this.#pace = new Pace({
       waitMs: (bytes) => traffic.frameWaitMs(visit.sender, bytes, monotonicMs()),
+      owedMs: () => traffic.owedMs(visit.sender, monotonicMs()),
       bytesMax: limits.creditBytes + limits.frameBytesMax,
       monotonicMs,
       deliver: (frame) => this.#receive(frame),

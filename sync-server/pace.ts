@@ -16,6 +16,8 @@ import { rateLimited } from '../tenant/index.ts'
 export interface PaceOptions {
   /** How long a frame of so many bytes has to wait, which is charged with the question. `Infinity`: for ever. */
   readonly waitMs: (bytes: number) => number
+  /** How long what is owed for earlier frames has to be waited for: what they held is known once they were handed on. */
+  readonly owedMs: () => number
   readonly bytesMax: number
   readonly monotonicMs: () => number
   readonly deliver: (frame: Uint8Array) => void
@@ -25,10 +27,11 @@ export interface PaceOptions {
 
 interface Waiting {
   readonly frame: Uint8Array
-  readonly dueAtMs: number
+  dueAtMs: number
 }
 
 const FRAMES_MAX = 8_192
+const NEVER = rateLimited({ type: 'limited', by: 'tenant', retryAfterMs: Number.POSITIVE_INFINITY })
 /** Longer waits than this are waited for in parts: a timer is no place to keep a day. */
 const SLEEP_MS_MAX = 60_000
 
@@ -48,9 +51,7 @@ export class Pace {
     const { waitMs, bytesMax, monotonicMs, deliver } = this.#options
     const forMs = waitMs(frame.length)
     if (forMs === 0 && this.#waiting.length === 0) return deliver(frame)
-    if (forMs === Number.POSITIVE_INFINITY) {
-      return this.#refuse(rateLimited({ type: 'limited', by: 'tenant', retryAfterMs: forMs }))
-    }
+    if (forMs === Number.POSITIVE_INFINITY) return this.#refuse(NEVER)
     this.#bytes += frame.length
     if (this.#bytes > bytesMax || this.#waiting.length >= FRAMES_MAX) {
       return this.#refuse(
@@ -89,6 +90,12 @@ export class Pace {
     while (!this.#isClosed) {
       const [first] = this.#waiting
       if (first === undefined || first.dueAtMs > nowMs) break
+      const owedMs = this.#options.owedMs()
+      if (owedMs === Number.POSITIVE_INFINITY) return this.#refuse(NEVER)
+      if (owedMs > 0) {
+        first.dueAtMs = nowMs + owedMs
+        break
+      }
       this.#waiting.shift()
       this.#bytes -= first.frame.length
       this.#options.deliver(first.frame)

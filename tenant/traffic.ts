@@ -65,6 +65,11 @@ export class Traffic {
     return waitMs
   }
 
+  /** How long a frame that has been charged has to wait for the changes of those before it, in milliseconds. */
+  owedMs({ tenant, plan }: Pick<Sender, 'tenant' | 'plan'>, nowMs: number): number {
+    return this.#changes.waitMs(tenantKeyOf(tenant, plan), ratesOf(plan).changes, 1, nowMs)
+  }
+
   /** So many changes of a tenant came in a frame. */
   countChanges({ tenant, plan }: Pick<Sender, 'tenant' | 'plan'>, changes: number, nowMs: number): void {
     this.#changes.charge(tenantKeyOf(tenant, plan), ratesOf(plan).changes, changes, nowMs)
