@@ -157,8 +157,21 @@ function findMetaPlaces(): Record<keyof MetaFacts, number> {
 
 function readMeta(value: Uint8Array): MetaFacts {
   const record = asList(unpackRecord(value))
-  const facts = Object.entries(META_PLACES).map(([key, place]) => [key, record[place]])
-  return Object.fromEntries(facts) as unknown as MetaFacts
+  const count = (key: keyof MetaFacts): number => record[META_PLACES[key]] as number
+  return {
+    logId: record[META_PLACES.logId] as string,
+    epoch: count('epoch'),
+    replicaId: record[META_PLACES.replicaId] as string,
+    ownSeq: count('ownSeq'),
+    ackedSeq: count('ackedSeq'),
+    nextPosition: count('nextPosition'),
+    changes: count('changes'),
+    voids: count('voids'),
+    rows: count('rows'),
+    conflicts: count('conflicts'),
+    rejected: count('rejected'),
+    authority: count('authority'),
+  }
 }
 
 // ── The log ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,10 +7,15 @@ import type { Plan, PlanEvent, PlannedOp, PlanOptions } from './plan.ts'
 import type { Outcome } from './run-plan.ts'
 import type { Tally } from './schedules.ts'
 
+/** What speed is counted in. */
+const USUAL_EVENTS = 300
+
 export function reportTally(tally: Tally, seconds: number): string {
   const per = (count: number): string => (count / Math.max(1, tally.schedules)).toFixed(1)
+  const perCore = tally.events / Math.max(tally.cpuSeconds, 0.001)
   const lines = [
     `${tally.schedules} schedules in ${seconds.toFixed(1)} s: ${(tally.schedules / seconds).toFixed(0)} per second`,
+    `${(tally.events / seconds).toFixed(0)} events per second; in each second of a core ${perCore.toFixed(0)}, as many as ${(perCore / USUAL_EVENTS).toFixed(0)} schedules of ${USUAL_EVENTS} have`,
     `in each about ${per(tally.events)} events, ${per(tally.frames)} frames, ${per(tally.changes)} changes, ${per(tally.refusals)} of them refused`,
     `${tally.conflicted} schedules had conflicts open; ${tally.repeated} ran twice and did the same twice`,
     `the slowest needed ${(tally.slowestMs / 1_000).toFixed(1)} virtual seconds to converge`,

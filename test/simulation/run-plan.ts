@@ -57,6 +57,9 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Out
   } catch (error) {
     failure = toFailure(error, world.scheduler.now)
   } finally {
+    // A rejection that nobody handles is reported when a turn of the event loop ends.
+    await new Promise((resolve) => void setImmediate(resolve))
+    if (world.failure !== undefined) failure ??= toFailure(world.failure, world.scheduler.now)
     process.off('unhandledRejection', onRejection)
     await world.end()
   }

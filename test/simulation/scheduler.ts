@@ -1,8 +1,9 @@
 /**
  * Virtual time: everything that happens is an event, and events run one after the other.
  *
- * Between two events the engine's promises run until nothing is left to do: each event has a turn of the event loop of
- * its own, and nothing in a simulation waits for anything but events.
+ * Between two events the engine's promises run until nothing is left to do, and nothing in a simulation waits for anything
+ * but events. Most events follow one another as ticks of one turn of the event loop, which costs a fraction of a turn each; every
+ * so often one gets a turn of its own, where the process reports rejections that nobody handles.
  *
  * Invariants:
  * 1  Events run in the order of their times; of one time, in an order that the seed decides.
@@ -10,6 +11,9 @@
  */
 import { BrokenPromise } from './broken-promise.ts'
 import type { Random } from './random.ts'
+
+/** So many events share a turn of the event loop. */
+const TURN_EVENTS = 16
 
 /** Real time that something of a user's may take. */
 const HELD_MAX_MS = 10_000
@@ -106,7 +110,9 @@ export class Scheduler {
           reject(error)
           return
         }
-        setImmediate(turn)
+        if (this.count % TURN_EVENTS === 0) setImmediate(turn)
+        // A tick that is asked for by a microtask runs when no microtask is left.
+        else queueMicrotask(() => process.nextTick(turn))
       }
       setImmediate(turn)
     })

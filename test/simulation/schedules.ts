@@ -18,6 +18,8 @@ export interface Tally {
   refusals: number
   conflicted: number
   slowestMs: number
+  /** Of the processor, as far as somebody has counted it. */
+  cpuSeconds: number
   readonly faults: Map<string, number>
 }
 
@@ -36,6 +38,7 @@ export function createTally(): Tally {
     refusals: 0,
     conflicted: 0,
     slowestMs: 0,
+    cpuSeconds: 0,
     faults: new Map(),
   }
 }
@@ -103,6 +106,7 @@ export function addTally(tally: Tally, other: Tally): void {
   tally.refusals += other.refusals
   tally.conflicted += other.conflicted
   tally.slowestMs = Math.max(tally.slowestMs, other.slowestMs)
+  tally.cpuSeconds += other.cpuSeconds
   addFaults(tally, other.faults)
 }
 
