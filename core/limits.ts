@@ -34,7 +34,7 @@ export interface Limits {
   readonly creditBytes: number
   /** Bytes queued in the transport for one connection before it counts as stalled. */
   readonly bufferedBytesMax: number
-  /** How long a connection may stay stalled before it is closed. */
+  /** How long a connection may stay stalled before it is closed. Who reads nothing is gone within 30 s, also if the server is busy. */
   readonly stalledMs: number
   /** How long a socket may take to say hello. */
   readonly helloMs: number
@@ -57,7 +57,7 @@ export const DEFAULT_LIMITS: Limits = {
   namesPerTenantMax: 16_384,
   creditBytes: MIB,
   bufferedBytesMax: 4 * MIB,
-  stalledMs: 30_000,
+  stalledMs: 25_000,
   helloMs: 5_000,
   skewMs: 60_000,
   badFramesMax: 3,

@@ -196,9 +196,14 @@ export class Link {
     this.#drain()
   }
 
-  /** While the peer lets us send nothing although there is something: all the credit that it ever gave. */
-  get starvedAt(): number | undefined {
-    return this.#session.starvedAt
+  /** The peer lets us send nothing although there is something. */
+  get isStarved(): boolean {
+    return this.#session.isStarved
+  }
+
+  /** While the peer owes credit for what it was sent: all that it ever gave. */
+  get owedAt(): number | undefined {
+    return this.#session.owedAt
   }
 
   /** Why the link closed. */

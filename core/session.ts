@@ -108,6 +108,7 @@ interface Queued {
 const GROUP_MESSAGES_MAX = 64
 /** Pushed changes that may be carried out in one commit: the time they take is time that everybody else waits. */
 const GROUP_CHANGES_MAX = 2_000
+/** Who has dealt with this part of the window gives credit for it. */
 const CREDIT_STEP = 1 / 4
 /** Small messages cost more than their bytes: so many may wait to be carried out, and so many questions to be answered. */
 const QUEUED_MAX = 4_096
@@ -163,10 +164,18 @@ export class Session {
     return this.#state === 'streaming' && this.#isAtEnd && !this.#isReading
   }
 
-  /** While there is more to send than the peer lets us: all the credit that it ever gave, so that one sees whether it gives any. */
-  get starvedAt(): number | undefined {
+  /** There is more to send than the peer lets us. */
+  get isStarved(): boolean {
     const isWaiting = this.#state === 'streaming' && this.#place !== undefined && !this.#isAtEnd && !this.#isHeld
-    return isWaiting && this.#credit <= 0 ? this.#granted : undefined
+    return isWaiting && this.#credit <= 0
+  }
+
+  /**
+   * While the peer has more from us than anybody deals with without giving credit for it: all the credit that it ever gave, so that
+   * one sees whether it gives any.
+   */
+  get owedAt(): number | undefined {
+    return this.#credit <= this.#limits.creditBytes * (1 - CREDIT_STEP) ? this.#granted : undefined
   }
 
   /** How many changes have come in pushes. */

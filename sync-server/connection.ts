@@ -72,9 +72,9 @@ export class Connection {
   /** Since when bytes wait without any having left. */
   #waitingSinceMs: number | undefined
   #waitingBytes = 0
-  /** Since when the client has given no credit although there is more for it, and how much it had given then. */
-  #starvedSinceMs: number | undefined
-  #starvedAt = 0
+  /** Since when the client owes credit and has given none, and how much it had given then. */
+  #owingSinceMs: number | undefined
+  #owedAt = 0
   #closedAtMs: number | undefined
 
   /** How far the client's clock was ahead when it last wrote. */
@@ -181,11 +181,12 @@ export class Connection {
 
   /** What was sent may be in the buffers of the network, where nobody sees whether the client takes it: its credit tells. */
   #checkCredit(nowMs: number, stalledMs: number): void {
-    const { starvedAt } = this.#link
-    if (starvedAt === undefined) this.#starvedSinceMs = undefined
-    else if (this.#starvedSinceMs === undefined || starvedAt !== this.#starvedAt) this.#starvedSinceMs = nowMs
-    else if (nowMs - this.#starvedSinceMs > stalledMs) this.#cutOff('it has dealt with nothing for too long')
-    this.#starvedAt = starvedAt ?? 0
+    const { owedAt, isStarved } = this.#link
+    if (owedAt === undefined) this.#owingSinceMs = undefined
+    else if (this.#owingSinceMs === undefined || owedAt !== this.#owedAt) this.#owingSinceMs = nowMs
+    // It may owe for long while there is nothing else for it.
+    else if (isStarved && nowMs - this.#owingSinceMs > stalledMs) this.#cutOff('it has dealt with nothing for too long')
+    this.#owedAt = owedAt ?? 0
   }
 
   /** Ends the transport at once. */
