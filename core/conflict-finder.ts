@@ -24,7 +24,15 @@ import {
 import type { DotRef } from './journal.ts'
 import type { Ledger } from './ledger.ts'
 import { compareStamps, type Head, type RowState } from './row.ts'
-import { fieldsNeeded, RowHistory, type RowPast, readPast, replayChanges } from './row-past.ts'
+import {
+  fieldsNeeded,
+  fieldsOfSides,
+  type PastQuery,
+  RowHistory,
+  type RowPast,
+  readPast,
+  replayChanges,
+} from './row-past.ts'
 import { decodeVersions, settleRow } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 
@@ -100,7 +108,7 @@ export class ConflictFinder {
     if (left === undefined || right === undefined) return undefined
     const isSeen = (by: ChangeEntry, other: ChangeEntry): boolean => clockCovers(by.context, other.replica, other.seq)
     if (isSeen(left, right) || isSeen(right, left)) return undefined
-    const past = await this.#pastOf(tips, history, definition, [])
+    const past = await this.#pastOf(tips, history, fieldsOfSides(definition, tips))
     const isWhole = past.hasNews && past.hasShared
     return { state: replayChanges([...past.shared, ...past.news], this.#ledger.state.replicas), isWhole }
   }
@@ -121,13 +129,8 @@ export class ConflictFinder {
     return { tips, position: last }
   }
 
-  async #pastOf(
-    tips: readonly ChangeEntry[],
-    history: RowHistory,
-    definition: TableDefinition,
-    fields: readonly number[],
-  ): Promise<RowPast> {
-    const past = await readPast({ history, tips, fields: fieldsNeeded(definition, fields) })
+  async #pastOf(tips: readonly ChangeEntry[], history: RowHistory, fields: PastQuery['fields']): Promise<RowPast> {
+    const past = await readPast({ history, tips, fields })
     // A row that was forgotten since is not the way from one to the other any more.
     const hasTips = tips.every((tip) => past.news.some((entry) => isSameDot(entry, tip)))
     return hasTips ? past : { news: tips, hasNews: false, shared: [], hasShared: false }
@@ -146,7 +149,7 @@ export class ConflictFinder {
     })) as unknown as readonly [ConflictSide, ConflictSide]
     if (conflict.fields.length === 0) return { ...conflict, sides }
     const names = conflict.fields.map(({ name }) => state.names.find(name))
-    const past = await this.#pastOf(tips, history, definition, names)
+    const past = await this.#pastOf(tips, history, fieldsNeeded(definition, names))
     if (!past.hasShared) return { ...conflict, sides }
     const before = settleRow(replayChanges(past.shared, state.replicas), definition, state)
     const base = decodeVersions(before.versions, state)

@@ -33,7 +33,10 @@ export interface ConflictSide {
   /** Unix milliseconds, from the writer's hybrid clock. */
   readonly time: number
   readonly timestamp: number
-  /** What this side changed and the other had not seen. Empty for a delete, and where the journal is redacted. */
+  /**
+   * What this side changed and the other had not seen; of a row that is settled as a whole, all of it. Empty for a delete, and
+   * where the journal is redacted.
+   */
   readonly values: Readonly<Record<string, Value>>
   /** What its writer had seen of the row; undefined when the log does not hold the change. */
   readonly context?: VectorClock
@@ -116,8 +119,8 @@ export function reportPair(options: ReportOptions, left: Head, right: Head): Con
   const { relation, common, leftVersions, rightVersions } = relate(options, left, right)
   if (relation.type === 'agreement') return undefined
   const sides = [
-    toSide(options, left, opAgainst(left, right), leftVersions),
-    toSide(options, right, opAgainst(right, left), rightVersions),
+    toSide(options, left, opAgainst(left, right), broughtBy(options, left, leftVersions)),
+    toSide(options, right, opAgainst(right, left), broughtBy(options, right, rightVersions)),
   ] as const
   const isMerged = relation.type === 'merged'
   const isMerging = isMerged && rules.policy.decide === undefined
@@ -164,6 +167,12 @@ export function relate(
 function newsOf(state: RowState, head: Head, other: Head): readonly Version[] {
   if (head.op === 'delete') return []
   return state.versions.filter(({ stamp }) => hasSeen(head, stamp) && !hasSeen(other, stamp))
+}
+
+/** What a side brings to the choice: its news, or a whole row, also where the table was settled by fields once. */
+function broughtBy({ state, rules }: ReportOptions, head: Head, news: readonly Version[]): readonly Version[] {
+  if (rules.granularity === 'fields' || head.op !== 'update') return news
+  return state.versions.filter(({ stamp }) => hasSeen(head, stamp))
 }
 
 /** In the order of names instead of indexes, so that a report reads the same everywhere (F3). */

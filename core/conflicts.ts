@@ -20,7 +20,7 @@ import { quote } from './names.ts'
 import type { Replica } from './replica.ts'
 import { type RowState, sameValue } from './row.ts'
 import { decodeRow } from './row-codec.ts'
-import { decodeVersions, settleFields, settleRow, versionsOf, withoutMessage } from './settle.ts'
+import { decodeVersions, settleFields, settleRow, settleWhole, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import type { DecidingOps } from './transaction.ts'
 import type { Value } from './value.ts'
@@ -238,8 +238,11 @@ export class ReplicaConflicts {
   #beneath(definition: TableDefinition, state: RowState): Record<string, Value> {
     const heads = state.heads.filter((head) => head.op !== 'delete')
     const last = heads[heads.length - 1]
-    if (definition.granularity === 'row')
-      return last === undefined ? {} : decodeVersions(versionsOf(state, last), this.#ledger.state)
+    if (definition.granularity === 'row') {
+      const { state: dictionaries } = this.#ledger
+      if (last === undefined) return {}
+      return decodeVersions(settleWhole(state, last, definition, dictionaries).versions, dictionaries)
+    }
     return decodeVersions(settleFields(state.versions, definition, this.#ledger.state).versions, this.#ledger.state)
   }
 

@@ -69,9 +69,15 @@ export async function readPast({ history, tips, fields }: PastQuery): Promise<Ro
   }
 }
 
-/** What `settleRow` needs of the past to show these fields: code of an app's own looks at whole rows. */
+/** What of the past shows in these fields: code of an app's own looks at whole rows. */
 export function fieldsNeeded({ policy }: TableDefinition, fields: readonly number[]): PastQuery['fields'] {
   return policy.decide === undefined ? fields : 'all'
+}
+
+/** What of the past two sides are told with: an update in a table that is settled as a whole says less than its writer had. */
+export function fieldsOfSides(definition: TableDefinition, tips: readonly ChangeEntry[]): PastQuery['fields'] {
+  const isFragment = definition.granularity === 'row' && tips.some(({ op }) => op === 'update')
+  return isFragment ? 'all' : fieldsNeeded(definition, [])
 }
 
 /** The changes of one row, newest first, each read once however often somebody goes through them. */

@@ -20,7 +20,7 @@ import {
   type Policy,
   PolicyError,
 } from './policy.ts'
-import { type Head, type RowState, type Stamp, sameStamp, sameValue, type Version } from './row.ts'
+import { type Head, type RowState, type Stamp, sameStamp, sameValue, type Version, writesWholeRow } from './row.ts'
 import { timestampToMs } from './timestamp.ts'
 import { encodeValue, type Value } from './value.ts'
 
@@ -64,9 +64,7 @@ function settleByPick(row: RowState, rules: SettleRules, dictionaries: Dictionar
   const winner = pickHead(row, rules.policy)
   if (winner === undefined) return ABSENT
   if (winner.op === 'delete') return { winner, isAlive: false, versions: [], fallback: undefined }
-  if (rules.granularity === 'row') {
-    return { winner, isAlive: true, versions: versionsOf(row, winner), fallback: undefined }
-  }
+  if (rules.granularity === 'row') return { winner, isAlive: true, ...settleWhole(row, winner, rules, dictionaries) }
   return { winner, isAlive: true, ...settleFields(row.versions, rules, dictionaries) }
 }
 
@@ -75,9 +73,25 @@ export function hasSeen(head: Head, { replica, seq }: Stamp): boolean {
   return clockCovers(head.clock, replica, seq)
 }
 
-/** What one head wrote and is still in the registers. */
-export function versionsOf(row: RowState, head: Stamp): readonly Version[] {
-  return row.versions.filter((version) => sameStamp(version.stamp, head))
+/** The row of one writer. Where the table was settled by fields once, its last change may be an update of a few of them. */
+export function settleWhole(
+  row: RowState,
+  head: Head,
+  rules: SettleRules,
+  dictionaries: Dictionaries,
+): Pick<SettledRow, 'versions' | 'fallback'> {
+  if (!writesWholeRow(head.op)) return settleFields(leftBy(row, head, rules), rules, dictionaries)
+  return { versions: row.versions.filter(({ stamp }) => sameStamp(stamp, head)), fallback: undefined }
+}
+
+/**
+ * What the writer of a head left of the row. What it had in a field that only others wrote since is not known any more: such a
+ * field has what they wrote, so that it is a whole row, unless its writer wrote all of it.
+ */
+function leftBy(row: RowState, head: Head, { granularity }: SettleRules): readonly Version[] {
+  const seen = row.versions.filter(({ stamp }) => hasSeen(head, stamp))
+  if (granularity === 'row' && writesWholeRow(head.op)) return seen
+  return row.versions.filter((version) => seen.includes(version) || !seen.some(({ name }) => name === version.name))
 }
 
 // ── Fields ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,25 +187,18 @@ function settleByDecision(row: RowState, rules: SettleRules, dictionaries: Dicti
   return { winner: undefined, isAlive: true, versions, fallback: undefined }
 }
 
-/**
- * Every head as its writer left the row. What it had there in a field that only others wrote since is not known any more: such
- * a field has what they wrote, so that each side is a whole row. Nothing in it depends on the store (V6).
- */
+/** Every head as its writer left the row. Nothing in it depends on the store (V6). */
 export function concurrentRows(row: RowState, rules: SettleRules, dictionaries: Dictionaries): ConcurrentRow[] {
   const { names } = dictionaries
   return row.heads.map((head) => {
     const seen = row.versions.filter((version) => hasSeen(head, version.stamp))
     const news = seen.filter(({ stamp }) => row.heads.some((other) => !hasSeen(other, stamp)))
-    const isWhole = rules.granularity === 'row'
-    const whole = row.versions.filter(
-      (version) => seen.includes(version) || (!isWhole && !seen.some(({ name }) => name === version.name)),
-    )
     return {
       dot: toDot(head, dictionaries),
       op: head.op === 'replace' ? 'update' : head.op,
       time: timestampToMs(head.timestamp),
       written: [...new Set(news.map(({ name }) => names.textOf(name)))].sort(),
-      row: head.op === 'delete' ? undefined : decodeSettled(whole, rules, dictionaries),
+      row: head.op === 'delete' ? undefined : decodeSettled(leftBy(row, head, rules), rules, dictionaries),
     }
   })
 }

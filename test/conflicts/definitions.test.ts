@@ -10,12 +10,13 @@ import {
   max,
   min,
   openReplica,
+  type Replica,
   type TableDefinition,
   type TableOptions,
   table,
 } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
-import { HandClock, openMember, openStar, sync, TENANT } from './group.ts'
+import { HandClock, onlyConflict, openMember, openStar, sync, TENANT } from './group.ts'
 import { type Note, notesBy } from './note.ts'
 
 const lower = custom('own', 1, () => null)
@@ -99,4 +100,56 @@ test('tables that only one of the two defines travel all the same', async () => 
   await sync(ann, bob)
   await sync(bob, cas)
   expect(await cas.table('notes').get('n')).toEqual({ id: 'n', title: 'Pump' })
+})
+
+describe('a table that was settled by fields, and is settled as a whole since the app was renewed', () => {
+  /** Two replicas of the old app, and how they are opened by the new one. */
+  async function openOld(): Promise<{
+    readonly old: readonly Replica<ReturnType<typeof notesBy>>[]
+    readonly renew: () => Promise<Replica<ReturnType<typeof notesBy>>[]>
+  }> {
+    const { now } = new HandClock()
+    const stores = [openMemoryStore(), openMemoryStore()]
+    const open = (options: TableOptions<Note>): Promise<Replica<ReturnType<typeof notesBy>>[]> =>
+      Promise.all(
+        stores.map((store) => openReplica({ tenant: TENANT, store, tables: notesOf(options), authority: 'self', now })),
+      )
+    return { old: await open({}), renew: () => open({ granularity: 'row' }) }
+  }
+
+  test('shows its rows as they were, though their last change wrote one field; the next one keeps the others', async () => {
+    const { old, renew } = await openOld()
+    const [ann, bob] = old as [(typeof old)[0], (typeof old)[0]]
+    await ann.table('notes').insert({ id: 'n', title: 'Pump', body: 'new' })
+    await ann.table('notes').update('n', { title: 'Pump 4' })
+    await sync(ann, bob)
+    for (const replica of await renew()) {
+      expect(await replica.table('notes').get('n')).toEqual({ id: 'n', title: 'Pump 4', body: 'new' })
+    }
+    const [renewed, other] = (await renew()) as [(typeof old)[0], (typeof old)[0]]
+    await renewed.table('notes').update('n', { votes: 1 })
+    await sync(renewed, other)
+    expect(await other.table('notes').get('n')).toEqual({ id: 'n', title: 'Pump 4', body: 'new', votes: 1 })
+  })
+
+  test('tells of its conflicts with whole rows, open and settled, and brings back a whole one', async () => {
+    const { old, renew } = await openOld()
+    const [ann, bob] = old as [(typeof old)[0], (typeof old)[0]]
+    await ann.table('notes').insert({ id: 'n', title: 'Pump', body: 'new' })
+    await sync(ann, bob)
+    await ann.table('notes').update('n', { title: 'Pump 4' })
+    await bob.table('notes').update('n', { title: 'Pump 5' })
+    await sync(ann, bob)
+    const [one, other] = (await renew()) as [(typeof old)[0], (typeof old)[0]]
+    const report = await onlyConflict(one)
+    const titles = report.sides.map(({ values }) => values.title)
+    expect(report.sides.map(({ values }) => values)).toEqual(titles.map((title) => ({ title, body: 'new' })))
+    await one.conflicts.accept(report.id)
+    await sync(one, other)
+    expect(await other.conflicts.get(report.id)).toEqual(report)
+    await other.conflicts.restore(report.id)
+    await sync(one, other)
+    const loser = report.sides.find(({ dot }) => dot.replica !== report.winner?.replica)
+    expect(await one.table('notes').get('n')).toEqual({ id: 'n', title: loser?.values.title, body: 'new' })
+  })
 })

@@ -7,16 +7,18 @@
  */
 import type { Conflict } from '../../core/index.ts'
 import {
+  broughtBy,
   fieldsOf,
   headsOf,
   inCanonicalOrder,
   isPart,
   type Known,
+  type News,
+  newsOf,
   numberOf,
   type OracleChange,
   type OraclePolicy,
   pickOf,
-  visibleOf,
 } from '../core/merge-oracle.ts'
 
 /** A report without words and times. */
@@ -79,32 +81,18 @@ function expectedReport(
     fields[field] = isByField ? (writersOf(news[1], field).includes(shown as OracleChange) ? right : left).dot : decider
   }
   const winners = new Set(isByField ? Object.values(fields) : [decider])
-  const side = (head: OracleChange, other: OracleChange, part: readonly News[]): SideForm => {
+  const side = (head: OracleChange, other: OracleChange): SideForm => {
+    const part = broughtBy(known, head, other, rules.granularity)
     const values = part.map(({ field }) => [field, shownOf(part, field, rules)] as const)
     return { dot: head.dot, op: opAgainst(head, other), values: Object.fromEntries(values) }
   }
   return {
     id: `${left.dot}~${right.dot}`,
     type,
-    sides: [side(left, right, news[0]), side(right, left, news[1])],
+    sides: [side(left, right), side(right, left)],
     fields,
     winner: type === 'merged' || winners.size !== 1 ? undefined : [...winners][0],
   }
-}
-
-/** A field, and a change that is seen there because of one side alone. */
-interface News {
-  readonly field: string
-  readonly change: OracleChange
-}
-
-function newsOf(known: Known, head: OracleChange, other: OracleChange): News[] {
-  if (head.op === 'delete') return []
-  const knows = (by: OracleChange, change: OracleChange): boolean => by === change || by.seen.has(change.dot)
-  return fieldsOf(known).flatMap((field) => {
-    const visible = visibleOf(known, field).filter((change) => knows(head, change) && !knows(other, change))
-    return visible.map((change) => ({ field, change }))
-  })
 }
 
 /** Those that wrote a value to the field, and not a part of a counter. */

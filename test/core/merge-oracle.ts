@@ -94,6 +94,51 @@ export function pickOf(heads: readonly OracleChange[], policy: OraclePolicy): Or
   }
 }
 
+/** True when the writer of a change knew the other, or it is that change. */
+export function knows(by: OracleChange, change: OracleChange): boolean {
+  return by === change || by.seen.has(change.dot)
+}
+
+/** Of the values of a field those that the writer of a head had; where only others wrote since, theirs: the row is whole. */
+function leftBy(head: OracleChange, visible: readonly OracleChange[]): readonly OracleChange[] {
+  const known = visible.filter((change) => knows(head, change))
+  return known.length > 0 ? known : visible
+}
+
+/**
+ * The fields that a side is told with: what it changed and the other had not seen. An update in a table that is settled as a
+ * whole comes from when it was settled by fields: then all that its writer had.
+ */
+export function broughtBy(
+  known: Known,
+  head: OracleChange,
+  other: OracleChange,
+  granularity: 'fields' | 'row',
+): News[] {
+  const isFragment = granularity === 'row' && head.op === 'update'
+  return isFragment ? visibleNews(known, (change) => knows(head, change)) : newsOf(known, head, other)
+}
+
+/** A field, and a change that is seen there. */
+export interface News {
+  readonly field: string
+  readonly change: OracleChange
+}
+
+/** What stands in the row because of one side, and the other had not seen. */
+export function newsOf(known: Known, head: OracleChange, other: OracleChange): News[] {
+  if (head.op === 'delete') return []
+  return visibleNews(known, (change) => knows(head, change) && !knows(other, change))
+}
+
+function visibleNews(known: Known, isMeant: (change: OracleChange) => boolean): News[] {
+  return fieldsOf(known).flatMap((field) =>
+    visibleOf(known, field)
+      .filter(isMeant)
+      .map((change) => ({ field, change })),
+  )
+}
+
 /** The value of the row; undefined when it does not exist. */
 export function shownBy(
   known: Known,
@@ -102,12 +147,12 @@ export function shownBy(
 ): Readonly<Record<string, number>> | undefined {
   const winner = winnerOf(known, policy)
   if (winner === undefined || winner.op === 'delete') return undefined
-  if (granularity === 'row') {
+  if (granularity === 'row' && writesAll(winner.op)) {
     return Object.fromEntries(Object.keys(winner.fields).map((field) => [field, numberOf(winner, field)]))
   }
   const value: Record<string, number> = {}
   for (const field of fieldsOf(known)) {
-    const visible = visibleOf(known, field)
+    const visible = granularity === 'row' ? leftBy(winner, visibleOf(known, field)) : visibleOf(known, field)
     const shown = policy === 'firstWriteWins' ? visible[0] : visible.at(-1)
     const isCounter = visible.some((change) => isPart(change, field))
     if (isCounter) {

@@ -29,9 +29,7 @@ export async function converse(
       send: (frame) => {
         if (isClosed || isCut) return
         if (frames-- <= 0) return cut()
-        queueMicrotask(() => {
-          if (!isCut) other().receive(frame)
-        })
+        queueMicrotask(() => other().receive(frame))
       },
       close: () => {
         isClosed = true
