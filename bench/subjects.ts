@@ -9,6 +9,7 @@ export const tidemarkFiles: readonly string[] = [
   './tidemark-clocks.ts',
   './tidemark-flushes.ts',
   './tidemark-conflicts.ts',
+  './tidemark-plain.ts',
 ]
 
 /** Need `npm ci --prefix bench`; run with `--peers`. */

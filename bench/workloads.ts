@@ -74,6 +74,17 @@ export const workloads = {
       'reportMicrosAt50',
     ],
   },
+  W9p: {
+    title: 'work without conflicts: CPU time against the same engine with rows that know last write only',
+    figures: [
+      'localCpuRatio',
+      'localCpuRatioLow',
+      'localCpuRatioHigh',
+      'receivedCpuRatio',
+      'receivedCpuRatioLow',
+      'receivedCpuRatioHigh',
+    ],
+  },
 } as const satisfies Record<string, { title: string; figures: readonly FigureName[] }>
 
 export type WorkloadId = keyof typeof workloads
@@ -126,6 +137,12 @@ export const figureKinds = {
   reportMicrosAt2: { label: 'report at 2', better: 'less', unit: 'µs' },
   reportMicrosAt10: { label: 'at 10', better: 'less', unit: 'µs' },
   reportMicrosAt50: { label: 'at 50', better: 'less', unit: 'µs' },
+  localCpuRatio: { label: 'local updates', better: 'less', unit: 'times' },
+  localCpuRatioLow: { label: 'a quarter below', better: 'less', unit: 'times' },
+  localCpuRatioHigh: { label: 'a quarter above', better: 'less', unit: 'times' },
+  receivedCpuRatio: { label: 'received changes', better: 'less', unit: 'times' },
+  receivedCpuRatioLow: { label: 'a quarter below', better: 'less', unit: 'times' },
+  receivedCpuRatioHigh: { label: 'a quarter above', better: 'less', unit: 'times' },
 } as const satisfies Record<string, FigureKind>
 
 export type FigureName = keyof typeof figureKinds

@@ -39,8 +39,6 @@ import { converse, type WireEnd } from './wire.ts'
 const SERVER_NUMBER = 50
 const PAST_CHANGES = 10_000
 const SNAPSHOT_BYTES = 300
-/** A hello and a welcome, which says what the server has of the replica: it comes before a snapshot. */
-const GREETING_FRAMES = 2
 const DAY_MS = 86_400_000
 /** Rounds after which everybody has everything: a refusal, its answer, what is issued again, and its answer. */
 const ROUNDS = 6
@@ -214,7 +212,8 @@ export class World {
     const { ledger: server } = this.hub
     const member = this.#member(who)
     const { ledger } = member.replica
-    await this.#sync(member, member, GREETING_FRAMES)
+    // A snapshot comes after a welcome, which says what the server has of the replica.
+    await this.#sync(member, member)
     const clock = server.durableClock()
     const cursor = { logId: server.state.meta.logId, epoch: server.state.meta.epoch, position: server.durablePosition }
     await ledger.submit(new BeginSnapshot(cursor, [...clock.entries()]))
