@@ -3,8 +3,8 @@
  */
 import type { ChangeEntry, Dictionaries } from './block.ts'
 import { type Dot, type SparseClock, VectorClock } from './clock.ts'
-import type { ChangeOp } from './conflict.ts'
 import type { ReplicaId } from './names.ts'
+import { type ChangeOp, publicOp } from './row.ts'
 import { decodeVersions } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
@@ -31,7 +31,7 @@ export interface Change {
 export function toChange(entry: ChangeEntry, position: number, dictionaries: Dictionaries): Change {
   return {
     dot: { replica: dictionaries.replicas.textOf(entry.replica) as ReplicaId, seq: entry.seq },
-    op: entry.op === 'replace' ? 'update' : entry.op,
+    op: publicOp(entry),
     table: dictionaries.names.textOf(entry.table),
     id: entry.id,
     values: decodeVersions(entry.versions, dictionaries),

@@ -67,8 +67,7 @@ function* conflictsOf({ before, after }: TouchedRow, table: KnownTable, ledger: 
   for (const [left, right] of newPairs(before.heads, after.heads)) {
     if (++pairs > PAIRS_MAX) return
     const { relation } = relate(options, left, right)
-    if (relation.type === 'merged') yield { type: 'merged', policy: table.policy }
-    else if (relation.type === 'conflict') yield { type: relation.conflict, policy: table.policy }
+    if (relation !== 'agreement') yield { type: relation, policy: table.policy }
   }
 }
 

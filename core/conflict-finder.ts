@@ -23,7 +23,7 @@ import {
 } from './conflict.ts'
 import type { DotRef } from './journal.ts'
 import type { Ledger } from './ledger.ts'
-import { compareStamps, type Head, type RowState } from './row.ts'
+import { compareStamps, type Head, type RowState, sameStamp } from './row.ts'
 import {
   fieldsNeeded,
   fieldsOfSides,
@@ -132,7 +132,7 @@ export class ConflictFinder {
   async #pastOf(tips: readonly ChangeEntry[], history: RowHistory, fields: PastQuery['fields']): Promise<RowPast> {
     const past = await readPast({ history, tips, fields })
     // A row that was forgotten since is not the way from one to the other any more.
-    const hasTips = tips.every((tip) => past.news.some((entry) => isSameDot(entry, tip)))
+    const hasTips = tips.every((tip) => past.news.some((entry) => sameStamp(entry, tip)))
     return hasTips ? past : { news: tips, hasNews: false, shared: [], hasShared: false }
   }
 
@@ -166,9 +166,5 @@ export class ConflictFinder {
 }
 
 function headOf({ heads }: RowState, dot: DotRef): Head | undefined {
-  return heads.find((head) => isSameDot(head, dot))
-}
-
-function isSameDot(left: DotRef, right: DotRef): boolean {
-  return left.replica === right.replica && left.seq === right.seq
+  return heads.find((head) => sameStamp(head, dot))
 }

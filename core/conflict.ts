@@ -9,23 +9,35 @@
 import type { Dictionaries } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { clockGet, type Dot, type SparseClock, type VectorClock } from './clock.ts'
+import {
+  explainDecision,
+  explainFallback,
+  explainField,
+  explainSide,
+  explainWinner,
+  UNDECIDED,
+} from './conflict-words.ts'
 import { isCounter } from './counter.ts'
-import { type FieldPolicy, lastWriteWins, type Policy } from './policy.ts'
-import { compareStamps, type Head, type RowState, sameStamp, sameValue, type Version } from './row.ts'
+import { lastWriteWins } from './policy.ts'
+import {
+  type ChangeOp,
+  compareStamps,
+  type Head,
+  publicOp,
+  type RowState,
+  sameStamp,
+  sameValue,
+  type Version,
+} from './row.ts'
 import { decodeSettled, hasSeen, type SettleRules, settleField, settleRow, toDot } from './settle.ts'
 import { timestampToMs } from './timestamp.ts'
 import { encodeValue, type Value } from './value.ts'
 
 export const CONFLICT_TYPES = ['update-update', 'update-delete', 'delete-update', 'insert-insert'] as const
 export type ConflictType = (typeof CONFLICT_TYPES)[number]
-export type ChangeOp = 'insert' | 'update' | 'delete'
 
-/** What two concurrent changes of a row are to each other. */
-export type Relation =
-  | { readonly type: 'agreement' }
-  /** Updates of different fields: both survive. */
-  | { readonly type: 'merged' }
-  | { readonly type: 'conflict'; readonly conflict: ConflictType }
+/** What two concurrent changes of a row are to each other. `merged`: updates of different fields, which both survive. */
+export type Relation = 'agreement' | 'merged' | ConflictType
 
 export interface ConflictSide {
   readonly dot: Dot
@@ -74,22 +86,13 @@ export interface Conflict {
   readonly reason: string
 }
 
-export function publicOp(head: Head): ChangeOp {
-  return head.op === 'replace' ? 'update' : head.op
-}
-
 /** All nine pairs of operations. `commonFields` and `isEqual` matter only where both sides wrote values. */
 export function classify(left: ChangeOp, right: ChangeOp, commonFields: number, isEqual: boolean): Relation {
-  if (left === 'delete') return right === 'delete' ? { type: 'agreement' } : conflict('delete-update')
-  if (right === 'delete') return conflict('update-delete')
-  if (isEqual) return { type: 'agreement' }
-  if (left === 'insert' && right === 'insert') return conflict('insert-insert')
-  if (commonFields === 0) return { type: 'merged' }
-  return conflict('update-update')
-}
-
-function conflict(type: ConflictType): Relation {
-  return { type: 'conflict', conflict: type }
+  if (left === 'delete') return right === 'delete' ? 'agreement' : 'delete-update'
+  if (right === 'delete') return 'update-delete'
+  if (isEqual) return 'agreement'
+  if (left === 'insert' && right === 'insert') return 'insert-insert'
+  return commonFields === 0 ? 'merged' : 'update-update'
 }
 
 export interface ReportOptions {
@@ -117,27 +120,33 @@ export function rowConflicts(options: ReportOptions): Conflict[] {
 export function reportPair(options: ReportOptions, left: Head, right: Head): Conflict | undefined {
   const { dictionaries, rules } = options
   const { relation, common, leftVersions, rightVersions } = relate(options, left, right)
-  if (relation.type === 'agreement') return undefined
+  if (relation === 'agreement') return undefined
   const sides = [
     toSide(options, left, opAgainst(left, right), broughtBy(options, left, leftVersions)),
     toSide(options, right, opAgainst(right, left), broughtBy(options, right, rightVersions)),
   ] as const
-  const isMerged = relation.type === 'merged'
+  const isMerged = relation === 'merged'
   const isMerging = isMerged && rules.policy.decide === undefined
-  const outcome = isMerging ? BOTH_KEPT : decidePair(options, left, right, common)
+  const both = haveCounted(leftVersions, rightVersions) ? BOTH_COUNTED : BOTH_KEPT
+  const outcome = isMerging ? both : decidePair(options, left, right, common)
   return {
     id: conflictId(options.table, options.row, sides[0].dot, sides[1].dot),
-    type: isMerged ? 'merged' : relation.conflict,
+    type: relation,
     table: options.table,
     row: options.row,
     sides,
     fields: outcome.fields,
     policy: `${rules.policy.name}@${rules.policy.version}`,
     winner: outcome.winner && toDot(outcome.winner, dictionaries),
-    isProvisional: rules.policy.escalates && !isMerged,
+    isProvisional: !isMerged && waitsForDecision(rules, outcome.fields),
     ...(outcome.fallback === undefined ? {} : { fallback: outcome.fallback }),
-    reason: outcome.reason,
+    reason: outcome.fallback === undefined ? outcome.reason : `${explainFallback(outcome.fallback)} ${outcome.reason}`,
   }
+}
+
+/** Somebody has to decide about the row, or about a field that has such a policy of its own. */
+function waitsForDecision(rules: SettleRules, fields: readonly ConflictField[]): boolean {
+  return rules.policy.escalates || fields.some(({ name }) => isUndecided(rules, name))
 }
 
 interface Related {
@@ -216,6 +225,11 @@ function contestedFields(
   return contested
 }
 
+/** True when both sides wrote to one counter. */
+function haveCounted(left: readonly Version[], right: readonly Version[]): boolean {
+  return left.some((version) => isCounter(version) && right.some(({ name }) => name === version.name))
+}
+
 function equalContent(left: readonly Version[], right: readonly Version[]): boolean {
   return (
     left.length === right.length &&
@@ -243,34 +257,15 @@ function toSide(
 
 /** True when two reports about the same pair say the same. */
 export function isSameReport(left: Conflict, right: Conflict): boolean {
-  return (
-    left.type === right.type &&
-    left.reason === right.reason &&
-    left.fallback === right.fallback &&
-    isSameWinner(left.winner, right.winner) &&
-    left.fields.length === right.fields.length &&
-    left.fields.every(({ name, winner }, index) => {
-      const other = right.fields[index] as ConflictField
-      return other.name === name && isSameWinner(other.winner, winner)
-    }) &&
-    left.sides.every((side, index) => sameValues(side.values, (right.sides[index] as ConflictSide).values))
-  )
+  const [ours, theirs] = [encodeReport(left), encodeReport(right)]
+  return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
 }
 
-function isSameWinner(left: Dot | undefined, right: Dot | undefined): boolean {
-  return left?.replica === right?.replica && left?.seq === right?.seq
-}
-
-function sameValues(left: ConflictSide['values'], right: ConflictSide['values']): boolean {
-  const names = Object.keys(left)
-  return (
-    names.length === Object.keys(right).length &&
-    names.every((name) => {
-      if (!(name in right)) return false
-      const [ours, theirs] = [encodeValue(left[name]), encodeValue(right[name])]
-      return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
-    })
-  )
+/** What may change while the two sides stay the same. Values are as deep as values may be, so each is encoded on its own. */
+function encodeReport({ type, reason, fallback, winner, fields, sides }: Conflict): Uint8Array {
+  const values = sides.map((side) => Object.entries(side.values).map(([name, value]) => [name, encodeValue(value)]))
+  const winners = fields.map((field) => [field.name, field.winner ?? null])
+  return encodeValue([type, reason, fallback ?? null, winner ?? null, winners, values])
 }
 
 // ── Who prevails ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -287,6 +282,11 @@ const BOTH_KEPT: PairOutcome = {
   fields: [],
   fallback: undefined,
   reason: 'Both sides changed different fields of the row, so both edits are kept.',
+}
+
+const BOTH_COUNTED: PairOutcome = {
+  ...BOTH_KEPT,
+  reason: 'Both sides counted, and increments add up: both edits are kept.',
 }
 
 function decidePair(options: ReportOptions, left: Head, right: Head, common: readonly ContestedField[]): PairOutcome {
@@ -350,10 +350,22 @@ function decideFields(options: ReportOptions, left: Head, right: Head, common: r
   const [winner] = winners.size === 1 ? winners : [undefined]
   const isPlain = winner !== undefined && fallback === undefined && fields.every(({ name }) => !rules.fields.has(name))
   const isWhole = isPlain && common.every(({ versions }) => versions.length === 2 && versions.every(isOf(left, right)))
+  if (fields.some(({ name }) => isUndecided(rules, name))) reasons.push(UNDECIDED)
   let reason = reasons.join(' ')
   if (isWhole) reason = explainWinner(rules.policy, left, right, winner, dictionaries)
-  else if (isPlain) reason = explainSide(rules.policy, winner, fields, dictionaries)
+  else if (isPlain)
+    reason = explainSide(
+      rules.policy,
+      winner,
+      common.map(({ name }) => name),
+      dictionaries,
+    )
   return { winner, fields, fallback, reason }
+}
+
+function isUndecided({ policy, fields }: SettleRules, name: string): boolean {
+  const own = fields.get(name) ?? policy
+  return 'escalates' in own && own.escalates
 }
 
 /** True for versions that the heads themselves wrote, not changes beneath them. */
@@ -391,67 +403,4 @@ export function parseConflictId(id: string): ConflictAddress | undefined {
     seq: Number(seq),
   })
   return { table: table ?? '', row: row ?? '', dots: [dot(leftReplica, leftSeq), dot(rightReplica, rightSeq)] }
-}
-
-// ── In plain words ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-function explainWinner(policy: Policy, left: Head, right: Head, winner: Head, dictionaries: Dictionaries): string {
-  const other = winner === left ? right : left
-  const won = describe(winner, dictionaries)
-  const isTie = winner.timestamp === other.timestamp
-  switch (policy.name) {
-    case 'firstWriteWins':
-      return `${won} wins: it was made ${isTie ? 'at the same time, by the lower replica id' : 'earlier'}.`
-    case 'deleteWins':
-      if (winner.op === 'delete') return `${won} wins: in this table a delete wins against anything concurrent.`
-      break
-    case 'updateWins':
-      if (other.op === 'delete') return `${won} wins: in this table a write survives a concurrent delete.`
-      break
-    case 'causal':
-      return `${won} is shown for now, because it was made ${isTie ? 'by the higher replica id' : 'later'}; neither side knew of the other, so somebody has to decide.`
-  }
-  return `${won} wins: it was made ${isTie ? 'at the same time, by the higher replica id' : 'later'}.`
-}
-
-/** A side may owe its win to changes beneath its head, so nothing is said here of when the head was made. */
-function explainSide(
-  policy: Policy,
-  winner: Head,
-  fields: readonly ConflictField[],
-  dictionaries: Dictionaries,
-): string {
-  const names = fields.map(({ name }) => name).join(', ')
-  const won = describe(winner, dictionaries)
-  if (policy.escalates)
-    return `${won} is shown for now in ${names}; neither side knew of the other, so somebody has to decide.`
-  return `${won} wins: ${policy.name} prefers what that side wrote to ${names}.`
-}
-
-function explainDecision(policy: Policy, winner: Head | undefined, dictionaries: Dictionaries): string {
-  if (winner === undefined) return `Policy ${policy.name} made a value of its own from both sides.`
-  return `${describe(winner, dictionaries)} wins: policy ${policy.name} decided so.`
-}
-
-/** Why a field shows what it shows; `shown` is undefined when the policy made a value of both. */
-function explainField(
-  name: string,
-  policy: FieldPolicy | Policy,
-  versions: readonly Version[],
-  shown: Version | undefined,
-  dictionaries: Dictionaries,
-): string {
-  if (shown === undefined) return `Field ${name} is made of both sides by ${policy.name}.`
-  const { replica, seq } = toDot(shown.stamp, dictionaries)
-  const value = `Field ${name} shows the value of replica ${replica} (change ${seq})`
-  if ('decideField' in policy) return `${value}: ${policy.name} chose it.`
-  const isFirst = policy.name === 'firstWriteWins'
-  const isTie = versions.some((other) => other !== shown && other.stamp.timestamp === shown.stamp.timestamp)
-  if (isTie) return `${value}: it was made at the same time, by the ${isFirst ? 'lower' : 'higher'} replica id.`
-  return `${value}: it was made ${isFirst ? 'earlier' : 'later'}.`
-}
-
-function describe(head: Head, dictionaries: Dictionaries): string {
-  const { replica, seq } = toDot(head, dictionaries)
-  return `The ${publicOp(head)} of replica ${replica} (change ${seq})`
 }

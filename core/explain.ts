@@ -2,12 +2,11 @@
  * Explanations: why a row has the value it has, field by field, in the order of their names.
  */
 import type { Dot } from './clock.ts'
-import { type ChangeOp, publicOp } from './conflict.ts'
 import { decodeField, isCounter } from './counter.ts'
 import type { Ledger } from './ledger.ts'
-import { type RowState, sameValue, type Version } from './row.ts'
+import { type ChangeOp, publicOp, type RowState, sameValue, type Version } from './row.ts'
 import { fieldsNeeded, RowHistory, readPast, replayChanges } from './row-past.ts'
-import { settleField, settleRow, toDot, withoutMessage } from './settle.ts'
+import { type SettledRow, settleField, settleRow, toDot, withoutMessage } from './settle.ts'
 import type { TableDefinition } from './table.ts'
 import { timestampToMs } from './timestamp.ts'
 import type { Value } from './value.ts'
@@ -69,7 +68,7 @@ export async function explainRow(options: ExplainOptions): Promise<Explanation> 
       time: timestampToMs(head.timestamp),
     })),
     policy: `${definition.policy.name}@${definition.policy.version}`,
-    reason: explainExistence(state, settled.isAlive, definition),
+    reason: explainExistence(options, settled),
     fallback: shownFallback(settled.fallback, definition),
     fields: fields.sort((a, b) => (a.name < b.name ? -1 : 1)),
   }
@@ -133,9 +132,11 @@ function explainChoice(
     if (!versions.includes(shown)) return `Policy ${policy.name} made it of ${state.heads.length} concurrent changes.`
     return `Of ${state.heads.length} concurrent changes, ${policy.name} kept the value of ${author}.`
   }
-  if (versions.some(isCounter)) return `The field counts: it shows the sum of ${versions.length} replicas' increments.`
+  const parts = versions.filter(isCounter).length
+  if (parts > 0) return `The field counts: it shows the sum of ${parts} replicas' increments.`
   if (versions.length < 2) return 'It is the only value: whoever wrote it had seen every earlier one.'
-  if (definition.granularity === 'row') return `The row is settled as a whole by ${policy.name}.`
+  if (definition.granularity === 'row')
+    return `The row is shown as ${author} left it: ${policy.name} settles it as a whole.`
   const { isMade, ...settled } = settleField(versions, definition, ledger.state)
   const fallback = shownFallback(settled.fallback, definition)
   const own = definition.fields.get(ledger.state.names.textOf(shown.name)) ?? policy
@@ -144,9 +145,12 @@ function explainChoice(
   return `Of ${versions.length} concurrent values, ${own.name} chose that of ${author}.`
 }
 
-function explainExistence(state: RowState, isAlive: boolean, { policy }: TableDefinition): string {
+function explainExistence({ ledger, state, definition }: ExplainOptions, { isAlive, winner }: SettledRow): string {
   if (state.heads.length === 0) return 'Nobody ever wrote this row, or it was deleted and forgotten.'
   const shows = isAlive ? 'exists' : 'is deleted'
   if (state.heads.length === 1) return `The row ${shows}: its last change had seen all others.`
-  return `The row ${shows}: of ${state.heads.length} concurrent changes, ${policy.name} decided.`
+  const among = `The row ${shows}: of ${state.heads.length} concurrent changes, ${definition.policy.name}`
+  if (winner === undefined) return `${among} decided.`
+  const { replica, seq } = toDot(winner, ledger.state)
+  return `${among} chose the ${publicOp(winner)} of replica ${replica} (change ${seq}).`
 }

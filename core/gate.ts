@@ -11,11 +11,11 @@
  */
 import type { ChangeEntry, Dictionaries, Entry, VoidCode } from './block.ts'
 import type { Dot } from './clock.ts'
-import type { ChangeOp } from './conflict.ts'
 import { TidemarkError } from './errors.ts'
 import type { ReplicaId } from './names.ts'
 import { lastWriteWins } from './policy.ts'
 import { LOST_CHANGES } from './recovery.ts'
+import { type ChangeOp, publicOp } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeVersions, settleRow } from './settle.ts'
 import type { Value } from './value.ts'
@@ -106,7 +106,7 @@ export class ProposedChange implements Proposal {
   }
 
   get op(): ChangeOp {
-    return this.#entry.op === 'replace' ? 'update' : this.#entry.op
+    return publicOp(this.#entry)
   }
 
   get values(): Readonly<Record<string, Value>> {

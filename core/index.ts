@@ -13,7 +13,6 @@ export {
   findDiffering,
 } from './comparison.ts'
 export {
-  type ChangeOp,
   CONFLICT_TYPES,
   type Conflict,
   type ConflictField,
@@ -73,6 +72,7 @@ export {
   type Written,
 } from './replica.ts'
 export type { LogQuery, LogStats, ReplicaLog } from './replica-log.ts'
+export type { ChangeOp } from './row.ts'
 export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
 export {
   type JournalOptions,

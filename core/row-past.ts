@@ -10,7 +10,7 @@ import { clockCovers, clockMerge, clockWith, EMPTY_CLOCK, type SparseClock } fro
 import type { Dictionary } from './dictionary.ts'
 import type { DotRef } from './journal.ts'
 import type { LogReader, PlacedEntry } from './log-reader.ts'
-import { applyChange, EMPTY_ROW, type RowState, writesWholeRow } from './row.ts'
+import { applyChange, EMPTY_ROW, type RowState, sameStamp, writesWholeRow } from './row.ts'
 import type { TableDefinition } from './table.ts'
 
 export interface RowPast {
@@ -103,8 +103,8 @@ export class RowHistory {
   }
 
   /** One of them, if it is among those that were read already. */
-  find({ replica, seq }: DotRef): PlacedEntry | undefined {
-    return this.#known.find(({ entry }) => entry.replica === replica && entry.seq === seq)
+  find(dot: DotRef): PlacedEntry | undefined {
+    return this.#known.find(({ entry }) => sameStamp(entry, dot))
   }
 }
 

@@ -25,6 +25,9 @@ export type Op = (typeof OPS)[number]
 /** What can stand as a head: everything but a void. */
 export type HeadOp = Exclude<Op, 'void'>
 
+/** What apps are told: to them a whole row that is written over another is an update. */
+export type ChangeOp = Exclude<HeadOp, 'replace'>
+
 /** The name and time of one change inside a store: `replica` is an index of its dictionary. */
 export interface Stamp {
   readonly replica: number
@@ -73,6 +76,10 @@ export function compareStamps(left: Stamp, right: Stamp, replicas: Dictionary): 
   if (left.timestamp !== right.timestamp) return left.timestamp - right.timestamp
   if (left.replica === right.replica) return left.seq - right.seq
   return replicas.textOf(left.replica) < replicas.textOf(right.replica) ? -1 : 1
+}
+
+export function publicOp({ op }: Pick<Head, 'op'>): ChangeOp {
+  return op === 'replace' ? 'update' : op
 }
 
 /** True for the operations that write the whole row and so take the place of every field they cover. */
@@ -199,8 +206,10 @@ function joinSides<Item>(
   return joined
 }
 
+type ChangeName = Pick<Stamp, 'replica' | 'seq'>
+
 /** True when both name the same change. */
-export function sameStamp(left: Stamp, right: Stamp): boolean {
+export function sameStamp(left: ChangeName, right: ChangeName): boolean {
   return left === right || (left.seq === right.seq && left.replica === right.replica)
 }
 

@@ -20,7 +20,16 @@ import {
   type Policy,
   PolicyError,
 } from './policy.ts'
-import { type Head, type RowState, type Stamp, sameStamp, sameValue, type Version, writesWholeRow } from './row.ts'
+import {
+  type Head,
+  publicOp,
+  type RowState,
+  type Stamp,
+  sameStamp,
+  sameValue,
+  type Version,
+  writesWholeRow,
+} from './row.ts'
 import { timestampToMs } from './timestamp.ts'
 import { encodeValue, type Value } from './value.ts'
 
@@ -195,7 +204,7 @@ export function concurrentRows(row: RowState, rules: SettleRules, dictionaries: 
     const news = seen.filter(({ stamp }) => row.heads.some((other) => !hasSeen(other, stamp)))
     return {
       dot: toDot(head, dictionaries),
-      op: head.op === 'replace' ? 'update' : head.op,
+      op: publicOp(head),
       time: timestampToMs(head.timestamp),
       written: [...new Set(news.map(({ name }) => names.textOf(name)))].sort(),
       row: head.op === 'delete' ? undefined : decodeSettled(leftBy(row, head, rules), rules, dictionaries),

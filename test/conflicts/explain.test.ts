@@ -61,7 +61,11 @@ describe('explain', () => {
     const explanation = await ann.explain('notes', 'n')
     expect(await bob.explain('notes', 'n')).toEqual(explanation)
     expect(await cas.explain('notes', 'n')).toEqual(explanation)
-    expect(explanation.reason).toBe('The row exists: of 3 concurrent changes, lastWriteWins decided.')
+    expect(explanation.reason).toEqual(
+      expect.stringMatching(
+        /^The row exists: of 3 concurrent changes, lastWriteWins chose the update of replica [0-9a-f-]{36} \(change 1\)\.$/,
+      ),
+    )
     expect(explanation.fields.map(({ name, value, dot, reason }) => [name, value, dot.replica, reason])).toEqual([
       ['body', 'body 0', ann.id, `Of 3 concurrent values, firstWriteWins chose that of replica ${ann.id} (change 2).`],
       ['title', 'title 2', cas.id, `Of 3 concurrent values, lastWriteWins chose that of replica ${cas.id} (change 1).`],
@@ -134,9 +138,10 @@ describe('explain', () => {
     await sync(ann, bob)
     const { fields, heads } = await ann.explain('notes', 'n')
     expect(heads.map(({ op }) => op)).toEqual(['update', 'update'])
+    const why = `The row is shown as replica ${bob.id} (change 1) left it: lastWriteWins settles it as a whole.`
     expect(fields.map(({ name, value, reason }) => [name, value, reason])).toEqual([
-      ['body', 'B', 'The row is settled as a whole by lastWriteWins.'],
-      ['title', 'Pump', 'The row is settled as a whole by lastWriteWins.'],
+      ['body', 'B', why],
+      ['title', 'Pump', why],
     ])
     expect(fields[1]?.competedWith.map(({ value }) => value)).toEqual(['A'])
   })

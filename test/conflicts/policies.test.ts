@@ -349,7 +349,8 @@ describe.each(Object.entries(BAD))('a policy for rows that %s', (_name, decide) 
       reports.push(report)
       expect(report).toMatchObject({ winner: { replica: bob.id, seq: 1 }, policy: 'own@3' })
       expect(report.fallback).toMatch(/^policy own failed \(.{1,200}\), so the last write is shown$/s)
-      expect(report.reason).toBe(`The update of replica ${bob.id} (change 1) wins: it was made later.`)
+      const why = `The update of replica ${bob.id} (change 1) wins: it was made later.`
+      expect(report.reason).toBe(`Policy own failed, so the last write is shown. ${why}`)
       const { fallback, exists } = await replica.explain('notes', 'n')
       expect([fallback, exists]).toEqual([report.fallback, true])
     }

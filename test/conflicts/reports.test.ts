@@ -2,7 +2,16 @@
  * What a report says, on replicas that synced: who wrote what, having seen what, who prevails and why.
  */
 import { describe, expect, test } from 'vitest'
-import { type Conflict, causal, deleteWins, firstWriteWins, type Replica, updateWins } from '../../core/index.ts'
+import {
+  type Conflict,
+  causal,
+  counter,
+  deleteWins,
+  firstWriteWins,
+  increment,
+  type Replica,
+  updateWins,
+} from '../../core/index.ts'
 import {
   onlyConflict,
   openConflicts,
@@ -399,6 +408,36 @@ describe('of two people who did not know of each other', () => {
       })
       expect(await bob.table('notes').get('n')).toEqual({ id: 'n', title: 'Pump 4', body: 'old' })
     }
+  })
+
+  test('increments of one counter are merged, and the reason says that they add up', async () => {
+    const { ann, bob } = await openSharedNote({ fields: { votes: counter() } })
+    await ann.table('notes').update('n', { votes: increment(1) })
+    await bob.table('notes').update('n', { votes: increment(2) })
+    await sync(ann, bob)
+    expect(await onlyConflict(ann)).toMatchObject({
+      type: 'merged',
+      reason: 'Both sides counted, and increments add up: both edits are kept.',
+    })
+    expect(await bob.table('notes').get('n')).toMatchObject({ votes: 3 })
+  })
+
+  test('a field whose own policy escalates waits for a decision, in a table whose policy does not', async () => {
+    const { clock, ann, bob } = await openSharedNote({ fields: { title: causal() } })
+    await ann.table('notes').update('n', { title: 'Pump 4', body: 'old' })
+    clock.tick()
+    await bob.table('notes').update('n', { title: 'Pump 5', body: 'older' })
+    await sync(ann, bob)
+    const report = await onlyConflict(ann)
+    expect(report.isProvisional).toBe(true)
+    expect(report.reason).toMatch(/somebody has to decide\.$/)
+    await ann.conflicts.accept(report.id)
+    await ann.table('notes').update('n', { body: 'mine' })
+    await bob.table('notes').update('n', { body: 'yours' })
+    await sync(ann, bob)
+    const other = await onlyConflict(bob)
+    expect(other.isProvisional).toBe(false)
+    expect(other.reason).not.toContain('decide')
   })
 
   test('the same two changes are a conflict where the row is one register', async () => {

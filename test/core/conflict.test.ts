@@ -5,7 +5,7 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type ChangeOp, type Conflict, classify, parseConflictId, publicOp, rowConflicts } from '../../core/conflict.ts'
+import { type Conflict, classify, parseConflictId, rowConflicts } from '../../core/conflict.ts'
 import {
   causal,
   custom,
@@ -17,7 +17,7 @@ import {
   type Policy,
   updateWins,
 } from '../../core/policy.ts'
-import type { Head, RowState } from '../../core/row.ts'
+import { type ChangeOp, type Head, publicOp, type RowState } from '../../core/row.ts'
 import { type TableDefinition, table } from '../../core/table.ts'
 import { timestampToMs } from '../../core/timestamp.ts'
 import {
@@ -31,17 +31,20 @@ import {
   type TravellingChange,
 } from './merge-history.ts'
 import {
+  broughtBy,
   fieldsOf,
   headsOf,
   inCanonicalOrder,
   isPart,
   type Known,
+  knows,
+  type News,
+  newsOf,
   numberOf,
   type OracleChange,
   type OracleOp,
   type OraclePolicy,
   pickOf,
-  visibleOf,
 } from './merge-oracle.ts'
 import { isSameValue } from './value-arbitrary.ts'
 
@@ -89,19 +92,15 @@ describe('classify', () => {
     'delete update': ['delete-update', 'delete-update', 'delete-update'],
     'delete delete': ['agreement', 'agreement', 'agreement'],
   }
-  const answerTo = (left: ChangeOp, right: ChangeOp, commonFields: number, isEqual: boolean): string => {
-    const relation = classify(left, right, commonFields, isEqual)
-    return relation.type === 'conflict' ? relation.conflict : relation.type
-  }
   const PAIRS = OPS.flatMap((left) => OPS.map((right) => [left, right] as const))
 
   test.each(PAIRS)('regression 7: answers %s against %s', (left, right) => {
     const [common, apart, equal] = TABLE[`${left} ${right}`] as readonly [Answer, Answer, Answer]
-    expect(answerTo(left, right, 1, false)).toBe(common)
-    expect(answerTo(left, right, 5, false)).toBe(common)
-    expect(answerTo(left, right, 0, false)).toBe(apart)
-    expect(answerTo(left, right, 1, true)).toBe(equal)
-    expect(answerTo(left, right, 0, true)).toBe(equal)
+    expect(classify(left, right, 1, false)).toBe(common)
+    expect(classify(left, right, 5, false)).toBe(common)
+    expect(classify(left, right, 0, false)).toBe(apart)
+    expect(classify(left, right, 1, true)).toBe(equal)
+    expect(classify(left, right, 0, true)).toBe(equal)
   })
 
   test.each(PAIRS)(
@@ -113,8 +112,8 @@ describe('classify', () => {
       }
       for (const common of [0, 1, 2]) {
         for (const isEqual of [false, true]) {
-          const answer = answerTo(left, right, common, isEqual)
-          expect(answerTo(right, left, common, isEqual)).toBe(mirror[answer] ?? answer)
+          const answer = classify(left, right, common, isEqual)
+          expect(classify(right, left, common, isEqual)).toBe(mirror[answer] ?? answer)
         }
       }
     },
@@ -175,21 +174,17 @@ function expectedReport(
     return [field, (isByField ? author : decider).dot] as const
   })
   const winners = new Set(isByField ? fields.map(([, winner]) => winner) : [decider.dot])
-  const sideOf = (head: OracleChange, op: string, news: readonly News[]): ExpectedReport['sides'][number] => {
+  const sideOf = (head: OracleChange, op: string, other: OracleChange): ExpectedReport['sides'][number] => {
+    const news = broughtBy(known, head, other, granularity)
     return [head.dot, op, Object.fromEntries(news.map(({ field }) => [field, shownOf(news, field, policy)]))]
   }
   return {
     id: `${left.dot}~${right.dot}@cities/x`,
     type: relation,
-    sides: [sideOf(left, leftOp, leftNews), sideOf(right, rightOp, rightNews)],
+    sides: [sideOf(left, leftOp, right), sideOf(right, rightOp, left)],
     fields: relation === 'merged' ? [] : fields,
     winner: relation === 'merged' || winners.size !== 1 ? undefined : [...winners][0],
   }
-}
-
-interface News {
-  readonly field: string
-  readonly change: OracleChange
 }
 
 /** What a side showed of its own in a field: of several that it had not brought together, what the policy makes of them. */
@@ -199,20 +194,6 @@ function shownOf(news: readonly News[], field: string, policy: OraclePolicy): nu
   const shown = policy === 'firstWriteWins' ? plain[0] : plain.at(-1)
   const parts = writers.filter((writer) => isPart(writer, field))
   return parts.reduce((sum, part) => sum + numberOf(part, field), shown === undefined ? 0 : numberOf(shown, field))
-}
-
-function knows(head: OracleChange, change: OracleChange): boolean {
-  return head === change || head.seen.has(change.dot)
-}
-
-/** What stands in the row because of one side, and the other had not seen. */
-function newsOf(known: Known, head: OracleChange, other: OracleChange): News[] {
-  if (head.op === 'delete') return []
-  return fieldsOf(known).flatMap((field) =>
-    visibleOf(known, field)
-      .filter((each) => knows(head, each) && !knows(other, each))
-      .map((each) => ({ field, change: each })),
-  )
 }
 
 /** Two sides without a common past both inserted the row, whatever they call it. */
@@ -453,7 +434,7 @@ describe('two concurrent changes', () => {
     ] as const) {
       const [report] = conflictsAfter(changes, policy)
       expect(report?.winner?.replica).toBe(winner)
-      expect(report?.reason).toMatch(/at the same time, by the (higher|lower) replica id\.$/)
+      expect(report?.reason).toMatch(/at the same time, and then the (higher|lower) replica id prevails\.$/)
     }
   })
 
