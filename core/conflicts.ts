@@ -184,7 +184,7 @@ export class ReplicaConflicts {
 
   /**
    * Brings back what a side lost, as a new write; also long after the conflict was settled. The side that lost, or the one
-   * with this dot where each lost something.
+   * with this dot: where each lost something, or to have back the one that won.
    */
   async restore(id: string, dot?: Dot): Promise<void> {
     const { conflict } = await this.#expect(id)
@@ -192,7 +192,8 @@ export class ReplicaConflicts {
     const isByField = conflict.fields.length > 0 && this.#definition(conflict.table).granularity === 'fields'
     if (!isByField || conflict.sides.some(({ op }) => op === 'delete')) return this.#writeSide(conflict, side)
     const lost = conflict.fields.filter(({ winner }) => winner === undefined || !isSameDot(winner, side.dot))
-    const values = Object.fromEntries(lost.map(({ name }) => [name, side.values[name] as Value]))
+    const wanted = lost.length > 0 ? lost : conflict.fields
+    const values = Object.fromEntries(wanted.map(({ name }) => [name, side.values[name] as Value]))
     await this.#writeSide(conflict, { ...side, values })
   }
 

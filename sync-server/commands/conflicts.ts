@@ -159,6 +159,9 @@ async function show(replica: Replica, id: string, { json }: StoreFlags): Promise
     '',
     `${conflict.reason} (${conflict.policy})`,
     ...(conflict.fallback === undefined ? [] : [oneLine(conflict.fallback)]),
+    ...(conflict.isPartial === undefined
+      ? []
+      : ['This store does not hold all that the two did; another may tell more.']),
     `Shown now: ${shown === undefined ? 'no row' : toJson(shown, 0)}`,
   ].join('\n')
 }

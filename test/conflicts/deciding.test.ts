@@ -174,6 +174,20 @@ describe.each(['fields', 'row'] as const)(
 )
 
 describe('restoring', () => {
+  test('the side that had won, after the other was brought back, changes the mind again', async () => {
+    for (const granularity of ['fields', 'row'] as const) {
+      const { ann, bob, cas } = await openContested({ granularity })
+      const shown = await ann.table('notes').get('n')
+      const { id, winner } = await onlyConflict(ann)
+      await ann.conflicts.restore(id)
+      await syncAll(ann, bob, cas)
+      expect(await cas.table('notes').get('n')).not.toEqual(shown)
+      await cas.conflicts.restore(id, winner)
+      await syncAll(ann, bob, cas)
+      for (const replica of [ann, bob, cas]) expect(await replica.table('notes').get('n')).toEqual(shown)
+    }
+  })
+
   test('writes what the side lost and leaves later changes of other fields alone', async () => {
     const trio = await openTrio(notesBy())
     const { clock, ann, bob, cas } = trio
