@@ -28,8 +28,9 @@ export interface Assault {
   readonly run: (address: RawAddress, tenant: string) => Promise<readonly Outcome[]>
 }
 
-export function allAssaults(): Assault[] {
-  return [...logAssaults(), ...floods(), ...packetAssaults(), ...transportAssaults()]
+/** `share`: the part of each flood that is sent; all of it by default. */
+export function allAssaults(share = 1): Assault[] {
+  return [...logAssaults(), ...floods(share), ...packetAssaults(), ...transportAssaults()]
 }
 
 /** A lane that ends with its work. */
@@ -128,10 +129,10 @@ async function pileUp(lane: Lane): Promise<Outcome> {
   return outcome
 }
 
-function floods(): Assault[] {
+function floods(share: number): Assault[] {
   const flood = (sentence: string, count: number, frame: (target: Target) => Uint8Array): Assault =>
     solo(sentence, 'greeted', (socket, target) => {
-      for (let left = count; left > 0; left--) socket.sendBinary(frame(target))
+      for (let left = count * share; left > 0; left--) socket.sendBinary(frame(target))
     })
   return [
     {
@@ -144,7 +145,7 @@ function floods(): Assault[] {
           'marks',
           (lane) =>
             lane.assault('greeted', (socket) => {
-              for (let left = 200_000; left > 0; left--) socket.sendBinary(array([10], uint(left % 100)))
+              for (let left = 200_000 * share; left > 0; left--) socket.sendBinary(array([10], uint(left % 100)))
             }),
           false,
         )
@@ -160,7 +161,7 @@ function floods(): Assault[] {
     ),
     solo('3,000 hellos with a foreign cursor.', 'admitted', (socket, target) => {
       const foreign = cursorOf({ ...target, logId: target.replica }, 1)
-      for (let left = 3_000; left > 0; left--) socket.sendBinary(craftHello(target, { resume: foreign }))
+      for (let left = 3_000 * share; left > 0; left--) socket.sendBinary(craftHello(target, { resume: foreign }))
     }),
     {
       sentence: '40 sessions of one replica at once.',

@@ -13,8 +13,10 @@ import { ServerProcess, type StoreKind } from './server-process.ts'
 
 /** A stall is told by the server when it is over. */
 const STALL_TOLD_MS = 20
-/** Killers are fired in groups; when a group hurts, one by one. */
+/** Killers are fired in groups, so many from each lane; when a group hurts, one by one. */
 const GROUP_KILLERS = 20
+const LANES = 6
+const ASSAULTS_AT_ONCE = 4
 const AGAIN_MAX = 3
 
 /** The server and the pair that everything is fired at, and what was seen of them since the last look. */
@@ -61,48 +63,81 @@ export class FiringRange {
   }
 }
 
+interface Shot {
+  readonly sentence: string
+  readonly fire: (lane: Lane) => Promise<Outcome>
+}
+
 /** All killers, before and after hello. Answers with a sentence for each that hurts somebody. */
 export async function fireKillers(store: StoreKind): Promise<string[]> {
   const range = await FiringRange.open(store)
-  const lane = new Lane(range.server.address, TENANT, 'killers')
+  const lanes = Array.from({ length: LANES }, (_, at) => new Lane(range.server.address, TENANT, `killers/${at}`))
   const hurt: string[] = []
-  const killers = [...allKillers(), ...keptKillers()].flatMap(({ sentence, frame }) => [
-    { sentence, fire: () => lane.fire(frame(lane.target)) },
-    { sentence: `Before hello: ${sentence}`, fire: () => lane.fireBeforeHello(frame(lane.target)) },
+  const shots = [...allKillers(), ...keptKillers()].flatMap(({ sentence, frame }): Shot[] => [
+    { sentence, fire: (lane) => lane.fire(frame(lane.target)) },
+    { sentence: `Before hello: ${sentence}`, fire: (lane) => lane.fireBeforeHello(frame(lane.target)) },
   ])
-  for (let at = 0; at < killers.length; at += GROUP_KILLERS) {
-    const group = killers.slice(at, at + GROUP_KILLERS)
-    const outcomes: Outcome[] = []
-    for (const { fire } of group) outcomes.push(await fire())
-    const together = await range.inspect(outcomes)
-    if (together.length === 0) continue
-    const alone: string[] = []
-    for (const { sentence, fire } of group) {
-      const what = await range.inspect([await fire()])
-      if (what.length > 0) alone.push(`${sentence} ${what.join('; ')}`)
-    }
-    // A stall that does not come again was the machine's.
-    const others = together.filter((what) => !isStall(what))
-    if (alone.length === 0 && others.length > 0)
-      alone.push(`${group[0]?.sentence} and those after it: ${others.join('; ')}`)
-    hurt.push(...alone)
-  }
-  lane.hangUp()
+  const size = GROUP_KILLERS * LANES
+  for (let at = 0; at < shots.length; at += size)
+    hurt.push(...(await fireGroup(range, lanes, shots.slice(at, at + size))))
+  for (const lane of lanes) lane.hangUp()
   return [...hurt, ...(await range.close())]
 }
 
-/** All assaults, one after the other. A server that was hurt is replaced. */
-export async function fireAssaults(store: StoreKind): Promise<string[]> {
-  let range = await FiringRange.open(store)
+/** From all lanes at once; when somebody was hurt, one by one. */
+async function fireGroup(range: FiringRange, lanes: readonly Lane[], group: readonly Shot[]): Promise<string[]> {
+  const outcomes = await Promise.all(
+    lanes.map(async (lane, number) => {
+      const own: Outcome[] = []
+      for (let at = number; at < group.length; at += lanes.length) own.push(await (group[at] as Shot).fire(lane))
+      return own
+    }),
+  )
+  const together = await range.inspect(outcomes.flat())
+  if (together.length === 0) return []
+  const alone: string[] = []
+  for (const { sentence, fire } of group) {
+    const what = await range.inspect([await fire(lanes[0] as Lane)])
+    if (what.length > 0) alone.push(`${sentence} ${what.join('; ')}`)
+  }
+  // A stall that does not come again was the machine's.
+  const others = together.filter((what) => !isStall(what))
+  if (alone.length === 0 && others.length > 0)
+    alone.push(`${group[0]?.sentence} and those after it: ${others.join('; ')}`)
+  return alone
+}
+
+/** All assaults, some at once. When somebody was hurt, those go again one by one; a server that was hurt is replaced. */
+export async function fireAssaults(store: StoreKind, share = 1): Promise<string[]> {
+  const assaults = allAssaults(share)
   const hurt: string[] = []
-  for (const assault of allAssaults()) {
-    const what = await fireAssault(range, assault)
-    if (what.length === 0) continue
-    hurt.push(`${assault.sentence} ${what.join('; ')}`)
+  let range = await FiringRange.open(store)
+  for (let at = 0; at < assaults.length; at += ASSAULTS_AT_ONCE) {
+    const some = assaults.slice(at, at + ASSAULTS_AT_ONCE)
+    const together = await fireTogether(range, some)
+    if (together.length === 0) continue
     await range.close()
     range = await FiringRange.open(store)
+    const found = hurt.length
+    for (const assault of some) {
+      const what = await fireAssault(range, assault)
+      if (what.length === 0) continue
+      hurt.push(`${assault.sentence} ${what.join('; ')}`)
+      await range.close()
+      range = await FiringRange.open(store)
+    }
+    const others = together.filter((what) => !isStall(what))
+    if (hurt.length === found && others.length > 0)
+      hurt.push(`${some.map(({ sentence }) => sentence).join(' Together with: ')} ${others.join('; ')}`)
   }
   return [...hurt, ...(await range.close())]
+}
+
+async function fireTogether(range: FiringRange, assaults: readonly Assault[]): Promise<string[]> {
+  const runs = await Promise.allSettled(assaults.map(({ run }) => run(range.server.address, TENANT)))
+  const errors = runs.flatMap((each) => (each.status === 'rejected' ? [String(each.reason)] : []))
+  const outcomes = runs.flatMap((each) => (each.status === 'fulfilled' ? each.value : []))
+  return [...errors, ...(await range.inspect(outcomes))]
 }
 
 /** A stall that does not come again was the machine's. */
