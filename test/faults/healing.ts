@@ -11,6 +11,7 @@ import { connect, type SyncLink } from '../../sync-client/index.ts'
 import { createSyncServer, type SyncServer } from '../../sync-server/index.ts'
 import { Random } from '../simulation/random.ts'
 import { FaultWire } from './fault-wire.ts'
+import { OwnTime } from './own-time.ts'
 
 export interface HealingOptions {
   readonly rounds: number
@@ -25,6 +26,8 @@ export interface HealingOptions {
 export interface HealingReport {
   /** Of each round: from the moment when all networks were right until everybody held the same. */
   readonly ms: readonly number[]
+  /** The same by the clock of this process, which the other work of the machine slows down. */
+  readonly ownMs: readonly number[]
   /** How often each kind of fault was made. */
   readonly faults: Readonly<Record<Fault, number>>
   readonly writes: number
@@ -63,6 +66,8 @@ export async function healOverAndOver(options: HealingOptions): Promise<HealingR
   })
   const parties: Party[] = []
   const ms: number[] = []
+  const ownMs: number[] = []
+  const own = new OwnTime()
   const faults: Record<Fault, number> = Object.fromEntries(FAULTS.map((fault) => [fault, 0])) as Record<Fault, number>
   const wrong: string[] = []
   let writes = 0
@@ -78,11 +83,14 @@ export async function healOverAndOver(options: HealingOptions): Promise<HealingR
       writes += await writeFor(parties, random.between(50, faultMsMax), round)
       for (const { wire } of parties) wire.heal()
       const healedAt = performance.now()
+      const ownHealedAt = own.now()
       wrong.push(...(await converge(parties)))
       ms.push(performance.now() - healedAt)
+      ownMs.push(own.now() - ownHealedAt)
       onRound(round + 1)
     }
   } finally {
+    own.stop()
     for (const { link, replica, wire } of parties) {
       await link.close()
       await replica.close()
@@ -90,7 +98,7 @@ export async function healOverAndOver(options: HealingOptions): Promise<HealingR
     }
     await server.close()
   }
-  return { ms, faults, writes, wrong }
+  return { ms, ownMs, faults, writes, wrong }
 }
 
 async function join(server: SyncServer, capMs: number): Promise<Party> {

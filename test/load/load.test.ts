@@ -7,13 +7,13 @@ test('replicas under load, whose processes die and whose networks fail, end equa
 }, async () => {
   const { kills, faults, kept, wrong } = await loadWithFaults({
     seconds: 8,
-    troublesMin: 3,
+    troublesMin: 4,
+    keptMin: 100,
     seed: 5,
     replicas: 3,
     pauseMs: 10,
   })
   expect(wrong).toEqual([])
-  // On a busy machine one of them may take most of the time.
-  expect(kills + faults).toBeGreaterThan(0)
-  expect(kept).toBeGreaterThan(10)
+  expect(kills + faults).toBeGreaterThanOrEqual(4)
+  expect(kept).toBeGreaterThanOrEqual(100)
 })

@@ -13,6 +13,8 @@ export interface LoadOptions {
   readonly seconds: number
   /** It goes on beyond its time until so many things went wrong: a busy machine takes longer for each. Default 0. */
   readonly troublesMin?: number
+  /** And so many rows were said to be kept. Default 0. */
+  readonly keptMin?: number
   readonly seed: number
   readonly replicas: number
   readonly pauseMs: number
@@ -32,7 +34,7 @@ const CUT_BYTES_MAX = 200_000
 const DELAY_MS_MAX = 500
 
 export async function loadWithFaults(options: LoadOptions): Promise<LoadProgress> {
-  const { seconds, troublesMin = 0, seed, replicas, pauseMs, onProgress = () => {} } = options
+  const { seconds, troublesMin = 0, keptMin = 0, seed, replicas, pauseMs, onProgress = () => {} } = options
   const random = new Random(`load/${seed}`)
   const startedAt = performance.now()
   const stage = await Stage.open({ replicas, pauseMs })
@@ -43,7 +45,10 @@ export async function loadWithFaults(options: LoadOptions): Promise<LoadProgress
     faults,
   })
   try {
-    const isShort = (): boolean => stage.report.kills + faults < troublesMin
+    const isShort = (): boolean => {
+      const { kills, kept } = stage.report
+      return kills + faults < troublesMin || kept < keptMin
+    }
     while ((performance.now() - startedAt < seconds * 1_000 || isShort()) && stage.wrong.length === 0) {
       await wait(random.between(1, CALM_MS_MAX))
       if (random.chance(0.4)) {
