@@ -8,8 +8,9 @@ import type { Limits } from '../../core/index.ts'
 import type { RawAddress } from './raw-socket.ts'
 import type { Audit, Report, Request } from './server-child.ts'
 
-const START_MS = 30_000
-const ANSWER_MS = 30_000
+/** A machine may have other things to do than to start processes. */
+const START_MS = 180_000
+const ANSWER_MS = 60_000
 
 export type StoreKind = 'memory' | 'lmdb'
 
