@@ -12,8 +12,9 @@ import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
 import { type Dot, VectorClock } from './clock.ts'
 import type { Ask } from './comparison.ts'
-import type { LogCursor } from './draft.ts'
+import type { Draft, LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+import { expectHome, isCatchingUp, JoinFamily, NoteCaughtUp, type Relation, TakeHome } from './family.ts'
 import {
   type Ack,
   type Changes,
@@ -23,11 +24,24 @@ import {
   type Hello,
   type Push,
   packUuid,
+  type RelayLog,
   type SnapshotBegin,
   type Welcome,
 } from './frame.ts'
 import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
-import { checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
+import {
+  ALL_VERSIONS,
+  checkWelcome,
+  composeWelcome,
+  ForgetRelay,
+  introduce,
+  meet,
+  placeForUpstream,
+  placeOf,
+  saveRelayCursor,
+  type Tables,
+  type Versions,
+} from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { ReceiveChanges } from './receive.ts'
@@ -44,7 +58,8 @@ import {
   type StreamGoal,
 } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
-import { timestampToMs } from './timestamp.ts'
+import { Stretches } from './stretches.ts'
+import { msToTimestamp, timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -60,6 +75,8 @@ export interface LinkOptions {
   readonly isInitiator: boolean
   readonly transport: Transport
   readonly tables: Tables
+  /** Of the protocol. Default: all that there are. */
+  readonly versions?: Versions
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
@@ -85,6 +102,11 @@ export interface Answered {
   readonly aheadMs: number
 }
 
+/** Of what a relay passes on, it has been the judge. */
+const NOT_JUDGED: Omit<Answered, 'changes'> = { refusals: [], isPaused: false, aheadMs: Number.NEGATIVE_INFINITY }
+
+const NO_LOG = { logId: '', epoch: 0 } as const
+
 interface Settling {
   readonly token: number
   readonly resolve: () => void
@@ -95,6 +117,9 @@ interface Asking {
   readonly resolve: (answer: Awaited<ReturnType<Ask>>) => void
   readonly reject: (error: unknown) => void
 }
+
+/** A cursor that moves without bringing anything is saved after so many positions: nobody reads them twice. */
+const CURSOR_STEP = 1_024
 
 /** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
 const REISSUES_MAX = 8
@@ -116,7 +141,19 @@ export class Link {
   #replica = -1
   /** The peer's log, and how far we have read it. */
   #cursor: LogCursor | undefined
+  #savedPosition = 0
   #peerEnd = 0
+  /** A client's: the server that answers it, and how far it has told that server to be answered. */
+  #home: Relation | undefined
+  #saidAckedSeq = 0
+  /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
+  readonly #fromPeer = new Stretches()
+  #isReceiving = false
+  /** An upstream's: the log that it reads. */
+  #relayLog: RelayLog | undefined
+  /** A relay's: who it is in this session, and the mark behind everything that its upstream had. */
+  #ownId: ReplicaId | undefined
+  #catchUpToken: number | undefined
   #snapshot: ReceivingSnapshot | undefined
   #serverOffsetMs = 0
   /** A writer's: changes may be due to be issued again, and how often some were without one that was accepted. */
@@ -340,26 +377,35 @@ export class Link {
   #readFeed(place: FeedPlace): Feed | Promise<Feed> {
     const { feeds } = this.#options.hub
     const { readSnapshot } = this.#gate
-    if (place.type !== 'snapshot' || readSnapshot === undefined) return feeds.read(place, this.#peerBytes)
+    if (place.type !== 'snapshot' || readSnapshot === undefined)
+      return feeds.read(place, this.#peerBytes, (stretch) => this.#fromPeer.has(stretch))
     return readSnapshot(async () => feeds.read(place, this.#peerBytes))
   }
 
   #onCommit(): void {
-    const { hub, role } = this.#options
-    if (role === 'server' && this.#epoch > 0) {
-      try {
-        expectEpoch(hub.ledger, this.#epoch)
-      } catch (error) {
-        return this.fail(toTidemarkError(error))
-      }
+    try {
+      this.#expectSameTerms()
+    } catch (error) {
+      return this.fail(toTidemarkError(error))
     }
     const awaited = this.#awaited
     if (this.#takeArrived()) {
       const pause = isHere(awaited)
       this.#session.acknowledge({ type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause, time: undefined })
     }
-    this.#session.logGrew()
+    // What came from the peer is known as such only once the commit is over.
+    if (!this.#isReceiving) this.#session.logGrew()
     this.#drain()
+  }
+
+  /** Throws when this session is about a log, an identity or a home that is no longer what it was. */
+  #expectSameTerms(): void {
+    const { ledger } = this.#options.hub
+    if (this.#epoch > 0) expectEpoch(ledger, this.#epoch)
+    if (this.#home !== undefined) expectHome(ledger.state, this.#home)
+    if (this.#ownId !== undefined && this.#ownId !== ledger.state.meta.replicaId) {
+      throw new TidemarkError('unavailable', 'the relay goes on from a backup', { retryable: true })
+    }
   }
 
   /** True, once, when what a writer waits for has come. */
@@ -384,24 +430,29 @@ export class Link {
   // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #introduce(withClock: boolean): Promise<void> {
-    const { hub, role, tables } = this.#options
-    this.#session.greet(await introduce(hub.ledger, role, tables, withClock))
+    const { hub, role, tables, versions = ALL_VERSIONS } = this.#options
+    const hello = await introduce(hub.ledger, role, tables, withClock, versions)
+    this.#saidAckedSeq = hello.ackedSeq
+    this.#session.greet(hello)
   }
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
-    const { hub, role, tables, onLoss } = this.#options
-    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate, nowMs, onLoss)
+    const { hub, role, tables, versions = ALL_VERSIONS, onLoss } = this.#options
+    const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate: this.#gate, nowMs, onLoss })
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
     this.#replica = meeting.replica
     hub.enter(this)
-    this.#epoch = meeting.epoch
-    const welcome = await composeWelcome(hub.ledger, role, hello, meeting, nowMs)
+    if (role === 'server') this.#epoch = meeting.epoch
+    const welcome = await composeWelcome(hub.ledger, hello, meeting, nowMs)
     this.#answeredSeq = welcome.yourSeq
     this.#claimedSeq = hello.ackedSeq
-    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined)
+    this.#relayLog = hello.relay
+    this.#peerEnd = hello.relay?.position ?? 0
+    if (welcome.resume?.type === 'cursor') this.#startAt(welcome.resume)
+    this.#session.accept(meeting.role, welcome, this.#gate.mayRead() ? meeting.place : undefined)
   }
 
   async #takeWelcome(welcome: Welcome): Promise<void> {
@@ -412,21 +463,48 @@ export class Link {
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
     // What an older session still brings would begin again what this one has finished: a snapshot, an answer.
-    if (role === 'client') hub.enter(this)
+    if (role !== 'mesh') hub.enter(this)
     this.#serverOffsetMs = welcome.time - now()
     this.#peerEnd = welcome.position
     const position = welcome.from.type === 'log' ? welcome.from.position : 0
-    this.#cursor = { logId: welcome.logId, epoch: welcome.epoch, position }
+    this.#startAt({ logId: welcome.logId, epoch: welcome.epoch, position })
     if (welcome.from.type === 'snapshot') await this.#resumeSnapshot()
-    let place: FeedPlace = { type: 'own', afterSeq: welcome.yourSeq }
-    if (role === 'mesh') place = await placeOf(ledger, role, welcome.resume ?? { type: 'clock', clock: [] })
-    else {
-      const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
-      await ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
-      this.#mayReissue = ledger.state.meta.rejected > 0
-      await this.#reissue()
+    this.#session.begin(await this.#prepareStream(welcome))
+    this.#askCatchUp()
+  }
+
+  #startAt({ logId, epoch, position }: LogCursor): void {
+    this.#cursor = { logId, epoch, position }
+    this.#savedPosition = position
+  }
+
+  /** Takes what a welcome says about our changes. Answers with where our stream starts. */
+  async #prepareStream(welcome: Welcome): Promise<FeedPlace> {
+    const { hub, role } = this.#options
+    const { ledger } = hub
+    const resume = welcome.resume ?? { type: 'clock', clock: [] }
+    const server: Relation = { logId: welcome.logId, family: welcome.family }
+    if (role === 'mesh') return placeOf(ledger, role, resume)
+    if (role === 'relay') {
+      await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
+      this.#ownId = ledger.state.meta.replicaId
+      return placeForUpstream(ledger, resume)
     }
-    this.#session.begin(place)
+    const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
+    const answers = ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
+    const answeredSeq = Math.max(this.#saidAckedSeq, welcome.yourSeq)
+    await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
+    this.#home = server
+    this.#mayReissue = ledger.state.meta.rejected > 0
+    await this.#reissue()
+    return { type: 'own', afterSeq: welcome.yourSeq }
+  }
+
+  /** A relay serves once it has what its upstream had in this epoch of its log. */
+  #askCatchUp(): void {
+    if (this.#options.role !== 'relay' || !isCatchingUp(this.#options.hub.ledger.state)) return
+    this.#catchUpToken = this.#nextToken++
+    this.#session.askMark(this.#catchUpToken, { ownSeq: 0, position: 0 })
   }
 
   /** Goes on with a snapshot that an earlier session began; without one, the peer will begin a new one. */
@@ -445,7 +523,7 @@ export class Link {
       case 'push':
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
-        await this.#receiveChanges(messages as readonly Changes[])
+        await this.#receiveChanges(messages as readonly Changes[]).catch((error: unknown) => this.#lostWay(error))
         break
       case 'ack':
         await this.#takeAck(first)
@@ -465,7 +543,7 @@ export class Link {
         this.#session.answerMark(first.token, this.#goal())
         break
       case 'marked':
-        this.#takeMarked(first.token, first.position)
+        await this.#takeMarked(first.token, first.position)
         break
       case 'compare':
         this.#expectReader()
@@ -538,11 +616,11 @@ export class Link {
   }
 
   async #receiveChanges(messages: readonly Changes[]): Promise<void> {
-    const { hub, role } = this.#options
-    let cursor = this.#cursor ?? { logId: '', epoch: 0, position: (messages[0] as Changes).from }
+    const { role } = this.#session
+    let cursor = this.#cursor ?? { ...(this.#relayLog ?? NO_LOG), position: (messages[0] as Changes).from }
     const blocks: Uint8Array[] = []
     for (const message of messages) {
-      if (role === 'client' && message.from !== cursor.position) {
+      if (role !== 'mesh' && message.from !== cursor.position) {
         throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
           retryable: true,
         })
@@ -552,15 +630,50 @@ export class Link {
     }
     this.#peerEnd = Math.max(this.#peerEnd, cursor.position)
     // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
-    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))
+    const isFar = cursor.position - this.#savedPosition >= CURSOR_STEP
+    if (blocks.length > 0 || (isFar && role !== 'mesh')) {
+      if (role === 'relay' || role === 'upstream') await this.#receiveFromServer(blocks, cursor)
+      else await this.#options.hub.ledger.submit(new ReceiveChanges(blocks, { save: this.#saving(cursor) }))
+      this.#savedPosition = cursor.position
+    }
     this.#cursor = cursor
+  }
+
+  async #receiveFromServer(blocks: readonly Uint8Array[], cursor: LogCursor): Promise<void> {
+    const { hub, now, onAdmit } = this.#options
+    const { limits } = hub.ledger
+    const isUpstream = this.#session.role === 'upstream'
+    if (isUpstream && this.#gate.mayRelay?.() !== true)
+      throw new TidemarkError('forbidden', 'this session may not pass on changes of others')
+    const timestampMax = isUpstream ? msToTimestamp(now() + limits.skewMs) : undefined
+    this.#isReceiving = true
+    try {
+      const job = new ReceiveChanges(blocks, { save: this.#saving(cursor), isBetweenServers: true, timestampMax })
+      const stretch = await hub.ledger.submit(job)
+      this.#fromPeer.add(stretch)
+      if (isUpstream) onAdmit?.({ ...NOT_JUDGED, changes: stretch.to - stretch.from })
+    } finally {
+      this.#isReceiving = false
+    }
+    this.#session.logGrew()
+  }
+
+  /** What a relay sends does not go on where its log was left: the next session finds out by clocks. */
+  async #lostWay(error: unknown): Promise<never> {
+    const isAstray = isTidemarkError(error) && (error.code === 'gap' || error.code === 'unknown-context')
+    if (isAstray && this.#relayLog !== undefined)
+      await this.#options.hub.ledger.submit(new ForgetRelay(this.#relayLog.logId))
+    throw error
   }
 
   async #beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
     const { logId, epoch } = this.#cursor ?? { logId: '', epoch: 0 }
     const cursor: LogCursor = { logId, epoch, position }
-    await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
+    const { hub, role, now } = this.#options
+    const ownEpoch = role === 'relay' ? Math.floor(now()) : undefined
+    await hub.ledger.submit(new BeginSnapshot(cursor, clock, ownEpoch))
     this.#snapshot = { cursor, clock: new VectorClock(clock) }
+    this.#askCatchUp()
   }
 
   async #endSnapshot(): Promise<void> {
@@ -571,8 +684,17 @@ export class Link {
   }
 
   /** Only a server's log is worth a cursor: peers without a server go by clocks. */
-  #kept(cursor: LogCursor): LogCursor | undefined {
-    return this.#options.role === 'client' ? cursor : undefined
+  #saving(cursor: LogCursor): ((draft: Draft) => void) | undefined {
+    switch (this.#session.role) {
+      case 'mesh':
+      case 'server':
+        return undefined
+      case 'upstream':
+        return (draft) => saveRelayCursor(draft, cursor)
+      case 'client':
+      case 'relay':
+        return (draft) => draft.saveCursor(cursor)
+    }
   }
 
   #expectSnapshot(): ReceivingSnapshot {
@@ -581,8 +703,10 @@ export class Link {
     throw new TidemarkError('gap', 'rows of a snapshot came before its beginning', { retryable: true })
   }
 
-  #takeMarked(token: number, position: number): void {
+  async #takeMarked(token: number, position: number): Promise<void> {
     this.#peerEnd = Math.max(this.#peerEnd, position)
+    if (token === this.#catchUpToken && this.#cursor !== undefined)
+      await this.#options.hub.ledger.submit(new NoteCaughtUp(this.#cursor))
     const settling = this.#settling.find((waiting) => waiting.token === token)
     this.#settling = this.#settling.filter((waiting) => waiting !== settling)
     settling?.resolve()

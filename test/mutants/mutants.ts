@@ -5,6 +5,7 @@
  */
 import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
+import { RELAYING } from './relaying.ts'
 
 const MERGE = 'test/core/merge.test.ts'
 const COUNTING = 'test/core/counting.test.ts'
@@ -173,9 +174,8 @@ const WRITING: readonly Mutant[] = [
   {
     name: 'cached seq',
     file: 'core/ledger-state.ts',
-    find: '    this.meta = meta\n    this.replicas = replicas',
-    replace:
-      '    this.meta = { ...meta, ownSeq: Math.max(this.meta.ownSeq, meta.ownSeq) }\n    this.replicas = replicas',
+    find: '    this.meta = meta\n    this.family =',
+    replace: '    this.meta = { ...meta, ownSeq: Math.max(this.meta.ownSeq, meta.ownSeq) }\n    this.family =',
     breaks: 'a seq is given out in the commit that stores its change',
     tests: [],
     bySimulator: true,
@@ -271,9 +271,9 @@ const RECEIVING: readonly Mutant[] = [
   {
     name: 'pull cursor saved before changes',
     file: 'core/link.ts',
-    find: 'if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))',
+    find: 'const isFar = cursor.position',
     replace:
-      'if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges([], this.#kept(cursor)))\n    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))',
+      'await this.#options.hub.ledger.submit(new ReceiveChanges([], { save: this.#saving(cursor) }))\n    const isFar = cursor.position',
     breaks: 'a cursor moves in the commit that stores what it stands behind',
     tests: [],
     bySimulator: true,
@@ -348,9 +348,9 @@ const CONVERSING: readonly Mutant[] = [
   {
     name: 'push from a remembered cursor',
     file: 'core/link.ts',
-    find: "let place: FeedPlace = { type: 'own', afterSeq: welcome.yourSeq }",
+    find: "return { type: 'own', afterSeq: welcome.yourSeq }",
     replace:
-      "let place: FeedPlace = { type: 'own', afterSeq: Math.max(welcome.yourSeq, Number(Reflect.get(hub, 'sent') ?? 0)) }\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))",
+      "const sent = Number(Reflect.get(hub, 'sent') ?? 0)\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))\n    return { type: 'own', afterSeq: Math.max(welcome.yourSeq, sent) }",
     breaks: 'what a peer has is what its welcome says, not what was sent before',
     tests: [SESSION],
     bySimulator: true,
@@ -439,5 +439,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECEIVING,
   ...CONVERSING,
   ...RECOVERING,
+  ...RELAYING,
   ...COLLECTION,
 ]

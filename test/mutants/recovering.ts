@@ -9,8 +9,8 @@ export const RECOVERING: readonly Mutant[] = [
   {
     name: 'restored server refuses what builds on lost changes',
     file: 'core/admit.ts',
-    find: 'const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)',
-    replace: 'const isAwaiting = false && isRecovering(state, nowMs)',
+    find: '(isRecovering(state, nowMs) || hasRelatives(state))',
+    replace: '(isRecovering(state, 0) || hasRelatives(state))',
     breaks: 'a server that goes on from a backup gets back what it lost',
     tests: [RESTORED],
     bySimulator: false,
