@@ -7,7 +7,7 @@
  * Knows: who answers this store, and whether it may answer others. Must never know: sessions, frames.
  *
  * Invariants:
- * FM1  A replica whose changes are not all answered is asked about by its home only.
+ * FM1  A change that was sent to the home and is not answered is pushed nowhere else.
  * FM2  A relay answers nobody before it has caught up with its upstream in this epoch of its log.
  * FM3  A relay never changes its family, and begins with an empty store: what it held before was admitted elsewhere.
  */
@@ -50,8 +50,14 @@ export function familyName(state: LedgerState): string {
 
 // ── A client's ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Makes the server whose welcome was taken the home, or throws `not-home` (FM1). Behind the answers of that welcome. */
-export class TakeHome implements Job<void> {
+/** While changes are being sent to the home, nobody knows how far: a crash leaves it at that. */
+const ANY_SEQ = Number.MAX_SAFE_INTEGER
+
+/**
+ * Makes the server whose welcome was taken the home, or throws `not-home` (FM1). Behind the answers of that welcome. Answers with
+ * the number of the pushing that begins, if there is something to push.
+ */
+export class TakeHome implements Job<number | undefined> {
   readonly weight = 1
   readonly #server: Relation
   readonly #answeredSeq: number
@@ -64,12 +70,11 @@ export class TakeHome implements Job<void> {
 
   prepare(): void {}
 
-  apply(draft: Draft): void {
+  apply(draft: Draft): number | undefined {
     const { family: known, meta } = draft.state
     const { logId, family: name = '' } = this.#server
-    if (known?.home === logId && known.name === name) return
     const isMoving = known !== undefined && name !== '' && known.name === name && known.home !== logId
-    if (isMoving && meta.ownSeq > meta.ackedSeq) {
+    if (isMoving && Math.min(known.offeredSeq, meta.ownSeq) > meta.ackedSeq) {
       throw new TidemarkError(
         'not-home',
         `${meta.ownSeq - meta.ackedSeq} changes wait for an answer of another server`,
@@ -83,7 +88,67 @@ export class TakeHome implements Job<void> {
     if (isMoving && meta.ackedSeq > this.#answeredSeq) {
       throw new TidemarkError('not-home', 'another server has answered since the hello', { retryable: true })
     }
-    setFamily(draft, { home: logId, name, epoch: 0 })
+    const isSame = known?.home === logId && known.name === name
+    const family = isSame ? known : { home: logId, name, epoch: (known?.epoch ?? 0) + 1, offeredSeq: meta.ackedSeq }
+    if (!isSame) setFamily(draft, family)
+    return meta.ownSeq > meta.ackedSeq ? beginPushing(draft, family) : undefined
+  }
+}
+
+/** From now on changes may be sent to the home. */
+export class BeginPushing implements Job<number> {
+  readonly weight = 1
+  readonly #home: Relation
+
+  constructor(home: Relation) {
+    this.#home = home
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): number {
+    const { family } = draft.state
+    expectHome(draft.state, this.#home)
+    return family === undefined ? 0 : beginPushing(draft, family)
+  }
+}
+
+/** False when another session has begun since: it says how far it has come, and knows nothing of this one. */
+export function isPushing({ family }: LedgerState, epoch: number | undefined): boolean {
+  return epoch === 0 || (epoch !== undefined && family?.epoch === epoch)
+}
+
+/** Under a new id nothing was ever sent to anybody. */
+export function forgetOffers(draft: Draft): void {
+  const { family } = draft.state
+  if (family !== undefined) setFamily(draft, { ...family, epoch: family.epoch + 1, offeredSeq: 0 })
+}
+
+/** A server of no family is asked as it always was. */
+function beginPushing(draft: Draft, family: Family): number {
+  if (family.name === '') return 0
+  const epoch = family.epoch + 1
+  setFamily(draft, { ...family, epoch, offeredSeq: ANY_SEQ })
+  return epoch
+}
+
+/** No more is sent, and what was sent ends here; unless somebody else has begun meanwhile. */
+export class EndPushing implements Job<void> {
+  readonly weight = 1
+  readonly #epoch: number
+  readonly #offeredSeq: number
+
+  constructor(epoch: number, offeredSeq: number) {
+    this.#epoch = epoch
+    this.#offeredSeq = offeredSeq
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const { family } = draft.state
+    if (family === undefined || family.epoch !== this.#epoch || family.offeredSeq !== ANY_SEQ) return
+    setFamily(draft, { ...family, offeredSeq: this.#offeredSeq })
   }
 }
 
@@ -109,7 +174,7 @@ export class BecomeRelay implements Job<void> {
         remedy: 'Let a relay begin with an empty store',
       })
     }
-    setFamily(draft, { home: '', name: '', epoch: 0 })
+    setFamily(draft, { home: '', name: '', epoch: 0, offeredSeq: 0 })
   }
 }
 
@@ -186,5 +251,5 @@ export function expectCaughtUp({ state }: Ledger): void {
 /** A server meets a relay: from now on its clients may come from there. */
 export function noteRelay(draft: Draft): void {
   const { family, meta } = draft.state
-  if (family === undefined) setFamily(draft, { home: meta.logId, name: meta.logId, epoch: meta.epoch })
+  if (family === undefined) setFamily(draft, { home: meta.logId, name: meta.logId, epoch: meta.epoch, offeredSeq: 0 })
 }

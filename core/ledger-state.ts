@@ -63,8 +63,10 @@ export interface Family {
   readonly home: string
   /** The root's log; '' when the server did not say. */
   readonly name: string
-  /** Of a relay: the epoch of its own log in which it has caught up with its upstream. */
+  /** Of a relay: the epoch of its own log in which it has caught up with its upstream. Of a client: how often it began to push. */
   readonly epoch: number
+  /** Of a client: none of its changes above this seq were ever sent to its home. */
+  readonly offeredSeq: number
 }
 
 export class LedgerState {
@@ -207,13 +209,13 @@ export class LedgerState {
   }
 }
 
-export function familyEntry({ home, name, epoch }: Family): StoreEntry {
-  return { key: FAMILY_KEY, value: packRecord([home, name, epoch]) }
+export function familyEntry({ home, name, epoch, offeredSeq }: Family): StoreEntry {
+  return { key: FAMILY_KEY, value: packRecord([home, name, epoch, offeredSeq]) }
 }
 
 function decodeFamily(bytes: Uint8Array): Family {
-  const [home, name, epoch] = asArray(unpackRecord(bytes))
-  return { home: asText(home), name: asText(name), epoch: asCount(epoch) }
+  const [home, name, epoch, offeredSeq] = asArray(unpackRecord(bytes))
+  return { home: asText(home), name: asText(name), epoch: asCount(epoch), offeredSeq: asCount(offeredSeq) }
 }
 
 /** Every entry of a range, in pages. */

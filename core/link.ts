@@ -14,7 +14,17 @@ import { type Dot, VectorClock } from './clock.ts'
 import type { Ask } from './comparison.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import { expectHome, isCatchingUp, JoinFamily, NoteCaughtUp, type Relation, TakeHome } from './family.ts'
+import {
+  BeginPushing,
+  EndPushing,
+  expectHome,
+  isCatchingUp,
+  isPushing,
+  JoinFamily,
+  NoteCaughtUp,
+  type Relation,
+  TakeHome,
+} from './family.ts'
 import {
   type Ack,
   type Changes,
@@ -146,6 +156,9 @@ export class Link {
   /** A client's: the server that answers it, and how far it has told that server to be answered. */
   #home: Relation | undefined
   #saidAckedSeq = 0
+  /** Which pushing to its home this session has begun, and how far it has come. */
+  #pushing: number | undefined
+  #offeredSeq = 0
   /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
   readonly #fromPeer = new Stretches()
   #isReceiving = false
@@ -188,6 +201,10 @@ export class Link {
 
   get state(): SessionState {
     return this.#session.state
+  }
+
+  get role(): SessionRole {
+    return this.#session.role
   }
 
   get peer(): ReplicaId | undefined {
@@ -377,9 +394,23 @@ export class Link {
   #readFeed(place: FeedPlace): Feed | Promise<Feed> {
     const { feeds } = this.#options.hub
     const { readSnapshot } = this.#gate
+    if (place.type === 'own') return this.#readOwn(place)
     if (place.type !== 'snapshot' || readSnapshot === undefined)
       return feeds.read(place, this.#peerBytes, (stretch) => this.#fromPeer.has(stretch))
     return readSnapshot(async () => feeds.read(place, this.#peerBytes))
+  }
+
+  /** Before a change is sent to a home, it is known that some may have been. */
+  async #readOwn(place: FeedPlace): Promise<Feed> {
+    const { ledger, feeds } = this.#options.hub
+    const home = this.#home
+    const hasMore = place.type === 'own' && ledger.durableSeqOf(ledger.state.own) > place.afterSeq
+    if (hasMore && home !== undefined && !isPushing(ledger.state, this.#pushing)) {
+      this.#pushing = await ledger.submit(new BeginPushing(home))
+    }
+    const feed = await feeds.read(place, this.#peerBytes)
+    if (feed.next.type === 'own') this.#offeredSeq = Math.max(this.#offeredSeq, feed.next.afterSeq)
+    return feed
   }
 
   #onCommit(): void {
@@ -424,6 +455,8 @@ export class Link {
     this.#options.hub.leave(this)
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
+    // When the replica is closed as well, or its store has failed, its next home is only asked more carefully.
+    if (this.#pushing) this.#options.hub.ledger.submit(new EndPushing(this.#pushing, this.#offeredSeq)).catch(() => {})
     this.#options.transport.close(error)
   }
 
@@ -493,7 +526,8 @@ export class Link {
     const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
     const answers = ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
     const answeredSeq = Math.max(this.#saidAckedSeq, welcome.yourSeq)
-    await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
+    const [, pushing] = await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
+    this.#pushing = pushing
     this.#home = server
     this.#mayReissue = ledger.state.meta.rejected > 0
     await this.#reissue()

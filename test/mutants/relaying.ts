@@ -11,9 +11,9 @@ export const RELAYING: readonly Mutant[] = [
   {
     name: 'unanswered changes pushed to another server',
     file: 'core/family.ts',
-    find: 'if (isMoving && meta.ownSeq > meta.ackedSeq)',
-    replace: 'if (isMoving && meta.ownSeq < meta.ackedSeq)',
-    breaks: 'a replica whose changes are not all answered is asked about by its home only',
+    find: 'Math.min(known.offeredSeq, meta.ownSeq) > meta.ackedSeq',
+    replace: 'Math.min(known.offeredSeq, meta.ownSeq) < meta.ackedSeq',
+    breaks: 'a change that was sent to the home and is not answered is pushed nowhere else',
     tests: [RELAYS],
     bySimulator: false,
   },
