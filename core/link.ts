@@ -485,7 +485,7 @@ export class Link {
     this.#relayLog = hello.relay
     this.#peerEnd = hello.relay?.position ?? 0
     if (welcome.resume?.type === 'cursor') this.#startAt(welcome.resume)
-    this.#session.accept(meeting.role, welcome, this.#gate.mayRead() ? meeting.place : undefined)
+    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined, meeting.role)
   }
 
   async #takeWelcome(welcome: Welcome): Promise<void> {

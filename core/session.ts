@@ -208,8 +208,8 @@ export class Session {
     if (this.#state === 'greeting') this.#send(hello)
   }
 
-  /** The acceptor's side is ready: what it is to this peer, its welcome, and where its stream starts. */
-  accept(role: SessionRole, welcome: Welcome, place: FeedPlace | undefined): void {
+  /** The acceptor's side is ready: its welcome, where its stream starts, and what it is to this peer. */
+  accept(welcome: Welcome, place: FeedPlace | undefined, role: SessionRole = this.#role): void {
     if (this.#state !== 'meeting') return
     this.#role = role
     this.#send(welcome)

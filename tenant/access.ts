@@ -63,7 +63,8 @@ export function mayReadLog(principal: Principal): boolean {
 
 /** True when changes of others are taken from it: it is trusted with all that `judge` would ask about. */
 export function mayRelay(principal: Principal): boolean {
-  return hasScope(principal, 'relay') && principal.tables === undefined
+  const { tables, writeTables } = principal
+  return hasScope(principal, 'relay') && tables === undefined && writeTables === undefined
 }
 
 function hasTable({ tables }: Principal, table: string): boolean {

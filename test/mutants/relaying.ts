@@ -32,8 +32,8 @@ export const RELAYING: readonly Mutant[] = [
     find: 'if (name === undefined || family === undefined || family.home === logId) return',
     replace: 'return',
     breaks: 'a change is pushed to one server',
-    tests: [],
-    bySimulator: true,
+    tests: [RELAYS],
+    bySimulator: false,
   },
   {
     name: 'relay serves before it has caught up',
