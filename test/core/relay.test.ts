@@ -278,6 +278,24 @@ describe('a replica', () => {
     expect([phone.pending, (await phone.digest()).rows]).toEqual([0, 3])
   })
 
+  it('that was killed while it was sending does not know how far it came, and goes to its home first', async () => {
+    const { root, relay } = await family()
+    const store = openMemoryStore()
+    const before = await openClient(store)
+    await connect(before, relay)
+    await write(before, 'n1')
+    await rest()
+    // The process is gone; what another one finds is the store.
+    const after = await openClient(store)
+    await write(after, 'n2')
+    const early = new Line(after, root)
+    await rest()
+    expect(early.end).toBe('not-home')
+    await (await connect(after, relay)).close()
+    await connect(after, root)
+    expect(after.pending).toBe(0)
+  })
+
   it('says hello again when its last home has answered meanwhile', async () => {
     const { root, relay, phone } = await family()
     await (await connect(phone, relay)).close()

@@ -60,10 +60,7 @@ export function generatePlan(
     options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn
   const rollBack = drawServerRestore(root.fork('server'), options)
   const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
-  // What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was.
-  const { judge } = options
-  const steady =
-    rollBack.length === 0 || judge === undefined ? options : { ...options, judge: { ...judge, isMoody: false } }
+  const steady = rollBack.length === 0 ? options : withoutWhims(options)
   return { options: steady, events: [...kept, ...rollBack].sort((a, b) => a.at - b.at) }
 }
 
@@ -372,12 +369,13 @@ function drawIdentityFaults(random: Random, options: PlanOptions, stock: Stock):
  * stands where its log is written over is not told from others.
  */
 function drawServerRestore(random: Random, options: PlanOptions): PlanEvent[] {
-  if (options.topology !== 'star' || !random.chance(0.1 / 0.62)) return []
+  if (options.topology === 'mesh' || !random.chance(0.1 / 0.77)) return []
+  const node = options.topology === 'star' ? SERVER : random.pick(nodesOf(options).filter(isServing))
   const backedUp = random.between(1, options.durationMs)
   const restored = random.between(backedUp, options.durationMs)
   return [
-    { type: 'back-up', node: SERVER, at: backedUp },
-    { type: 'restore-server', node: SERVER, downMs: whileMs(random), at: restored },
+    { type: 'back-up', node, at: backedUp },
+    { type: 'restore-server', node, downMs: whileMs(random), at: restored },
   ]
 }
 
@@ -406,8 +404,23 @@ function isTimely(event: PlanEvent): boolean {
   return event.type !== 'clock-drift' || !isServing(event.node) || Math.abs(event.drift) < 0.1
 }
 
+type RestoreEvent = Extract<PlanEvent, { readonly type: 'back-up' }>
+
 /** Of this much, and the most that a clock can gain in a schedule, no server says that it is too far ahead. */
 const HARMLESS_AHEAD_MS = 20_000
+
+/**
+ * What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was, nor the opinion
+ * of another server. And what a relay has from a snapshot is in no log, so it does not give that back.
+ */
+function withoutWhims(options: PlanOptions): PlanOptions {
+  const { judge, topology, hasSnapshots } = options
+  return {
+    ...options,
+    judge: judge && { ...judge, isMoody: false, isCommon: true },
+    hasSnapshots: hasSnapshots && topology === 'star',
+  }
+}
 
 /**
  * What a server loses comes back from those who wrote it. So none of them loses it too; the server itself, which is nobody's
@@ -415,6 +428,7 @@ const HARMLESS_AHEAD_MS = 20_000
  * time later: a refusal that nobody but the lost part of the log remembers would be another one then.
  */
 function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
+  const [{ node: restored } = { node: SERVER }] = rollBack as readonly RestoreEvent[]
   const restoredAt = rollBack[rollBack.length - 1]?.at ?? 0
   switch (event.type) {
     case 'back-up':
@@ -423,10 +437,10 @@ function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
     case 'vanish':
       return false
     case 'clock-step':
-      return event.node !== SERVER && event.offsetMs <= HARMLESS_AHEAD_MS
+      return !isServing(event.node) && event.offsetMs <= HARMLESS_AHEAD_MS
     case 'join':
       return true
     default:
-      return !isWork(event) || event.node !== SERVER || event.at > restoredAt
+      return !isWork(event) || event.node !== restored || event.at > restoredAt
   }
 }

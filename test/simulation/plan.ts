@@ -32,8 +32,8 @@ export interface PlanOptions {
   readonly durationMs: number
   /** Newcomers get a snapshot and not the whole log. */
   readonly hasSnapshots: boolean
-  /** The server refuses about one change in so many; `isMoody`: not always the same ones. */
-  readonly judge: { readonly oneIn: number; readonly isMoody: boolean } | undefined
+  /** Servers refuse about one change in so many; `isMoody`: not always the same ones; `isCommon`: all of them the same ones. */
+  readonly judge: { readonly oneIn: number; readonly isMoody: boolean; readonly isCommon?: boolean } | undefined
   readonly network: { readonly latencyMs: number; readonly jitterMs: number; readonly bandwidth: number }
   readonly disk: { readonly flushMs: number; readonly slowReads: number; readonly readMs: number }
   /** Bytes under way in each direction of a session. */

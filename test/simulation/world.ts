@@ -369,7 +369,8 @@ export class World {
     const decide = ({ dot }: Proposal): VoidCode | undefined => {
       const { replica, seq } = dot
       // Each server of a family has an opinion of its own: whom nobody asks twice, nobody answers twice.
-      const luck = hashText(machine.name === SERVER ? `${replica}:${seq}` : `${replica}:${seq} at ${machine.name}`)
+      const isAlone = machine.name === SERVER || judge.isCommon === true
+      const luck = hashText(isAlone ? `${replica}:${seq}` : `${replica}:${seq} at ${machine.name}`)
       const isGentle = judge.isMoody && Math.floor(machine.clock.now() / MOOD_MS) % 2 === 0
       if (isGentle || luck % judge.oneIn !== 0) return undefined
       const code: VoidCode = luck % 3 === 0 ? 'quota-exceeded' : 'forbidden'
