@@ -4,11 +4,12 @@
  * Most of the writers are made up: a replica of its own for each would take minutes. Their blocks are what such replicas
  * would push, and the server admits them like any other.
  */
+
+import { AdmitChanges } from '../dist/core/admit.js'
 import { BlockWriter } from '../dist/core/block.js'
 import { OPEN_GATE } from '../dist/core/gate.js'
 import { createReplicaId, type Hub } from '../dist/core/index.js'
 import { rowKey } from '../dist/core/keys.js'
-import { AdmitChanges } from '../dist/core/admit.js'
 import { decodeRow } from '../dist/core/row-codec.js'
 import { nextTimestamp } from '../dist/core/timestamp.js'
 import { encodeValue } from '../dist/core/value.js'

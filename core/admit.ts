@@ -23,6 +23,7 @@ import { equalSlices } from './bytes.ts'
 import { clockGet, clockIncludes, type Dot } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { hasRelatives } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { type Gate, growthOf, ProposedChange, type Shortage, voidGrowth } from './gate.ts'
 import { type DecodedBlock, decode, gap } from './incoming.ts'
@@ -264,8 +265,12 @@ export class AdmitChanges implements Job<Admission> {
     const { state } = draft
     if (code === undefined) return undefined
     const isAnswered = transaction.some(({ op, seq }) => op !== 'void' && seq <= answeredSeq)
-    const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)
+    const isAwaiting = this.#awaited !== undefined && (isRecovering(state, nowMs) || hasRelatives(state))
     if (!isAnswered && !isAwaiting) return undefined
+    // Whoever has accepted it may bring it.
+    const [first] = transaction
+    if (this.#awaited === undefined && first !== undefined)
+      this.#awaited = { replica: state.replicas.textOf(first.replica) as ReplicaId, seq: first.seq }
     const index = this.#awaited === undefined ? -1 : state.replicas.find(this.#awaited.replica)
     return lostChanges(this.#awaited, index < 0 ? 0 : state.seqOf(index))
   }

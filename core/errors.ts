@@ -44,6 +44,7 @@ export const ERROR_CODES = [
   'replica-restored',
   'replica-cloned',
   'server-restored',
+  'not-home',
   'schema-mismatch',
   'unauthenticated',
   'auth-expired',

@@ -16,6 +16,7 @@ import { BATCH_BYTES_TARGET } from './limits.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { placeAfter, readSnapshotRows } from './snapshot.ts'
+import type { Stretch } from './stretches.ts'
 
 interface SharedSlice {
   readonly slice: LogSlice
@@ -27,6 +28,11 @@ const SHARED_MAX = 16
 /** Below this a block is mostly its own header. */
 const SMALL_BYTES = 1_024
 
+/** Whether the reader has this stretch of the log already. */
+type IsHeld = (stretch: Stretch) => boolean
+
+const NOT_HELD: IsHeld = () => false
+
 export class Feeds {
   readonly #ledger: Ledger
   readonly #shared = new Map<number, SharedSlice | Promise<SharedSlice>>()
@@ -35,8 +41,11 @@ export class Feeds {
     this.#ledger = ledger
   }
 
-  /** The next piece for `peer` (its id in 16 bytes), at once when another reader has just read it. */
-  read(place: FeedPlace, peer: Uint8Array): Feed | Promise<Feed> {
+  /**
+   * The next piece for `peer` (its id in 16 bytes), at once when another reader has just read it. Blocks that the peer is known
+   * to hold are left out.
+   */
+  read(place: FeedPlace, peer: Uint8Array, isHeld: IsHeld = NOT_HELD): Feed | Promise<Feed> {
     switch (place.type) {
       case 'own':
         return this.#readOwn(place.afterSeq)
@@ -45,8 +54,8 @@ export class Feeds {
       case 'log': {
         const shared = this.#sharedAt(place.position)
         return shared instanceof Promise
-          ? shared.then((slice) => this.#toFeed(slice, peer))
-          : this.#toFeed(shared, peer)
+          ? shared.then((slice) => this.#toFeed(slice, peer, isHeld))
+          : this.#toFeed(shared, peer, isHeld)
       }
     }
   }
@@ -79,12 +88,12 @@ export class Feeds {
     }
   }
 
-  /** Leaves out what the reader wrote itself; it still learns how far the log has come. */
-  #toFeed({ slice, frame }: SharedSlice, peer: Uint8Array): Feed {
+  /** Leaves out what the reader wrote itself or has given us; it still learns how far the log has come. */
+  #toFeed({ slice, frame }: SharedSlice, peer: Uint8Array, isHeld: IsHeld): Feed {
     const isEnd = slice.to >= this.#ledger.durablePosition
     const next: FeedPlace = { type: 'log', position: slice.to }
     if (slice.blocks.length === 0) return { frames: [], next, isEnd }
-    const others = slice.blocks.filter(({ block }) => !isAuthoredBy(block, peer))
+    const others = slice.blocks.filter((each) => !isAuthoredBy(each.block, peer) && !isHeld(each))
     if (others.length === slice.blocks.length) return { frames: [frame], next, isEnd }
     return { frames: [this.#toFrame(slice, others)], next, isEnd }
   }

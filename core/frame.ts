@@ -15,7 +15,9 @@ import type { ReplicaId } from './names.ts'
 import { asArray, asBytes, asCount, asText, type Packed, packRecord, unpackRecord } from './packing.ts'
 
 export const PROTOCOL_MIN = 1
-export const PROTOCOL_MAX = 1
+export const PROTOCOL_MAX = 2
+/** From this version on servers pass changes on to each other, and a welcome names the family. */
+export const RELAYS_SINCE = 2
 
 /** Where a reader stands in the sender's log. */
 export type Resume =
@@ -48,8 +50,18 @@ export interface Hello {
   /** Of the last own change; empty without one. */
   readonly fingerprint: Uint8Array
   readonly resume: Resume
-  /** Name and fingerprint of each table definition. */
-  readonly tables: readonly (readonly [name: string, fingerprint: string])[]
+  readonly tables: readonly TableRecord[]
+  /** A relay's: its own log, which the acceptor is going to read, and where that ends. Since version 2. */
+  readonly relay?: RelayLog | undefined
+}
+
+/** Name and fingerprint of a table definition. */
+export type TableRecord = readonly [name: string, fingerprint: string]
+
+export interface RelayLog {
+  readonly logId: string
+  readonly epoch: number
+  readonly position: number
 }
 
 export interface Welcome {
@@ -70,8 +82,12 @@ export interface Welcome {
   readonly from: { readonly type: 'log'; readonly position: number } | { readonly type: 'snapshot' }
   /** The sender's wall time, Unix milliseconds. */
   readonly time: number
-  /** Mesh only: where the sender stands in the peer's log. */
+  /** To mesh peers and relays: where the sender stands in the peer's log. */
   readonly resume: Resume | undefined
+  /** Since version 2: the log at the root of the servers that pass changes on to each other. */
+  readonly family?: string | undefined
+  /** To relays: the definitions that count. */
+  readonly tables?: readonly TableRecord[] | undefined
 }
 
 export type RefusalRecord = readonly [seq: number, code: string]
@@ -241,6 +257,7 @@ function toFields(frame: Frame): Packed[] {
         frame.fingerprint,
         packResume(frame.resume),
         frame.tables,
+        ...packRelay(frame.relay),
       ]
     case 'welcome':
       return [
@@ -255,6 +272,7 @@ function toFields(frame: Frame): Packed[] {
         frame.from.type === 'log' ? frame.from.position : null,
         frame.time,
         frame.resume === undefined ? null : packResume(frame.resume),
+        ...(frame.family === undefined ? [] : [packUuid(frame.family), frame.tables ?? []]),
       ]
     case 'changes':
       return [frame.from, frame.to - frame.from, packParts(frame.blocks)]
@@ -293,6 +311,10 @@ function toFields(frame: Frame): Packed[] {
         frame.chunk ?? null,
       ]
   }
+}
+
+function packRelay(relay: RelayLog | undefined): Packed[] {
+  return relay === undefined ? [] : [[packUuid(relay.logId), relay.epoch, relay.position]]
 }
 
 export function packUuid(id: string): Uint8Array {
@@ -417,11 +439,21 @@ function readHello(fields: readonly Packed[]): Hello {
     ackedSeq: asCount(fields[5]),
     fingerprint: asBytes(fields[6]),
     resume: readResume(fields[7]),
-    tables: asArray(fields[8]).map((pair) => {
-      const [name, fingerprint] = asArray(pair)
-      return [asText(name), asText(fingerprint)] as const
-    }),
+    tables: readTables(fields[8]),
+    relay: fields[9] === undefined ? undefined : readRelay(fields[9]),
   }
+}
+
+function readTables(value: Packed | undefined): TableRecord[] {
+  return asArray(value).map((pair) => {
+    const [name, fingerprint] = asArray(pair)
+    return [asText(name), asText(fingerprint)] as const
+  })
+}
+
+function readRelay(value: Packed): RelayLog {
+  const [logId, epoch, position] = asArray(value)
+  return { logId: unpackUuid(logId), epoch: asCount(epoch), position: asCount(position) }
 }
 
 function readWelcome(fields: readonly Packed[]): Welcome {
@@ -439,6 +471,8 @@ function readWelcome(fields: readonly Packed[]): Welcome {
     from: from === null ? { type: 'snapshot' } : { type: 'log', position: asCount(from) },
     time: asCount(fields[9]),
     resume: fields[10] === null ? undefined : readResume(fields[10]),
+    family: fields[11] === undefined ? undefined : unpackUuid(fields[11]),
+    tables: fields[12] === undefined ? undefined : readTables(fields[12]),
   }
 }
 

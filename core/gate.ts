@@ -45,6 +45,8 @@ export interface Shortage {
 export interface Gate {
   readonly mayRead: () => boolean
   readonly mayWrite: () => boolean
+  /** Whether changes of other replicas are taken without judging them. Default: no. */
+  readonly mayRelay?: () => boolean
   /** Whether this replica may be met at all; asked once, at its hello. */
   readonly mayMeet?: (replica: ReplicaId) => boolean
   /** Whether a table that is new may be defined as the peer says: all replicas have to agree with that from then on. */
@@ -66,6 +68,7 @@ export interface Gate {
 export const OPEN_GATE: Gate = {
   mayRead: () => true,
   mayWrite: () => true,
+  mayRelay: () => true,
 }
 
 /** A change that asks to be admitted. */

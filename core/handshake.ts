@@ -13,19 +13,32 @@ import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
-import { TidemarkError } from './errors.ts'
+import { isTidemarkError, TidemarkError } from './errors.ts'
+import { expectCaughtUp, familyName, hasRelatives, noteRelay } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import {
   type ClockEntry,
   type Hello,
   PROTOCOL_MAX,
   PROTOCOL_MIN,
+  RELAYS_SINCE,
   type RefusalRecord,
+  type RelayLog,
   type Resume,
   type Welcome,
 } from './frame.ts'
 import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import { CURSOR_KEY, kindRange, subjectKey, tableKey, tableKeyName, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import {
+  CURSOR_KEY,
+  kindRange,
+  relayKey,
+  subjectKey,
+  tableKey,
+  tableKeyName,
+  voidKey,
+  voidKeySeq,
+  voidRange,
+} from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
 import { isName, quote } from './names.ts'
@@ -45,6 +58,11 @@ const TABLES_MAX = 256
 
 export type Tables = ReadonlyMap<string, TableDefinition>
 
+/** The lowest and the highest version of the protocol that a side speaks. */
+export type Versions = readonly [min: number, max: number]
+
+export const ALL_VERSIONS: Versions = [PROTOCOL_MIN, PROTOCOL_MAX]
+
 // ── The initiator ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** `past`: what is being found out about a store that was copied; it may say less than was written. */
@@ -53,15 +71,17 @@ export async function introduce(
   role: SessionRole,
   tables: Tables,
   withClock: boolean,
+  [min, max]: Versions,
   past: SharedPast,
 ): Promise<Hello> {
   await ledger.catchUp()
   const { meta, own } = ledger.state
   const writtenSeq = ledger.durableSeqOf(own)
   const ownSeq = Math.min(writtenSeq, past.claimOf(meta.replicaId, ledger.durableAckedSeq) ?? writtenSeq)
+  const isRelay = role === 'relay'
   return {
     type: 'hello',
-    versions: [PROTOCOL_MIN, PROTOCOL_MAX],
+    versions: [isRelay ? Math.max(min, RELAYS_SINCE) : min, max],
     tenant: meta.tenant,
     replica: meta.replicaId,
     isMesh: role === 'mesh',
@@ -70,12 +90,16 @@ export async function introduce(
     ackedSeq: Math.min(ledger.durableAckedSeq, ownSeq),
     fingerprint: await readFingerprint(ledger, own, ownSeq),
     resume: await resumeOf(ledger, role, withClock),
-    tables: [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
+    // What the clients of a relay have brought counts, as far as the upstream has nothing else.
+    tables: isRelay
+      ? [...(await rememberedTables(ledger))]
+      : [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
+    relay: isRelay ? { logId: meta.logId, epoch: meta.epoch, position: ledger.durablePosition } : undefined,
   }
 }
 
 async function resumeOf(ledger: Ledger, role: SessionRole, withClock: boolean): Promise<Resume> {
-  if (role === 'client' && !withClock) {
+  if (role !== 'mesh' && !withClock) {
     const progress = await readSnapshotProgress(ledger)
     if (progress?.place !== undefined) return { type: 'snapshot', ...progress.cursor, ...progress.place }
     const cursor = await readCursor(ledger)
@@ -181,6 +205,8 @@ function cloned(): TidemarkError {
 
 export interface Meeting {
   readonly version: number
+  /** What we are to the peer. */
+  readonly role: SessionRole
   readonly epoch: number
   /** Where our stream to the peer starts. */
   readonly place: FeedPlace
@@ -188,19 +214,21 @@ export interface Meeting {
   readonly replica: number
 }
 
+export interface MeetOptions {
+  readonly role: SessionRole
+  readonly versions: Versions
+  readonly tables: Tables
+  readonly gate: Gate
+  readonly nowMs: number
+  readonly onLoss?: (() => void) | undefined
+}
+
 /** Decides about a hello. Throws what the session has to end with. */
-export async function meet(
-  ledger: Ledger,
-  role: SessionRole,
-  tables: Tables,
-  hello: Hello,
-  gate: Gate,
-  nowMs: number,
-  onLoss: (() => void) | undefined,
-): Promise<Meeting> {
+export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): Promise<Meeting> {
+  const { role, versions, tables, gate, nowMs, onLoss } = options
   await ledger.catchUp()
   const { state } = ledger
-  const version = negotiate(hello)
+  const version = negotiate(hello, versions)
   if (hello.tenant !== state.meta.tenant || hello.isMesh !== (role === 'mesh')) {
     throw new TidemarkError('forbidden', 'this session may not read or write what it asked for')
   }
@@ -208,6 +236,8 @@ export async function meet(
     throw new TidemarkError('revoked', 'this replica was revoked', { remedy: 'Begin with an empty store' })
   }
   if (hello.replica === state.meta.replicaId) throw cloned()
+  if (role === 'server') expectCaughtUp(ledger)
+  if (hello.relay !== undefined) expectRelayed(role, gate)
   const ourSeq = ledger.durableSeqOf(state.replicas.find(hello.replica))
   const hasLost = role === 'server' && showsLoss(ledger, ourSeq, hello)
   if (hasLost && !isRecovering(state, nowMs)) {
@@ -219,15 +249,21 @@ export async function meet(
   const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
   // A copy must not fence its original.
   await readStream(ledger, replica, hello)
-  return { version, epoch, place, replica }
+  return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, replica }
+}
+
+function expectRelayed(role: SessionRole, gate: Gate): void {
+  if (role === 'server' && gate.mayRelay?.() === true && gate.mayRead()) return
+  throw new TidemarkError('forbidden', 'this session may not pass on changes of others', {
+    remedy: 'Ask for a token with the scopes read and relay, for all tables',
+  })
 }
 
 /** What a peer that was met is told, once older sessions of it are fenced. Throws `replica-cloned`. */
 export async function composeWelcome(
   ledger: Ledger,
-  role: SessionRole,
   hello: Hello,
-  { version, epoch, place, replica }: Meeting,
+  { version, role, epoch, place, replica }: Meeting,
   nowMs: number,
 ): Promise<Welcome> {
   // Behind what a fenced session had handed in before.
@@ -235,6 +271,7 @@ export async function composeWelcome(
   expectEpoch(ledger, epoch)
   const { meta } = ledger.state
   const { yourSeq, fingerprint } = await readStream(ledger, replica, hello)
+  if (role === 'server') await expectAnswers(ledger, replica, hello.ackedSeq, yourSeq)
   return {
     type: 'welcome',
     version,
@@ -247,8 +284,58 @@ export async function composeWelcome(
     refusals: await refusalsOf(ledger, replica, hello.ackedSeq, yourSeq),
     from: place.type === 'log' ? { type: 'log', position: place.position } : { type: 'snapshot' },
     time: nowMs,
-    resume: role === 'mesh' ? { type: 'clock', clock: [...ledger.durableClock().entries()] } : undefined,
+    resume: await placeInLogOf(ledger, role, hello.relay),
+    ...(version >= RELAYS_SINCE && role !== 'mesh' ? { family: familyName(ledger.state) } : {}),
+    ...(role === 'upstream' ? { tables: [...(await rememberedTables(ledger))] } : {}),
   }
+}
+
+/** Where we stand in the log of a peer that is going to send it. */
+async function placeInLogOf(ledger: Ledger, role: SessionRole, log: RelayLog | undefined): Promise<Resume | undefined> {
+  const cursor = log === undefined ? undefined : await readRelayCursor(ledger, log)
+  if (cursor !== undefined) return { type: 'cursor', ...cursor }
+  if (role !== 'mesh' && role !== 'upstream') return undefined
+  return { type: 'clock', clock: [...ledger.durableClock().entries()] }
+}
+
+/** How far the log of a relay has been read; undefined when that is not known of this epoch, or cannot be right. */
+async function readRelayCursor(
+  { store }: Ledger,
+  { logId, epoch, position }: RelayLog,
+): Promise<LogCursor | undefined> {
+  const [bytes] = await store.getMany([relayKey(logId)])
+  if (bytes === undefined) return undefined
+  const [known, place] = asArray(unpackRecord(bytes)).map(asCount)
+  return known === epoch && place !== undefined && place <= position ? { logId, epoch, position: place } : undefined
+}
+
+export function saveRelayCursor(draft: Draft, { logId, epoch, position }: LogCursor): void {
+  draft.put(relayKey(logId), packRecord([epoch, position]))
+}
+
+/** Forgets how far the log of a relay was read: what came from there did not go on where that ended. */
+export class ForgetRelay implements Job<void> {
+  readonly weight = 1
+  readonly #logId: string
+
+  constructor(logId: string) {
+    this.#logId = logId
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    draft.delete(relayKey(this.#logId))
+  }
+}
+
+/** What came with a snapshot may be void, and nobody here knows. */
+async function expectAnswers(ledger: Ledger, replica: number, ackedSeq: number, heldSeq: number): Promise<void> {
+  if (!hasRelatives(ledger.state) || heldSeq <= ackedSeq) return
+  if ((await ledger.log.entryOf(replica, ackedSeq + 1)) !== undefined) return
+  throw new TidemarkError('not-home', 'this server cannot tell which of the changes of this replica were refused', {
+    remedy: 'Connect to the server that this replica was connected to before',
+  })
 }
 
 /** What we have of the peer's changes. Throws `replica-cloned` when the last one that both have differs. */
@@ -263,13 +350,13 @@ async function readStream(
   return { yourSeq, fingerprint }
 }
 
-function negotiate(hello: Hello): number {
+function negotiate(hello: Hello, [ourMin, ourMax]: Versions): number {
   const [min, max] = hello.versions
-  const version = Math.min(max, PROTOCOL_MAX)
-  if (version >= min && version >= PROTOCOL_MIN) return version
+  const version = Math.min(max, ourMax)
+  if (version >= min && version >= ourMin) return version
   throw new TidemarkError(
     'protocol-version',
-    `the peer speaks protocol ${min} to ${max}, this side ${PROTOCOL_MIN} to ${PROTOCOL_MAX}`,
+    `the peer speaks protocol ${min} to ${max}, this side ${ourMin} to ${ourMax}`,
     {
       remedy: 'Update the older side',
     },
@@ -301,6 +388,16 @@ export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume)
   }
   if (!isHeld) return { type: 'snapshot', position: undefined, after: undefined }
   return { type: 'snapshot', position: resume.position, after: { table: resume.table, id: resume.id } }
+}
+
+/** A place that is none of ours is no place to go on from: everything comes again, and what is held is skipped. */
+export async function placeForUpstream(ledger: Ledger, resume: Resume): Promise<FeedPlace> {
+  try {
+    return await placeOf(ledger, 'relay', resume)
+  } catch (error) {
+    if (!isTidemarkError(error) || error.code !== 'foreign-cursor') throw error
+    return { type: 'log', position: ledger.state.meta.floor }
+  }
 }
 
 /** Only places that a reader was given count: the end of the log, the start of a block, and what is gone by now. */
@@ -359,7 +456,8 @@ class MeetReplica implements Job<{ readonly replica: number }> {
       const ours = this.#tables.get(name)
       const expected = ours === undefined ? bytes && asText(unpackRecord(bytes)) : tableFingerprint(ours)
       if (expected === undefined) this.#fresh.push([name, fingerprint])
-      else if (expected !== fingerprint) throw mismatch(name, expected, fingerprint)
+      // A relay takes over ours: its clients are told when they come again.
+      else if (expected !== fingerprint && this.#hello.relay === undefined) throw mismatch(name, expected, fingerprint)
     }
   }
 
@@ -379,10 +477,12 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     const shortage = isKnown ? undefined : this.#gate.weigh?.(draft.usage, NEW_REPLICA)
     if (shortage !== undefined) throw quotaExceeded(shortage)
     const { mayDefine } = this.#gate
+    const isRelay = this.#hello.relay !== undefined
     for (const [name, fingerprint] of this.#fresh) {
-      if (mayDefine?.(name) ?? true) draft.put(tableKey(name), packRecord(fingerprint))
+      if (isRelay || (mayDefine?.(name) ?? true)) draft.put(tableKey(name), packRecord(fingerprint))
     }
     if (!isKnown) draft.touchMeta()
+    if (isRelay) noteRelay(draft)
     const replica = state.internReplica(this.#hello.replica)
     const subject = this.#gate.subject?.()
     if (subject !== undefined && this.#owner === undefined) draft.put(subjectKey(replica), packRecord(subject))

@@ -22,6 +22,7 @@ import { type CounterPart, decodeCounter, decodePart, isCounter, type SeenPart, 
 import { furthestSeen, goOn, inOrder, partsOf, setPart } from './counting.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
+import { forgetOffers } from './family.ts'
 import { dotKey, logKey, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { AuthoredBlock } from './log-reader.ts'
@@ -134,6 +135,7 @@ export class RenewIdentity implements Job<Renewal> {
     draft.raiseSeq(naming.fresh, dots)
     meta.ownSeq = dots
     meta.ackedSeq = 0
+    forgetOffers(draft)
     return { reason: this.#reason, before, after: meta.replicaId, reissued: renamed.size }
   }
 

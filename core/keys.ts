@@ -18,6 +18,8 @@
  *   p                     progress of a snapshot that is being received;  q: its clock;  P: the clock of all that began
  *   s replica(4)          whom a replica belongs to, on a server
  *   t name                definition of a table, as far as convergence depends on it
+ *   h                     home and family: see family.ts
+ *   y log                 how far the log of a relay has been read
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
@@ -55,6 +57,7 @@ export const CURSOR_KEY: Uint8Array = fixedKey('c')
 export const SNAPSHOT_KEY: Uint8Array = fixedKey('p')
 export const SNAPSHOT_CLOCK_KEY: Uint8Array = fixedKey('q')
 export const BASE_CLOCK_KEY: Uint8Array = fixedKey('P')
+export const FAMILY_KEY: Uint8Array = fixedKey('h')
 
 /** All keys of a kind. */
 export function kindRange(kind: 'i' | 'n' | 't' | 'a' | 'x' | 'o'): KeyRange {
@@ -154,6 +157,10 @@ export function tableKey(name: string): Uint8Array {
 
 export function tableKeyName(key: Uint8Array): string {
   return readText(key, 1, key.length)
+}
+
+export function relayKey(logId: string): Uint8Array {
+  return textKey('y', logId)
 }
 
 function textKey(kind: string, text: string): Uint8Array {

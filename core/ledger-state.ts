@@ -6,7 +6,7 @@
  */
 import { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
-import { type KeyRange, keyIndex, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
+import { FAMILY_KEY, type KeyRange, keyIndex, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
 import type { Limits } from './limits.ts'
 import { createReplicaId, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
@@ -57,6 +57,18 @@ export interface Meta {
   recoveringUntilMs: number
 }
 
+/** Who answers this store, and which servers pass its changes on to each other. See family.ts. */
+export interface Family {
+  /** The log that answers: of a client's server, of a relay's upstream, a root's own; '' before it was met. */
+  readonly home: string
+  /** The root's log; '' when the server did not say. */
+  readonly name: string
+  /** Of a relay: the epoch of its own log in which it has caught up with its upstream. Of a client: how often it began to push. */
+  readonly epoch: number
+  /** Of a client: none of its changes above this seq were ever sent to its home. */
+  readonly offeredSeq: number
+}
+
 export class LedgerState {
   readonly #limits: Limits
   readonly cache: RowCache = new RowCache(CACHED_ROWS_MAX)
@@ -67,6 +79,7 @@ export class LedgerState {
   /** How many voids each replica has, by index: without any, no look-up is needed. */
   voidCounts: number[] = []
   meta: Meta
+  family: Family | undefined
   head = 0
   /** How much of the dictionaries is in the store. */
   savedReplicas = 0
@@ -167,7 +180,7 @@ export class LedgerState {
    */
   async load(store: Store): Promise<boolean> {
     const head = await store.head()
-    const [bytes] = await store.getMany([META_KEY])
+    const [bytes, family] = await store.getMany([META_KEY, FAMILY_KEY])
     const meta = bytes === undefined ? undefined : decodeMeta(bytes)
     const replicas = new Dictionary()
     const names = new Dictionary()
@@ -185,6 +198,7 @@ export class LedgerState {
     this.head = head
     if (meta === undefined) return false
     this.meta = meta
+    this.family = family === undefined ? undefined : decodeFamily(family)
     this.replicas = replicas
     this.names = names
     this.seqs = seqs
@@ -193,6 +207,15 @@ export class LedgerState {
     this.savedNames = names.size
     return true
   }
+}
+
+export function familyEntry({ home, name, epoch, offeredSeq }: Family): StoreEntry {
+  return { key: FAMILY_KEY, value: packRecord([home, name, epoch, offeredSeq]) }
+}
+
+function decodeFamily(bytes: Uint8Array): Family {
+  const [home, name, epoch, offeredSeq] = asArray(unpackRecord(bytes))
+  return { home: asText(home), name: asText(name), epoch: asCount(epoch), offeredSeq: asCount(offeredSeq) }
 }
 
 /** Every entry of a range, in pages. */

@@ -7,13 +7,9 @@
  * N2  Effects are carried out in their order; of reads and of applies at most one each is under way.
  * N3  Every failure ends in `close` with a typed error. A bug ends the session, not the process.
  */
-import { AdmitChanges } from './admit.ts'
-import { TakeAnswer } from './answer.ts'
-import type { VoidCode } from './block.ts'
-import { type Dot, VectorClock } from './clock.ts'
 import type { Ask } from './comparison.ts'
-import type { LogCursor } from './draft.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
+import { isCatchingUp, JoinFamily, NoteCaughtUp, type Relation } from './family.ts'
 import {
   type Ack,
   type Changes,
@@ -23,16 +19,26 @@ import {
   type Hello,
   type Push,
   packUuid,
-  type SnapshotBegin,
   type Welcome,
 } from './frame.ts'
 import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
-import { answerOf, checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
+import {
+  ALL_VERSIONS,
+  checkWelcome,
+  composeWelcome,
+  introduce,
+  meet,
+  placeForUpstream,
+  placeOf,
+  type Tables,
+  type Versions,
+} from './handshake.ts'
 import type { Hub } from './hub.ts'
+import { type Answered, LinkAdmitter } from './link-admitter.ts'
+import { LinkReader } from './link-reader.ts'
+import { LinkWriter } from './link-writer.ts'
 import type { ReplicaId } from './names.ts'
-import { ReceiveChanges } from './receive.ts'
-import { expectEpoch, isHere } from './recovery.ts'
-import { ReissueSkewed } from './reissue.ts'
+import { expectEpoch } from './recovery.ts'
 import {
   type Effect,
   type Feed,
@@ -44,8 +50,6 @@ import {
   type StreamGoal,
 } from './session.ts'
 import { findingOut } from './shared-past.ts'
-import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
-import { timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -61,6 +65,8 @@ export interface LinkOptions {
   readonly isInitiator: boolean
   readonly transport: Transport
   readonly tables: Tables
+  /** Of the protocol. Default: all that there are. */
+  readonly versions?: Versions
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
@@ -75,16 +81,8 @@ export interface LinkOptions {
   readonly onChange?: () => void
 }
 
-/** What a server answered in one commit. */
-export interface Answered {
-  /** Accepted and refused ones. */
-  readonly changes: number
-  readonly refusals: readonly VoidCode[]
-  /** True when there was no room for more. */
-  readonly isPaused: boolean
-  /** How far the writer's clock was ahead of ours when it made the last of them. Far below 0 for what was made offline. */
-  readonly aheadMs: number
-}
+/** Of what a relay passes on, it has been the judge. */
+const NOT_JUDGED: Omit<Answered, 'changes'> = { refusals: [], isPaused: false, aheadMs: Number.NEGATIVE_INFINITY }
 
 interface Settling {
   readonly token: number
@@ -97,18 +95,6 @@ interface Asking {
   readonly reject: (error: unknown) => void
 }
 
-/** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
-const REISSUES_MAX = 8
-
-/** How far the cursor may be ahead of the one on the disk: what is read again after a cut. */
-const SAVED_POSITIONS = 4_096
-
-interface ReceivingSnapshot {
-  readonly cursor: LogCursor
-  /** What the sender held when the snapshot began. */
-  readonly clock: VectorClock
-}
-
 export class Link {
   readonly #options: LinkOptions
   readonly #session: Session
@@ -116,49 +102,46 @@ export class Link {
   #peer: ReplicaId | undefined
   /** The peer's id as blocks have it. */
   #peerBytes: Uint8Array = new Uint8Array(16)
-  /** The peer's index, once it is met. */
-  #replica = -1
-  /** The peer's log, and how far we have read it. */
-  #cursor: LogCursor | undefined
-  #peerEnd = 0
-  #snapshot: ReceivingSnapshot | undefined
+  readonly #reader: LinkReader
+  /** A client's. */
+  readonly #writer: LinkWriter
+  /** A server's, once its writer is met. */
+  #admitter: LinkAdmitter | undefined
+  /** A relay's: who it is in this session, and the mark behind everything that its upstream had. */
+  #ownId: ReplicaId | undefined
+  #catchUpToken: number | undefined
   #serverOffsetMs = 0
-  /** A writer's: changes may be due to be issued again, and how often some were without one that was accepted. */
-  #mayReissue = false
-  #reissues = 0
   #settling: Settling[] = []
   readonly #asking = new Map<number, Asking>()
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
   readonly #gate: Gate
-  /** A server's: the writer was told to stop, and has not begun anew yet. */
-  #isPaused = false
-  /** A server's: what the peer was told that we have of it. */
-  /** Where the cursor on the disk stands. */
-  #savedPosition = 0
-  /** What our hello said that we had written. */
-  #greetedSeq = 0
-  #answeredSeq = 0
-  /** A server's: how far the peer says that it was answered; beyond what we have when our store lost that. */
-  #claimedSeq = 0
-  /** A server's: the change that the peer waits for, because our store lost it. */
-  #awaited: Dot | undefined
   /** A server's: the epoch of its log that this session is about. */
   #epoch = 0
-  /** A writer's: why the server takes nothing more for now. */
-  #pause: Shortage | undefined
 
   constructor(options: LinkOptions) {
-    const { hub, role, isInitiator } = options
+    const { hub, role, isInitiator, now, onAdmit } = options
     this.#options = options
     this.#gate = options.gate ?? OPEN_GATE
     this.#session = new Session(role, isInitiator, hub.ledger.limits, hub.ledger.groupChangesMax)
+    this.#writer = new LinkWriter({ hub, serverNow: () => now() + this.#serverOffsetMs })
+    this.#reader = new LinkReader({
+      ledger: hub.ledger,
+      role: () => this.#session.role,
+      mayRelay: () => this.#gate.mayRelay?.() === true,
+      now,
+      onRelayed: (changes) => onAdmit?.({ ...NOT_JUDGED, changes }),
+    })
     this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
   }
 
   get state(): SessionState {
     return this.#session.state
+  }
+
+  get role(): SessionRole {
+    return this.#session.role
   }
 
   get peer(): ReplicaId | undefined {
@@ -167,7 +150,7 @@ export class Link {
 
   /** Entries of the peer's log that it is known to have and we do not. */
   get behind(): number {
-    return Math.max(0, this.#peerEnd - (this.#cursor?.position ?? 0))
+    return this.#reader.behind
   }
 
   /** Entries of our log that were not sent to the peer yet; all of them while it is being sent a snapshot. */
@@ -184,7 +167,7 @@ export class Link {
 
   /** True while a snapshot is being received. */
   get isRestoring(): boolean {
-    return this.#snapshot !== undefined
+    return this.#reader.isRestoring
   }
 
   /** The peer's wall time minus ours, as of its welcome, in milliseconds. */
@@ -194,12 +177,12 @@ export class Link {
 
   /** Why the server takes no more of our changes for now; `resume` tries again. Downloads go on. */
   get pause(): Shortage | undefined {
-    return this.#pause
+    return this.#writer.pause
   }
 
   /** Sends again what the server had no room for: after `pause.retryAfterMs`, or when something changed. */
   resume(): void {
-    this.#pause = undefined
+    this.#writer.resume()
     this.#session.release()
     this.#drain()
   }
@@ -248,7 +231,8 @@ export class Link {
    */
   settled(): Promise<void> {
     if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
-    if (this.#pause !== undefined) return Promise.reject(pausedBy(this.#pause))
+    const { pause } = this.#writer
+    if (pause !== undefined) return Promise.reject(pausedBy(pause))
     return new Promise((resolve, reject) => {
       const token = this.#nextToken++
       this.#settling.push({ token, resolve, reject })
@@ -348,114 +332,114 @@ export class Link {
   #readFeed(place: FeedPlace): Feed | Promise<Feed> {
     const { feeds } = this.#options.hub
     const { readSnapshot } = this.#gate
-    if (place.type !== 'snapshot' || readSnapshot === undefined) return feeds.read(place, this.#peerBytes)
+    if (place.type === 'own') return this.#writer.read(place, this.#peerBytes)
+    if (place.type !== 'snapshot' || readSnapshot === undefined)
+      return feeds.read(place, this.#peerBytes, this.#reader.isFromPeer)
     return readSnapshot(async () => feeds.read(place, this.#peerBytes))
   }
 
   #onCommit(): void {
-    const { hub, role } = this.#options
-    if (role === 'server' && this.#epoch > 0) {
-      try {
-        expectEpoch(hub.ledger, this.#epoch)
-      } catch (error) {
-        return this.fail(toTidemarkError(error))
-      }
+    try {
+      this.#expectSameTerms()
+    } catch (error) {
+      return this.fail(toTidemarkError(error))
     }
-    const awaited = this.#awaited
-    if (this.#takeArrived()) {
-      const pause = isHere(awaited)
-      this.#session.acknowledge({ type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause, time: undefined })
-    }
-    this.#session.logGrew()
+    const ack = this.#admitter?.arrived()
+    if (ack !== undefined) this.#session.acknowledge(ack)
+    // What came from the peer is known as such only once the commit is over.
+    if (!this.#reader.isReceiving) this.#session.logGrew()
     this.#drain()
   }
 
-  /** True, once, when what a writer waits for has come. */
-  #takeArrived(): boolean {
+  /** Throws when this session is about a log, an identity or a home that is no longer what it was. */
+  #expectSameTerms(): void {
     const { ledger } = this.#options.hub
-    const awaited = this.#awaited
-    const author = awaited === undefined ? -1 : ledger.state.replicas.find(awaited.replica)
-    if (awaited === undefined || author < 0 || ledger.durableSeqOf(author) < awaited.seq) return false
-    this.#awaited = undefined
-    return true
+    if (this.#epoch > 0) expectEpoch(ledger, this.#epoch)
+    this.#writer.expectHome()
+    if (this.#ownId !== undefined && this.#ownId !== ledger.state.meta.replicaId) {
+      throw new TidemarkError('unavailable', 'the relay goes on from a backup', { retryable: true })
+    }
   }
 
   #close(reason: TidemarkError | undefined): void {
-    const error = this.#isStillShared(reason) ? findingOut() : reason
+    const isStillShared = this.#options.role === 'client' && this.#writer.isStillShared(reason)
+    const error = isStillShared ? findingOut() : reason
     this.#error = error
     this.#stopListening()
     this.#options.hub.leave(this)
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
+    this.#writer.end()
     this.#options.transport.close(error)
-  }
-
-  /** True when the peer says that it has something else, and may have some of our unanswered changes all the same. */
-  #isStillShared(error: TidemarkError | undefined): boolean {
-    const { hub, role } = this.#options
-    const isSaid = error?.code === 'replica-cloned' && error.details.isRemote === true
-    if (role !== 'client' || !isSaid || this.#greetedSeq === 0) return false
-    return hub.past.differs(hub.ledger.state.meta.replicaId, hub.ledger.durableAckedSeq, this.#greetedSeq)
   }
 
   // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #introduce(withClock: boolean): Promise<void> {
-    const { hub, role, tables } = this.#options
-    const hello = await introduce(hub.ledger, role, tables, withClock, hub.past)
-    this.#greetedSeq = hello.ownSeq
+    const { hub, role, tables, versions = ALL_VERSIONS } = this.#options
+    const hello = await introduce(hub.ledger, role, tables, withClock, versions, hub.past)
+    this.#writer.greeted(hello)
     this.#session.greet(hello)
   }
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
-    const { hub, role, tables, onLoss } = this.#options
-    const meeting = await meet(hub.ledger, role, tables, hello, this.#gate, nowMs, onLoss)
+    const { hub, role, tables, versions = ALL_VERSIONS, now, onAdmit, onLoss } = this.#options
+    const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate: this.#gate, nowMs, onLoss })
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
-    this.#replica = meeting.replica
     hub.enter(this)
-    this.#epoch = meeting.epoch
-    const welcome = await composeWelcome(hub.ledger, role, hello, meeting, nowMs)
-    this.#answeredSeq = welcome.yourSeq
-    this.#claimedSeq = hello.ackedSeq
-    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined)
+    if (role === 'server') this.#epoch = meeting.epoch
+    const welcome = await composeWelcome(hub.ledger, hello, meeting, nowMs)
+    this.#reader.meetRelay(hello.relay, welcome.resume?.type === 'cursor' ? welcome.resume : undefined)
+    this.#admitter = new LinkAdmitter({
+      ledger: hub.ledger,
+      gate: this.#gate,
+      replica: meeting.replica,
+      answeredSeq: welcome.yourSeq,
+      claimedSeq: hello.ackedSeq,
+      now,
+      onAdmit,
+    })
+    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined, meeting.role)
   }
 
   async #takeWelcome(welcome: Welcome): Promise<void> {
     const { hub, role, now } = this.#options
     const { ledger } = hub
-    await checkWelcome(ledger, welcome, this.#greetedSeq, hub.past)
+    await checkWelcome(ledger, welcome, this.#writer.greetedSeq, hub.past)
     if (this.#session.state === 'closed') return
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
     // What an older session still brings would begin again what this one has finished: a snapshot, an answer.
-    if (role === 'client') hub.enter(this)
+    if (role !== 'mesh') hub.enter(this)
     this.#serverOffsetMs = welcome.time - now()
-    this.#peerEnd = welcome.position
-    const position = welcome.from.type === 'log' ? welcome.from.position : 0
-    this.#cursor = { logId: welcome.logId, epoch: welcome.epoch, position }
-    this.#savedPosition = position
-    if (welcome.from.type === 'snapshot') await this.#resumeSnapshot()
-    let place: FeedPlace
-    if (role === 'mesh') place = await placeOf(ledger, role, welcome.resume ?? { type: 'clock', clock: [] })
-    else {
-      const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
-      // What it does not answer is pushed again, and answered then.
-      place = { type: 'own', afterSeq: throughSeq }
-      await ledger.submit(new TakeAnswer(throughSeq, refusals))
-      this.#mayReissue = ledger.state.meta.rejected > 0
-      await this.#reissue()
-    }
-    this.#session.begin(place)
+    await this.#reader.takeWelcome(welcome)
+    this.#session.begin(await this.#prepareStream(welcome))
+    this.#askCatchUp()
   }
 
-  /** Goes on with a snapshot that an earlier session began; without one, the peer will begin a new one. */
-  async #resumeSnapshot(): Promise<void> {
-    const { ledger } = this.#options.hub
-    const progress = await readSnapshotProgress(ledger)
-    if (progress !== undefined) this.#snapshot = { cursor: progress.cursor, clock: await readSnapshotClock(ledger) }
+  /** Where our stream starts. */
+  async #prepareStream(welcome: Welcome): Promise<FeedPlace> {
+    const { hub, role } = this.#options
+    const { ledger } = hub
+    const resume = welcome.resume ?? { type: 'clock', clock: [] }
+    const server: Relation = { logId: welcome.logId, family: welcome.family }
+    if (role === 'mesh') return placeOf(ledger, role, resume)
+    if (role === 'relay') {
+      await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
+      this.#ownId = ledger.state.meta.replicaId
+      return placeForUpstream(ledger, resume)
+    }
+    return this.#writer.takeWelcome(welcome, server)
+  }
+
+  /** A relay serves once it has what its upstream had in this epoch of its log. */
+  #askCatchUp(): void {
+    if (this.#options.role !== 'relay' || !isCatchingUp(this.#options.hub.ledger.state)) return
+    this.#catchUpToken = this.#nextToken++
+    this.#session.askMark(this.#catchUpToken, { ownSeq: 0, position: 0 })
   }
 
   // ── Messages that become jobs ─────────────────────────────────────────────────────────────────────────────────────
@@ -467,27 +451,27 @@ export class Link {
       case 'push':
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
-        await this.#receiveChanges(messages as readonly Changes[])
+        await this.#reader.takeChanges(messages as readonly Changes[])
+        if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
         break
       case 'ack':
         await this.#takeAck(first)
         break
       case 'snapshot-begin':
-        await this.#beginSnapshot(first)
+        await this.#reader.beginSnapshot(first)
+        this.#askCatchUp()
         break
-      case 'snapshot-rows': {
-        const { cursor, clock } = this.#expectSnapshot()
-        await this.#options.hub.ledger.submit(new ReceiveRows(first, cursor, clock))
+      case 'snapshot-rows':
+        await this.#reader.takeRows(first)
         break
-      }
       case 'snapshot-end':
-        await this.#endSnapshot()
+        await this.#reader.endSnapshot()
         break
       case 'mark':
         this.#session.answerMark(first.token, this.#goal())
         break
       case 'marked':
-        this.#takeMarked(first.token, first.position)
+        await this.#takeMarked(first.token, first.position)
         break
       case 'compare':
         this.#expectReader()
@@ -501,113 +485,28 @@ export class Link {
   }
 
   async #admit(pushes: readonly Push[]): Promise<Ack> {
-    const { hub, now, onAdmit } = this.#options
-    const nowMs = now()
-    if (!this.#gate.mayWrite()) throw new TidemarkError('forbidden', 'this session may not write')
-    const { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp } = await hub.ledger.submit(
-      new AdmitChanges({
-        blocks: pushes.flatMap(({ blocks }) => blocks),
-        replica: this.#replica,
-        nowMs,
-        gate: this.#gate,
-        isPaused: this.#isPaused,
-        answeredSeq: this.#claimedSeq,
-      }),
-    )
-    if (!isEarly) {
-      this.#isPaused = shortage !== undefined
-      this.#awaited = awaited
-    }
-    // It may have come in the same commit.
-    const pause = shortage !== undefined && this.#takeArrived() ? isHere(awaited) : shortage
-    onAdmit?.({
-      changes: Math.max(0, throughSeq - this.#answeredSeq),
-      refusals: refusals.map(({ code }) => code),
-      isPaused: shortage !== undefined,
-      aheadMs: lastTimestamp === 0 ? Number.NEGATIVE_INFINITY : timestampToMs(lastTimestamp) - nowMs,
-    })
-    this.#answeredSeq = Math.max(this.#answeredSeq, throughSeq)
-    const records = refusals.map(({ seq, code }) => [seq, code] as const)
-    const time = refusals.some(({ code }) => code === 'clock-skew') ? nowMs : undefined
-    return { type: 'ack', throughSeq, refusals: records, pause, time }
+    if (this.#admitter === undefined) throw new InvariantError('a push came before its writer was met')
+    return this.#admitter.admit(pushes)
   }
 
-  async #takeAck({ throughSeq, refusals, pause, time }: Ack): Promise<void> {
-    const answers = refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
-    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, answers))
-    if (time !== undefined) {
-      this.#serverOffsetMs = time - this.#options.now()
-      this.#mayReissue = this.#reissues < REISSUES_MAX
-    } else this.#reissues = 0
-    await this.#reissue()
+  async #takeAck(ack: Ack): Promise<void> {
+    const { throughSeq, pause, time } = ack
+    if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
+    await this.#writer.takeAck(ack)
     if (pause === undefined) return
-    this.#pause = pause
     this.#session.hold({ type: 'own', afterSeq: throughSeq })
     for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
-  }
-
-  /** Once all is answered, what was refused because our clock ran ahead is issued again by the server's. */
-  async #reissue(): Promise<void> {
-    const { hub, now } = this.#options
-    if (!this.#mayReissue || hub.ledger.pending > 0) return
-    const count = await hub.ledger.submit(new ReissueSkewed(now() + this.#serverOffsetMs))
-    this.#mayReissue = count === undefined
-    if (count !== undefined) this.#reissues++
   }
 
   #expectReader(): void {
     if (!this.#gate.mayRead()) throw new TidemarkError('forbidden', 'this session may not read')
   }
 
-  async #receiveChanges(messages: readonly Changes[]): Promise<void> {
-    const { hub, role } = this.#options
-    let cursor = this.#cursor ?? { logId: '', epoch: 0, position: (messages[0] as Changes).from }
-    const blocks: Uint8Array[] = []
-    for (const message of messages) {
-      if (role === 'client' && message.from !== cursor.position) {
-        throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
-          retryable: true,
-        })
-      }
-      for (const block of message.blocks) blocks.push(block)
-      cursor = { ...cursor, position: message.to }
-    }
-    this.#peerEnd = Math.max(this.#peerEnd, cursor.position)
-    // Our own changes, which the server leaves out, move the cursor; that alone is worth a flush now and then only.
-    if (blocks.length > 0 || cursor.position - this.#savedPosition >= SAVED_POSITIONS) {
-      await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))
-      this.#savedPosition = cursor.position
-    }
-    this.#cursor = cursor
-  }
-
-  async #beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
-    const { logId, epoch } = this.#cursor ?? { logId: '', epoch: 0 }
-    const cursor: LogCursor = { logId, epoch, position }
-    await this.#options.hub.ledger.submit(new BeginSnapshot(cursor, clock))
-    this.#snapshot = { cursor, clock: new VectorClock(clock) }
-  }
-
-  async #endSnapshot(): Promise<void> {
-    const { cursor, clock } = this.#expectSnapshot()
-    await this.#options.hub.ledger.submit(new EndSnapshot(cursor, clock))
-    this.#snapshot = undefined
-    this.#cursor = cursor
-  }
-
-  /** Only a server's log is worth a cursor: peers without a server go by clocks. */
-  #kept(cursor: LogCursor): LogCursor | undefined {
-    return this.#options.role === 'client' ? cursor : undefined
-  }
-
-  #expectSnapshot(): ReceivingSnapshot {
-    if (this.#snapshot !== undefined) return this.#snapshot
-    // Another session of this replica may have come to the end of the snapshot that this one was to resume.
-    throw new TidemarkError('gap', 'rows of a snapshot came before its beginning', { retryable: true })
-  }
-
-  #takeMarked(token: number, position: number): void {
-    this.#peerEnd = Math.max(this.#peerEnd, position)
+  async #takeMarked(token: number, position: number): Promise<void> {
+    this.#reader.heardOf(position)
+    const { cursor } = this.#reader
+    if (token === this.#catchUpToken && cursor !== undefined)
+      await this.#options.hub.ledger.submit(new NoteCaughtUp(cursor))
     const settling = this.#settling.find((waiting) => waiting.token === token)
     this.#settling = this.#settling.filter((waiting) => waiting !== settling)
     settling?.resolve()

@@ -8,41 +8,85 @@
  * E2  A change is applied only when what we hold covers its context; a void is a dot like any other.
  * E3  The cursor moves in the same commit as the changes it stands behind.
  * E5  Receiving merges clocks. It never advances our own counter.
+ * E7  Between servers a dot that is held comes with the content it had, else `dot-conflict`; voids are remembered, for whoever
+ *     has to be told of them here; and no limit of ours keeps out what was admitted.
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
-import type { BlockResolver, Entry } from './block.ts'
+import { type BlockResolver, canonicalEntry, type Entry } from './block.ts'
+import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
-import type { Draft, LogCursor } from './draft.ts'
+import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { type DecodedBlock, decode, gap } from './incoming.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { Stretch } from './stretches.ts'
 
-export class ReceiveChanges implements Job<void> {
+export interface ReceiveOptions {
+  /** Puts the place in the sender's log after these blocks into the commit; peers without a server go by clocks. */
+  readonly save?: ((draft: Draft) => void) | undefined
+  /** Both admit for others: see E7. */
+  readonly isBetweenServers?: boolean
+  /** Later timestamps are not taken (yet). */
+  readonly timestampMax?: number | undefined
+}
+
+const NO_FINGERPRINT = new Uint8Array(0)
+
+/** Answers with the stretch of our log that is new. */
+export class ReceiveChanges implements Job<Stretch> {
   readonly weight: number
   readonly #blocks: readonly Uint8Array[]
-  readonly #cursor: LogCursor | undefined
+  readonly #options: ReceiveOptions
   #decoded: DecodedBlock[] = []
   readonly #agreed = new Map<RowEntry, AgreedRow>()
   /** What `inspect` finds must still hold in `apply`: no local write may come between. */
   readonly startsGroup = true
 
-  /** `cursor` is the place in the server's log after these blocks; peers without a server go by clocks instead. */
-  constructor(blocks: readonly Uint8Array[], cursor: LogCursor | undefined) {
+  constructor(blocks: readonly Uint8Array[], options: ReceiveOptions = {}) {
     this.#blocks = blocks
-    this.#cursor = cursor
+    this.#options = options
     let bytes = 0
     for (const block of blocks) bytes += block.length
     this.weight = Math.ceil(bytes / 64)
   }
 
-  prepare(ledger: Ledger): void {
+  prepare(ledger: Ledger): void | Promise<void> {
+    const { isBetweenServers = false, timestampMax } = this.#options
+    const { state } = ledger
     const resolver: BlockResolver = {
-      replica: (id) => ledger.state.internReplica(id),
-      name: (name) => ledger.state.internName(name),
+      replica: (id) => state.internReplica(id),
+      name: (name) => (isBetweenServers ? state.names.intern(name) : state.internName(name)),
     }
     this.#decoded = this.#blocks.map((block) => decode(ledger, block, resolver))
+    if (timestampMax !== undefined) this.#expectTimely(timestampMax)
+    return isBetweenServers ? this.#expectSame(ledger) : undefined
+  }
+
+  /** What is too far ahead would put the clock of everybody ahead who sees it. */
+  #expectTimely(timestampMax: number): void {
+    for (const { entries } of this.#decoded) {
+      if (entries.every((entry) => entry.op === 'void' || entry.timestamp <= timestampMax)) continue
+      throw new TidemarkError('clock-skew', 'a relay passes on changes that are too far ahead', {
+        retryable: true,
+        remedy: 'Set the clock of the relay',
+      })
+    }
+  }
+
+  /** E7. What a snapshot brought is in no log, and is not compared. */
+  async #expectSame({ log, state }: Ledger): Promise<void> {
+    for (const entry of this.#decoded.flatMap(({ entries }) => entries)) {
+      if (entry.seq > state.seqOf(entry.replica)) continue
+      const held = await log.entryOf(entry.replica, entry.seq)
+      if (held === undefined || isSame(held.entry, entry, state)) continue
+      const replica = state.replicas.textOf(entry.replica)
+      throw new TidemarkError('dot-conflict', `change ${entry.seq} of replica ${replica} has two contents`, {
+        remedy: 'Two servers have taken different changes of a copied store: give the relay an empty one',
+        details: { replica, seq: entry.seq },
+      })
+    }
   }
 
   /** Only rows with unanswered changes of our own have an agreed state to keep up. */
@@ -58,9 +102,10 @@ export class ReceiveChanges implements Job<void> {
     }
   }
 
-  apply(draft: Draft): void {
+  apply(draft: Draft): Stretch {
     const appends: (() => void)[] = []
-    let position = draft.state.meta.nextPosition
+    const from = draft.state.meta.nextPosition
+    let position = from
     for (const { block, entries, rows } of this.#decoded) {
       const fresh: Entry[] = []
       const previous: number[] = []
@@ -75,7 +120,8 @@ export class ReceiveChanges implements Job<void> {
         appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous, block.length))
     }
     for (const append of appends) append()
-    if (this.#cursor !== undefined) draft.saveCursor(this.#cursor)
+    this.#options.save?.(draft)
+    return { from, to: position }
   }
 
   /** Answers with the position of the change before it on its row. */
@@ -83,6 +129,7 @@ export class ReceiveChanges implements Job<void> {
     const { state } = draft
     if (entry.op === 'void' || row === undefined) {
       draft.raiseSeq(entry.replica, entry.seq)
+      if (entry.op === 'void' && this.#options.isBetweenServers === true) draft.addVoid(entry, NO_FINGERPRINT)
       return 0
     }
     if (clockGet(entry.context, state.own) > state.meta.ownSeq) {
@@ -104,6 +151,12 @@ export class ReceiveChanges implements Job<void> {
     draft.raiseSeq(entry.replica, entry.seq)
     return before
   }
+}
+
+function isSame(held: Entry, entry: Entry, state: LedgerState): boolean {
+  if (held.op === 'void' || entry.op === 'void') return held.op === entry.op
+  const [ours, theirs] = [canonicalEntry(held, state), canonicalEntry(entry, state)]
+  return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
 }
 
 /** False for a dot that is held already; throws `gap` for one that is not the next (E1). */

@@ -16,6 +16,7 @@
 import type { Dot } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { invariant, TidemarkError } from './errors.ts'
+import { hasRelatives } from './family.ts'
 import type { Hello } from './frame.ts'
 import type { Shortage } from './gate.ts'
 import { hashBytes, hashToText } from './hash.ts'
@@ -101,22 +102,31 @@ function replicaIdOf(before: ReplicaId, epoch: number): ReplicaId {
 /**
  * True when a hello shows that our store lost something, if it is true: its changes were answered beyond what we hold, or its
  * cursor is of this very log and epoch and stands beyond the end. Whoever stands where the log was written over is not told
- * from others, so operators do not rely on it.
+ * from others, so operators do not rely on it. Who comes from another server of the family may have been answered there.
  */
-export function showsLoss({ state, durablePosition }: Ledger, ourSeq: number, { resume, ackedSeq }: Hello): boolean {
+export function showsLoss(
+  { state, durablePosition }: Ledger,
+  ourSeq: number,
+  { resume, ackedSeq, relay }: Hello,
+): boolean {
   const { logId, epoch } = state.meta
   // Who comes without a cursor may be telling of a loss that an earlier epoch began with.
   const isOurs = resume.type === 'clock' ? epoch === 1 : resume.logId === logId && resume.epoch === epoch
   const isBeyond = resume.type !== 'clock' && resume.position > durablePosition
-  return isOurs && (isBeyond || ackedSeq > ourSeq)
+  const isAnswered = ackedSeq > ourSeq && relay === undefined && !hasRelatives(state)
+  return isOurs && (isBeyond || isAnswered)
 }
 
 /** Sessions of an epoch end with it (V1). */
 export function expectEpoch({ state }: Ledger, epoch: number): void {
   if (state.meta.epoch === epoch) return
-  throw new TidemarkError('unavailable', 'the server goes on from a backup: a new session finds out what it lacks', {
-    retryable: true,
-  })
+  throw new TidemarkError(
+    'unavailable',
+    'the server’s log has begun a new epoch: a new session finds out what it lacks',
+    {
+      retryable: true,
+    },
+  )
 }
 
 export function isRecovering({ meta }: LedgerState, nowMs: number): boolean {

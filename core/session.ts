@@ -4,8 +4,8 @@
  * The conversation, once. The initiator says hello: who it is, what it wrote, where it stands in the other's log. The
  * acceptor answers welcome: what it has of the initiator's changes, and where reading starts. From then on two streams run
  * independently. Down: the acceptor's log from that place (`changes`), or a snapshot and then the log. Up: the initiator's own
- * changes from the seq the welcome named (`push`), each answered (`ack`) after it is durable. Between peers without a server
- * both directions are `changes`, and nothing is acknowledged. Either stream stops when its credit is used up and goes on
+ * changes from the seq the welcome named (`push`), each answered (`ack`) after it is durable. Between peers without a server,
+ * and from a relay to its upstream, both directions are `changes`, and nothing is acknowledged. Either stream stops when its credit is used up and goes on
  * when the reader has dealt with what it got (`credit`). A session ends with `refuse`, or with its transport.
  *
  * Asymmetric because a server admits: what it has of a client is one number, what a client has of it is one position.
@@ -41,8 +41,11 @@ import {
 import type { Limits } from './limits.ts'
 import type { SnapshotPlace } from './snapshot.ts'
 
-/** `client` pushes to a server; `server` admits; `mesh` peers admit for themselves. */
-export type SessionRole = 'client' | 'server' | 'mesh'
+/**
+ * `client` pushes to a server; `server` admits; `mesh` peers admit for themselves. A `relay` passes on what it has admitted, and
+ * reads, as a client does; a server that meets one is its `upstream`.
+ */
+export type SessionRole = 'client' | 'server' | 'mesh' | 'relay' | 'upstream'
 
 /** Where the outgoing stream stands. */
 export type FeedPlace =
@@ -100,7 +103,7 @@ export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'close
 interface Queued {
   readonly message: Incoming
   readonly bytes: number
-  /** Of a push: how many. */
+  /** Of what is brought to a server: how many. */
   readonly changes: number
 }
 
@@ -115,7 +118,7 @@ const QUEUED_MAX = 4_096
 const MARKS_MAX = 64
 
 export class Session {
-  readonly role: SessionRole
+  #role: SessionRole
   readonly #limits: Limits
   /** What a commit may hold now; a group of messages is one job of it. */
   readonly #groupChangesMax: () => number
@@ -143,11 +146,15 @@ export class Session {
   #marks: { readonly frame: Mark | Marked; readonly goal: StreamGoal }[] = []
 
   constructor(role: SessionRole, isInitiator: boolean, limits: Limits, groupChangesMax?: () => number) {
-    this.role = role
+    this.#role = role
     this.#groupChangesMax = groupChangesMax ?? (() => GROUP_CHANGES_MAX)
     this.#isInitiator = isInitiator
     this.#limits = limits
     this.#credit = limits.creditBytes
+  }
+
+  get role(): SessionRole {
+    return this.#role
   }
 
   get state(): SessionState {
@@ -201,9 +208,10 @@ export class Session {
     if (this.#state === 'greeting') this.#send(hello)
   }
 
-  /** The acceptor's side is ready: its welcome, and where its stream starts. */
-  accept(welcome: Welcome, place: FeedPlace | undefined): void {
+  /** The acceptor's side is ready: its welcome, where its stream starts, and what it is to this peer. */
+  accept(welcome: Welcome, place: FeedPlace | undefined, role: SessionRole = this.#role): void {
     if (this.#state !== 'meeting') return
+    this.#role = role
     this.#send(welcome)
     this.#stream(place)
   }
@@ -378,20 +386,22 @@ export class Session {
     if (this.#queuedBytes + this.#applyingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
       return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))
     }
-    const changes = message.type === 'push' ? this.#countChanges(message) : 0
+    const changes = this.#countChanges(message)
     if (changes === undefined) return
     this.#pushedChanges += changes
     this.#queue.push({ message, bytes, changes })
     this.#applyNext()
   }
 
-  /** How many changes a push says it holds; ends the session when it is more than one may hold. */
-  #countChanges({ blocks }: Push): number | undefined {
+  /** How many changes a message says it brings to a server; ends the session when a push holds more than one may. */
+  #countChanges(message: Incoming): number | undefined {
+    const isStream = message.type === 'push' || (message.type === 'changes' && this.#role === 'upstream')
+    if (!isStream) return 0
     try {
       let changes = 0
-      for (const block of blocks) changes += blockCount(block)
+      for (const block of message.blocks) changes += blockCount(block)
       const limit = this.#limits.transactionChangesMax
-      if (changes <= limit) return changes
+      if (changes <= limit || message.type === 'changes') return changes
       this.fail(new TidemarkError('too-large', `a push has ${changes} changes; the limit is ${limit}`))
     } catch (error) {
       if (!isTidemarkError(error)) throw error
@@ -402,9 +412,17 @@ export class Session {
 
   #mayReceive(type: Incoming['type']): boolean {
     if (type === 'mark' || type === 'marked' || type === 'compare' || type === 'compared') return true
-    if (this.role === 'server') return type === 'push'
-    if (this.role === 'mesh') return type === 'changes'
-    return type !== 'push'
+    switch (this.#role) {
+      case 'server':
+        return type === 'push'
+      case 'mesh':
+      case 'upstream':
+        return type === 'changes'
+      case 'relay':
+        return type !== 'push' && type !== 'ack'
+      case 'client':
+        return type !== 'push'
+    }
   }
 
   // ── Streams ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -467,7 +485,7 @@ export class Session {
   #sendRefusal(error: TidemarkError, isWarning = false): void {
     const code = isWarning ? 'warning' : error.code
     // What broke inside a server is for its operator: paths and innards are no client's business.
-    const isOurs = this.role === 'server' && error.cause !== undefined
+    const isOurs = this.#role !== 'client' && this.#role !== 'mesh' && error.cause !== undefined
     const message = isOurs ? 'the server failed' : error.message
     this.#send({ type: 'refuse', code, message, retryable: error.retryable })
   }

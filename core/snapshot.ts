@@ -147,11 +147,14 @@ export class BeginSnapshot implements Job<void> {
   readonly weight = 1
   readonly #cursor: LogCursor
   readonly #clock: readonly ClockEntry[]
+  readonly #epoch: number | undefined
   #base: VectorClock = new VectorClock()
 
-  constructor(cursor: LogCursor, clock: readonly ClockEntry[]) {
+  /** `epoch`: whoever reads our own log has to begin anew, because what a snapshot brings is not in it. */
+  constructor(cursor: LogCursor, clock: readonly ClockEntry[], epoch?: number) {
     this.#cursor = cursor
     this.#clock = clock
+    this.#epoch = epoch
   }
 
   /** The base of the log grows: what an earlier snapshot brought is not in the log either. */
@@ -161,6 +164,8 @@ export class BeginSnapshot implements Job<void> {
   }
 
   apply(draft: Draft): void {
+    const { meta } = draft.state
+    if (this.#epoch !== undefined) meta.epoch = Math.max(meta.epoch + 1, this.#epoch)
     draft.put(BASE_CLOCK_KEY, packClock([...this.#base.entries()]))
     draft.put(SNAPSHOT_CLOCK_KEY, packClock(this.#clock))
     saveProgress(draft, this.#cursor, undefined)

@@ -26,7 +26,11 @@ import { readRefusal } from './refusal.ts'
 import { letProcessEnd } from './waking.ts'
 
 /** What a link needs of a replica. */
-export type LinkedReplica = Pick<Replica, 'hub' | 'ledger' | 'now' | 'pending' | 'renewIdentity' | 'tables' | 'tenant'>
+export interface LinkedReplica
+  extends Pick<Replica, 'hub' | 'ledger' | 'now' | 'pending' | 'renewIdentity' | 'tables' | 'tenant'> {
+  /** A relay is linked to its upstream in the same way. Default: a client. */
+  readonly role?: 'client' | 'relay'
+}
 /** A token, or what fetches a fresh one before each attempt. */
 export type TokenSource = string | (() => string | Promise<string>)
 export type TransportName = 'websocket' | 'polling'
@@ -193,7 +197,7 @@ export class Connection {
     }
     const link = new Link({
       hub: replica.hub,
-      role: 'client',
+      role: replica.role ?? 'client',
       isInitiator: true,
       transport,
       tables: replica.tables,

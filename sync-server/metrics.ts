@@ -20,6 +20,14 @@ export interface MetricsSource {
   readonly connections: readonly ConnectionFigures[]
   /** TCP connections, those that are not admitted included. */
   readonly sockets: number
+  readonly upstreams: readonly UpstreamFigures[]
+}
+
+export interface UpstreamFigures {
+  readonly tenant: string
+  readonly state: string
+  readonly lagUp: number
+  readonly lagDown: number
 }
 
 export interface OpenTenantFigures {
@@ -69,6 +77,7 @@ export class Metrics {
     this.#addState()
     this.#addShares()
     this.#addReplicas()
+    this.#addUpstreams()
     this.#addProcess()
   }
 
@@ -173,6 +182,28 @@ export class Metrics {
       (set) => {
         for (const { tenant, replica, aheadMs } of this.#worst(({ aheadMs }) => aheadMs)) {
           if (aheadMs > 0) set({ tenant, replica }, aheadMs / 1_000)
+        }
+      },
+    )
+  }
+
+  #addUpstreams(): void {
+    this.#gauge(
+      'upstream_connected',
+      'Whether the upstream of a relayed tenant is reached, by tenant',
+      ['tenant'],
+      (set) => {
+        for (const { tenant, state } of this.#source().upstreams) set({ tenant }, state === 'live' ? 1 : 0)
+      },
+    )
+    this.#gauge(
+      'upstream_lag',
+      'Entries of a log that have not reached the other server yet, by tenant that is relayed and direction',
+      ['tenant', 'direction'],
+      (set) => {
+        for (const { tenant, lagUp, lagDown } of this.#source().upstreams) {
+          set({ tenant, direction: 'up' }, lagUp)
+          set({ tenant, direction: 'down' }, lagDown)
         }
       },
     )

@@ -26,6 +26,7 @@ import type { TlsFiles } from './listener.ts'
 import { createLogger, type Logger } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
 import { type ServerStores, storesIn, storesOf } from './stores.ts'
+import { parseUpstream, type UpstreamOptions, type UpstreamSettings } from './upstream.ts'
 
 export interface ServerOptions {
   /** Where the LMDB stores are: those of tenants, and the registry of tenants. This or `openStore`. */
@@ -79,6 +80,8 @@ export interface ServerOptions {
   readonly trustedProxies?: readonly string[]
   /** Origins of web pages that may connect, such as https://app.example.com, or `*`. Default: none; programs may. */
   readonly origins?: readonly string[]
+  /** The server that one tenant is relayed to: see docs/operations.md. Default: none, every tenant is this server's own. */
+  readonly upstream?: UpstreamOptions
   /** How long a tenant stays open without connections. Default 60 s. */
   readonly idleMs?: number
   /** How long `close` waits for clients to go before it cuts them off, and then for stores. Default 5 s. */
@@ -114,6 +117,7 @@ export interface ServerSettings {
   readonly tokenLifetimeMs: number
   readonly trustedProxies: BlockList
   readonly origins: readonly string[]
+  readonly upstream: UpstreamSettings | undefined
   readonly idleMs: number
   readonly drainMs: number
   readonly now: () => number
@@ -162,6 +166,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     admin: options.admin && parseAdminOptions(options.admin, { host: DEFAULT_HOST, port: ADMIN_PORT }),
     trustedProxies: parseProxies(options.trustedProxies ?? []),
     origins: options.origins ?? [],
+    upstream: options.upstream && parseUpstream(options.upstream),
     idleMs: parseMs('idleMs', options.idleMs ?? 60_000),
     drainMs: parseMs('drainMs', options.drainMs ?? 5_000),
     now,

@@ -28,6 +28,7 @@ import { terminateTransport } from './outbox.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
 import { Threshold } from './threshold.ts'
 import { traceConnection } from './tracing.ts'
+import { Upstream, type UpstreamStatus } from './upstream.ts'
 
 export interface SyncServer {
   /** What clients connect to. */
@@ -40,6 +41,8 @@ export interface SyncServer {
   readonly tenants: readonly OpenTenantInfo[]
   /** Registers, lists, suspends, moves and erases tenants, and revokes tokens. */
   readonly manager: TenantManager
+  /** How the server that a tenant is relayed to is reached; undefined without one. */
+  readonly upstream: UpstreamStatus | undefined
   /** Of the admin port; undefined without one. */
   readonly adminUrl: string | undefined
   /** A page for Prometheus, as `/metrics` of the admin port has it. */
@@ -61,7 +64,7 @@ type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, Soc
 
 type ServerFigures = Omit<MetricsSource, 'tallies'> & { readonly connections: readonly SessionFigures[] }
 
-const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0 }
+const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0, upstreams: [] }
 const CHECK_MS = 500
 /** How long a client may take to close its side. */
 const GOODBYE_MS = 1_000
@@ -98,9 +101,10 @@ class ListeningServer implements SyncServer {
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
   readonly #admin: AdminServer | undefined
+  readonly #upstream: Upstream | undefined
 
   constructor(settings: ServerSettings, tenancy: Tenancy, observation: Observation) {
-    const { logger, tls, limits } = settings
+    const { logger, tls, limits, upstream, now } = settings
     this.#settings = settings
     this.#tenancy = tenancy
     this.#observation = observation
@@ -128,6 +132,7 @@ class ListeningServer implements SyncServer {
     this.#io.engine.on('connection', (conn: Socket['conn']) => {
       conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
     })
+    this.#upstream = upstream && new Upstream(upstream, { lease: () => tenancy.lease(upstream.tenant), now, logger })
     this.#admin =
       settings.admin && new AdminServer(settings.admin, tls, this.#toAdminTarget(), logger, settings.authenticateAdmin)
     // Requests that never became a connection: another site's page, an old client, noise.
@@ -163,6 +168,10 @@ class ListeningServer implements SyncServer {
     return this.#admin?.url
   }
 
+  get upstream(): UpstreamStatus | undefined {
+    return this.#upstream?.status
+  }
+
   get tenants(): readonly OpenTenantInfo[] {
     return this.#tenancy.list()
   }
@@ -176,6 +185,7 @@ class ListeningServer implements SyncServer {
       openTenants: this.#tenancy.figures(),
       connections: [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures),
       sockets: this.#threshold.size,
+      upstreams: this.upstream === undefined ? [] : [this.upstream],
     }
   }
 
@@ -195,6 +205,7 @@ class ListeningServer implements SyncServer {
       tokenLifetimeMs,
       now,
       connections: () => this.figures.connections,
+      upstreamOf: (tenant) => (this.upstream?.tenant === tenant ? this.upstream : undefined),
       metrics: () => this.metrics(),
       // A turn later, so that whoever asked for it is answered.
       drain: () => void setImmediate(admin?.onDrain ?? close),
@@ -222,6 +233,7 @@ class ListeningServer implements SyncServer {
       throw error
     }
     this.#timer = setInterval(() => this.#check(), CHECK_MS)
+    this.#upstream?.start()
     logger.info({ url: this.url, host: this.host, port: this.port, dev: isDev }, 'listening')
   }
 
@@ -321,6 +333,7 @@ class ListeningServer implements SyncServer {
     const stopped = new Promise<void>((resolve) => this.#http.close(() => resolve()))
     const deadline = setTimeout(() => this.#cutOff(), drainMs)
     for (const connection of this.#connections) connection.fail(shuttingDown())
+    const upstream = this.#upstream?.close()
     const stores = this.#tenancy.close()
     // What is left never became a connection of ours.
     this.#io.disconnectSockets(true)
@@ -330,6 +343,7 @@ class ListeningServer implements SyncServer {
     clearInterval(this.#timer)
     await this.#io.close()
     this.#observation.metrics.stop()
+    await upstream
     await inTime(stores, drainMs)
     logger.info({}, 'closed')
   }

@@ -8,8 +8,16 @@
  * O2  What cannot be opened is `unavailable`: never taken for an empty tenant, and never opened as one.
  * O3  A tenant whose store failed ends for everybody, and is opened anew for those who come back.
  */
-import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
-import { type OpenTenant, openVisit, type Principal, TenantManager, Traffic, type Visit } from '../tenant/index.ts'
+import { BecomeRelay, isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
+import {
+  type Lease,
+  type OpenTenant,
+  openVisit,
+  type Principal,
+  TenantManager,
+  Traffic,
+  type Visit,
+} from '../tenant/index.ts'
 import { errorFields } from './log.ts'
 import type { OpenTenantFigures } from './metrics.ts'
 import type { Observation } from './observation.ts'
@@ -46,7 +54,7 @@ export class Tenancy {
   }
 
   static async open(settings: ServerSettings, observation: Observation, monotonicMs: () => number): Promise<Tenancy> {
-    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage } = settings
+    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, upstream } = settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
@@ -59,6 +67,9 @@ export class Tenancy {
         now,
         monotonicMs,
         nextTurn: setImmediate,
+        prepare: async (tenant, ledger) => {
+          if (tenant === upstream?.tenant) await ledger.submit(new BecomeRelay())
+        },
         onUsage: (tenant, event) => {
           logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)
           onUsage?.(tenant, event)
@@ -99,14 +110,25 @@ export class Tenancy {
     })
   }
 
+  /** Keeps a tenant open, for the server itself. */
+  async lease(tenant: TenantName): Promise<Lease> {
+    await this.#makeKnown(tenant)
+    return this.manager.lease(tenant)
+  }
+
+  /** O1. */
+  async #makeKnown(tenant: TenantName): Promise<void> {
+    const { defaultPlan, isolation, isDev } = this.#settings
+    if (defaultPlan === undefined) return
+    await this.manager.registerUnlessKnown({ name: tenant, plan: defaultPlan, mode: isolation, adopt: isDev })
+  }
+
   /** Lets somebody in. Throws what the client has to be told. */
   async visit(principal: Principal): Promise<Visit> {
-    const { defaultPlan, isolation, isDev, authorize, logger } = this.#settings
+    const { authorize, logger } = this.#settings
     const { tenant } = principal
     try {
-      if (defaultPlan !== undefined) {
-        await this.manager.registerUnlessKnown({ name: tenant, plan: defaultPlan, mode: isolation, adopt: isDev })
-      }
+      await this.#makeKnown(tenant)
       return await openVisit({
         manager: this.manager,
         principal,

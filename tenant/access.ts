@@ -10,7 +10,7 @@
  */
 import { type Proposal, quote, type TenantName, TidemarkError } from '../core/index.ts'
 
-/** `relay`: may push changes of other replicas. `admin`: may use the admin port, for its own tenant. */
+/** `relay`: what it passes on of other replicas is taken without judging it again. `admin`: may use the admin port, for its own tenant. */
 export const SCOPES = ['read', 'write', 'relay', 'admin'] as const
 export type Scope = (typeof SCOPES)[number]
 
@@ -59,6 +59,12 @@ export function mayWrite(principal: Principal, table: string): boolean {
 /** True when all of the log may be sent to it as it is. */
 export function mayReadLog(principal: Principal): boolean {
   return hasScope(principal, 'read') && principal.tables === undefined
+}
+
+/** True when changes of others are taken from it: it is trusted with all that `judge` would ask about. */
+export function mayRelay(principal: Principal): boolean {
+  const { tables, writeTables } = principal
+  return hasScope(principal, 'relay') && tables === undefined && writeTables === undefined
 }
 
 function hasTable({ tables }: Principal, table: string): boolean {

@@ -55,6 +55,8 @@ export interface TenantManagerOptions {
   /** Calls back in a turn of its own, so that tenants take turns in pieces of a few milliseconds. Default: they do not. */
   readonly nextTurn?: (begin: () => void) => void
   readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
+  /** Makes the ledger of a tenant ready that was opened, before anybody uses it. */
+  readonly prepare?: (tenant: TenantName, ledger: Ledger) => Promise<void>
   /** Told of each tenant that was opened, before anybody uses it. */
   readonly onOpen?: (tenant: OpenTenant) => void
   /** Told what went wrong where nobody waits for it. */
@@ -367,7 +369,8 @@ export class TenantManager {
     let place: OpenPlace | undefined
     try {
       place = await this.#places.open(record, (error) => this.#giveUp(name, error))
-      const { onUsage, onOpen, pauseMs } = this.#options
+      const { onUsage, onOpen, pauseMs, prepare } = this.#options
+      await prepare?.(name, place.ledger)
       const { mode, plan } = record
       const tenant = new OpenTenant({ name, mode, plan: this.#plans.get(plan), ...place, pauseMs, onUsage })
       onOpen?.(tenant)

@@ -11,7 +11,7 @@
  */
 import { type Gate, quotaExceeded, type ReplicaId } from '../core/index.ts'
 import type { Authorize, Principal } from './access.ts'
-import { createJudge, hasScope, mayReadLog, mayWrite } from './access.ts'
+import { createJudge, hasScope, mayReadLog, mayRelay, mayWrite } from './access.ts'
 import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
 import type { TenantManager } from './manager.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
@@ -59,6 +59,7 @@ export class Visit {
     this.gate = {
       mayRead: () => mayReadLog(guard.principal),
       mayWrite: () => hasScope(guard.principal, 'write'),
+      mayRelay: () => mayRelay(guard.principal),
       mayMeet: (met) => {
         // One that is not met is refused by the handshake, and has to be told so.
         if (revocations.hasReplica(tenant.name, met)) return false

@@ -25,7 +25,10 @@ const ROOMS: Readonly<Record<string, Room>> = {
   'core/stores': { entrances: /^core\/(store|errors)\.ts$/, packages: /^(lmdb|node:.+)$/ },
   tenant: { entrances: /^core\/index\.ts$/, packages: NOTHING },
   'sync-client': { entrances: /^core\/index\.ts$/, packages: /^socket\.io-client$/ },
-  'sync-server': { entrances: /^(core\/index|core\/stores\/[^/]+|tenant\/index)\.ts$/, packages: /^(?!tidemark\/)/ },
+  'sync-server': {
+    entrances: /^(core\/index|core\/stores\/[^/]+|tenant\/index|sync-client\/index)\.ts$/,
+    packages: /^(?!tidemark\/)/,
+  },
 }
 
 describe.each(Object.entries(ROOMS))('%s', (name, room) => {
@@ -40,6 +43,13 @@ describe.each(Object.entries(ROOMS))('%s', (name, room) => {
     )
     expect(breaches).toEqual([])
   })
+})
+
+test('of the server only a relay’s upstream is reached as a client reaches its server', () => {
+  const callers = sourceFiles('sync-server').filter((file) =>
+    importsOf(file).some((specifier) => specifier.includes('sync-client')),
+  )
+  expect(callers).toEqual(['sync-server/upstream.ts'])
 })
 
 describe('a source file', () => {

@@ -1,10 +1,11 @@
 /**
  * What a route of the admin port is: a method, a path, and what it answers; and how it reads what it was given.
  */
-import { quote, TidemarkError } from '../../core/index.ts'
+import { quote, type TenantName, TidemarkError } from '../../core/index.ts'
 import type { IsolationMode, TenantManager } from '../../tenant/index.ts'
 import type { SessionFigures } from '../connection.ts'
 import type { Tallies } from '../tally.ts'
+import type { UpstreamStatus } from '../upstream.ts'
 
 /** The server, as far as the admin port may reach. */
 export interface AdminTarget {
@@ -16,6 +17,8 @@ export interface AdminTarget {
   readonly tokenLifetimeMs: number
   readonly now: () => number
   connections(): readonly SessionFigures[]
+  /** How a tenant that is relayed reaches its upstream. */
+  upstreamOf(tenant: TenantName): UpstreamStatus | undefined
   metrics(): Promise<string>
   /** Begins; whoever runs the server waits for its end. */
   drain(): void

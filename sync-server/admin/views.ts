@@ -23,6 +23,7 @@ import {
 import { type TenantRecord, usageOf } from '../../tenant/index.ts'
 import type { SessionFigures } from '../connection.ts'
 import type { Counts, Tally } from '../tally.ts'
+import type { UpstreamStatus } from '../upstream.ts'
 import type { AdminTarget } from './route.ts'
 
 /** `limit`: null where the plan sets none. */
@@ -42,6 +43,8 @@ export interface TenantUsage {
   readonly connections: Share
   /** Since the server started. */
   readonly traffic: Traffic | undefined
+  /** Of a tenant that is relayed. */
+  readonly upstream: UpstreamStatus | undefined
   readonly error: string | undefined
 }
 
@@ -84,6 +87,7 @@ export async function usageOfTenant(target: AdminTarget, record: TenantRecord): 
     stored,
     connections: shareOf(connectionsOf(target, name).length, quotas.connections),
     traffic: tally && trafficOf(tally),
+    upstream: target.upstreamOf(name),
     error,
   }
 }

@@ -55,6 +55,10 @@ export interface SettingValues extends LimitValues {
   readonly 'traffic.socketsPerAddress': number
   readonly 'traffic.framesPerSecond': number
   readonly 'traffic.framesBurst': number
+  readonly 'upstream.url': string | undefined
+  readonly 'upstream.tenant': string | undefined
+  readonly 'upstream.token': string | undefined
+  readonly 'upstream.tokenFile': string | undefined
   readonly 'admin.host': string
   readonly 'admin.port': number
   readonly 'admin.token': string | undefined
@@ -68,7 +72,16 @@ export interface SettingValues extends LimitValues {
 export type SettingKey = keyof SettingValues
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-export const SECTIONS = ['Server', 'TLS', 'Tokens', 'Tenants', 'Admin and metrics', 'Log', 'Limits'] as const
+export const SECTIONS = [
+  'Server',
+  'TLS',
+  'Tokens',
+  'Tenants',
+  'Upstream',
+  'Admin and metrics',
+  'Log',
+  'Limits',
+] as const
 export type Section = (typeof SECTIONS)[number]
 
 export interface Setting<Value = unknown> {
@@ -240,6 +253,34 @@ const TENANTS: Pick<Table, TenantKey> = {
   },
 }
 
+const UPSTREAM: Pick<Table, Extract<SettingKey, `upstream.${string}`>> = {
+  'upstream.url': {
+    section: 'Upstream',
+    kind: text('<url>'),
+    default: undefined,
+    help: 'the server that one tenant is relayed to; its store here begins empty',
+  },
+  'upstream.tenant': {
+    section: 'Upstream',
+    kind: text('<tenant>'),
+    default: undefined,
+    help: 'the tenant that is relayed',
+  },
+  'upstream.token': {
+    section: 'Upstream',
+    kind: text('<text>'),
+    default: undefined,
+    help: 'token for the upstream, with the scopes read and relay; a development server needs none',
+    isSecret: true,
+  },
+  'upstream.tokenFile': {
+    section: 'Upstream',
+    kind: path,
+    default: undefined,
+    help: 'file that holds this token; read anew for each connection, and when the token is about to expire',
+  },
+}
+
 type AdminKey = Extract<SettingKey, `admin.${string}` | `metrics.${string}`>
 
 const ADMIN: Pick<Table, AdminKey> = {
@@ -313,7 +354,7 @@ const LIMITS: { readonly [Key in keyof LimitValues]: Setting<number> } = {
 type Table = { readonly [Key in SettingKey]: Setting<SettingValues[Key]> }
 
 /** By key, in the order in which help shows them. */
-export const SETTINGS: Table = { ...SERVER, ...TLS, ...TOKENS, ...TENANTS, ...ADMIN, ...LOG, ...LIMITS }
+export const SETTINGS: Table = { ...SERVER, ...TLS, ...TOKENS, ...TENANTS, ...UPSTREAM, ...ADMIN, ...LOG, ...LIMITS }
 export const SETTING_KEYS: readonly SettingKey[] = Object.keys(SETTINGS) as SettingKey[]
 
 function limit(name: keyof Limits, help: string): Setting<number> {

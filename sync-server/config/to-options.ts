@@ -14,6 +14,7 @@ import type { AdminOptions } from '../admin/admin-server.ts'
 import type { AuthOptions } from '../auth.ts'
 import type { TlsFiles } from '../listener.ts'
 import type { ServerOptions } from '../options.ts'
+import type { UpstreamOptions } from '../upstream.ts'
 import { type Config, nameSetting, waysToSet } from './read-config.ts'
 import type { SettingKey } from './settings.ts'
 
@@ -33,6 +34,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
   }
   const tls = await readTls(config)
   const admin = await readAdmin(config)
+  const upstream = await readUpstream(config)
   return {
     dataDir: values.data,
     host: values.host,
@@ -41,6 +43,7 @@ export async function configToOptions(config: Config): Promise<ServerOptions> {
     ...(auth === undefined ? {} : { auth }),
     ...(tls === undefined ? {} : { tls }),
     ...(admin === undefined ? {} : { admin }),
+    ...(upstream === undefined ? {} : { upstream }),
     ...(values.plans === undefined ? {} : { plans: values.plans }),
     ...(values.defaultPlan === undefined ? {} : { defaultPlan: values.defaultPlan }),
     isolation: values.isolation,
@@ -133,6 +136,25 @@ async function readAdmin(config: Config): Promise<AdminOptions | undefined> {
     ...(token === undefined ? {} : { token }),
     ...(metricsToken === undefined ? {} : { metricsToken }),
   }
+}
+
+async function readUpstream(config: Config): Promise<UpstreamOptions | undefined> {
+  const { 'upstream.url': url, 'upstream.tenant': tenant, 'upstream.token': token } = config.values
+  const { 'upstream.tokenFile': file } = config.values
+  const given = [url, tenant, token, file].some((value) => value !== undefined)
+  if (url === undefined || tenant === undefined) {
+    if (!given) return undefined
+    const missing = url === undefined ? 'upstream.url' : 'upstream.tenant'
+    throw new TidemarkError('bad-option', `a relay needs ${missing}`, { remedy: `Set ${waysToSet(missing)}` })
+  }
+  if (token !== undefined && file !== undefined) {
+    const names = `${nameSetting('upstream.token', config)} and ${nameSetting('upstream.tokenFile', config)}`
+    throw new TidemarkError('bad-option', `${names} exclude each other`, { remedy: 'Leave one of them out' })
+  }
+  if (file === undefined) return { url, tenant, ...(token === undefined ? {} : { token }) }
+  const read = async (): Promise<string> => (await readNamedFile(config, 'upstream.tokenFile', file)).trim()
+  await read()
+  return { url, tenant, token: read }
 }
 
 /** Reads certificate and key anew each time. */

@@ -28,8 +28,10 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
 
 let ledger: Ledger
 
-const receive = (...entries: readonly PlainEntry[]): Promise<void> =>
-  ledger.submit(new ReceiveChanges([encodeBlock(entries, createDictionaries())], CURSOR))
+const receive = (...entries: readonly PlainEntry[]): Promise<unknown> =>
+  ledger.submit(
+    new ReceiveChanges([encodeBlock(entries, createDictionaries())], { save: (draft) => draft.saveCursor(CURSOR) }),
+  )
 const isThere = async (id: string): Promise<boolean> => (await ledger.readRow('notes', id)).heads.length > 0
 
 beforeEach(async () => {

@@ -214,6 +214,7 @@ interface CraftedHello {
   readonly fingerprint?: Bytes
   readonly resume?: Bytes
   readonly tables?: Bytes
+  readonly relay?: Bytes
 }
 
 /** A hello that is in order but for what is given. */
@@ -229,6 +230,7 @@ export function craftHello(target: Target, hello: CraftedHello = {}): Uint8Array
     hello.fingerprint ?? binary([]),
     hello.resume ?? cursorOf(target, target.position),
     hello.tables ?? array(),
+    ...(hello.relay === undefined ? [] : [hello.relay]),
   )
 }
 
@@ -253,6 +255,16 @@ function helloKillers(): Killer[] {
     hello('of the replica of zeros', () => ({ replica: binary(new Uint8Array(16)) })),
     hello('whose replica has 15 bytes', () => ({ replica: binary(new Uint8Array(15)) })),
     hello('of a mesh peer', () => ({ isMesh: YES })),
+    hello('of a relay without a log', () => ({ relay: array() })),
+    hello('of a relay whose log is a number', () => ({ relay: array([7], [1], [1]) })),
+    hello('of a relay whose log ends at the end of time', (target) => ({
+      versions: array([2], [2]),
+      relay: array(binary(packUuid(target.replica)), uint(Number.MAX_SAFE_INTEGER), uint(Number.MAX_SAFE_INTEGER)),
+    })),
+    hello('of a relay that is a mesh peer as well', (target) => ({
+      isMesh: YES,
+      relay: array(binary(packUuid(target.replica)), [1], [1]),
+    })),
     hello('of a writer with 2^53 - 1 changes', () => ({ ownSeq: uint(Number.MAX_SAFE_INTEGER) })),
     hello('that has heard more answers than there are changes', () => ({ ackedSeq: uint(Number.MAX_SAFE_INTEGER) })),
     hello('with a negative seq', () => ({ ownSeq: [0xff] })),

@@ -71,7 +71,7 @@ function sampleResume(target: Target, random: Random): Resume {
 function sampleHello(target: Target, random: Random): Frame {
   return {
     type: 'hello',
-    versions: [1, 1],
+    versions: [1, random.between(1, 2)],
     tenant: target.tenant,
     replica: target.replica as ReplicaId,
     isMesh: false,
@@ -80,6 +80,7 @@ function sampleHello(target: Target, random: Random): Frame {
     fingerprint: new Uint8Array(0),
     resume: sampleResume(target, random),
     tables: [['notes', 'fields lastWriteWins@1']],
+    ...(random.chance(0.3) ? { relay: { logId: target.replica, epoch: 1, position: random.below(300) } } : {}),
   }
 }
 
@@ -97,6 +98,7 @@ function sampleWelcome(target: Target, random: Random): Frame {
     from: random.chance(0.5) ? { type: 'snapshot' } : { type: 'log', position: 1 },
     time: 1_700_000_000_000,
     resume: random.chance(0.5) ? undefined : sampleResume(target, random),
+    ...(random.chance(0.5) ? { family: target.logId, tables: [['notes', 'fields lastWriteWins@1']] } : {}),
   }
 }
 

@@ -170,6 +170,8 @@ export interface Wire {
   readonly url: string
   /** Bytes from the server to clients so far. */
   readonly bytesDown: number
+  /** Bytes that were not passed on, in either direction. */
+  readonly bytesLost: number
   /** That are open now. */
   readonly connections: number
   /** From now on nothing is passed on, in either direction, while connections stay open. */
@@ -194,6 +196,7 @@ class TcpWire implements Wire {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #bytesDown = 0
+  #bytesLost = 0
   #cutAt = Number.POSITIVE_INFINITY
   #isSilent = false
   #hasWebSockets = true
@@ -210,6 +213,10 @@ class TcpWire implements Wire {
 
   get bytesDown(): number {
     return this.#bytesDown
+  }
+
+  get bytesLost(): number {
+    return this.#bytesLost
   }
 
   get connections(): number {
@@ -256,7 +263,10 @@ class TcpWire implements Wire {
     this.#sockets.add(from)
     from.on('data', (bytes) => {
       const isSwallowed = !this.#hasWebSockets && bytes.includes('Upgrade: websocket')
-      if (this.#isSilent || isSwallowed) return
+      if (this.#isSilent || isSwallowed) {
+        this.#bytesLost += bytes.length
+        return
+      }
       to.write(bytes)
       count(bytes.length)
     })

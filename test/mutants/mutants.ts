@@ -5,6 +5,7 @@
  */
 import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
+import { RELAYING } from './relaying.ts'
 import { TELLING } from './telling.ts'
 
 const MERGE = 'test/core/merge.test.ts'
@@ -174,9 +175,8 @@ const WRITING: readonly Mutant[] = [
   {
     name: 'cached seq',
     file: 'core/ledger-state.ts',
-    find: '    this.meta = meta\n    this.replicas = replicas',
-    replace:
-      '    this.meta = { ...meta, ownSeq: Math.max(this.meta.ownSeq, meta.ownSeq) }\n    this.replicas = replicas',
+    find: '    this.meta = meta\n    this.family =',
+    replace: '    this.meta = { ...meta, ownSeq: Math.max(this.meta.ownSeq, meta.ownSeq) }\n    this.family =',
     breaks: 'a seq is given out in the commit that stores its change',
     tests: [],
     bySimulator: true,
@@ -271,10 +271,10 @@ const RECEIVING: readonly Mutant[] = [
   },
   {
     name: 'pull cursor saved before changes',
-    file: 'core/link.ts',
-    find: 'await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))',
+    file: 'core/link-reader.ts',
+    find: 'const isFar = cursor.position',
     replace:
-      'await hub.ledger.submit(new ReceiveChanges([], this.#kept(cursor)))\n      await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))',
+      'await this.#options.ledger.submit(new ReceiveChanges([], { save: this.#saving(cursor) }))\n    const isFar = cursor.position',
     breaks: 'a cursor moves in the commit that stores what it stands behind',
     tests: [],
     bySimulator: true,
@@ -348,10 +348,10 @@ const RECEIVING: readonly Mutant[] = [
 const CONVERSING: readonly Mutant[] = [
   {
     name: 'push from a remembered cursor',
-    file: 'core/link.ts',
-    find: "place = { type: 'own', afterSeq: throughSeq }",
+    file: 'core/link-writer.ts',
+    find: "return { type: 'own', afterSeq: throughSeq }",
     replace:
-      "place = { type: 'own', afterSeq: Math.max(throughSeq, Number(Reflect.get(hub, 'sent') ?? 0)) }\n      Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))",
+      "const { hub } = this.#options\n    const sent = Number(Reflect.get(hub, 'sent') ?? 0)\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))\n    return { type: 'own', afterSeq: Math.max(throughSeq, sent) }",
     breaks: 'what a peer has is what its welcome says, not what was sent before',
     tests: [SESSION],
     bySimulator: true,
@@ -458,6 +458,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECEIVING,
   ...CONVERSING,
   ...RECOVERING,
+  ...RELAYING,
   ...TELLING,
   ...COLLECTION,
 ]

@@ -9,8 +9,8 @@ export const RECOVERING: readonly Mutant[] = [
   {
     name: 'restored server refuses what builds on lost changes',
     file: 'core/admit.ts',
-    find: 'const isAwaiting = this.#awaited !== undefined && isRecovering(state, nowMs)',
-    replace: 'const isAwaiting = false && isRecovering(state, nowMs)',
+    find: '(isRecovering(state, nowMs) || hasRelatives(state))',
+    replace: '(isRecovering(state, 0) || hasRelatives(state))',
     breaks: 'a server that goes on from a backup gets back what it lost',
     tests: [RESTORED],
     bySimulator: false,
@@ -26,7 +26,7 @@ export const RECOVERING: readonly Mutant[] = [
   },
   {
     name: 'waiting writer is not told',
-    file: 'core/link.ts',
+    file: 'core/link-admitter.ts',
     find: 'this.#awaited = awaited\n',
     replace: 'this.#awaited = undefined\n',
     breaks: 'healed replicas converge within a minute',

@@ -21,7 +21,12 @@ export interface DialerOptions {
   readonly tenant: string
   /** The tenant whose door it knocks at: its own, unless somebody tries another. */
   readonly peerTenant: string
-  readonly isMesh: boolean
+  /** What `from` is to `to`. */
+  readonly role: 'client' | 'mesh' | 'relay'
+  /** Machines that speak version 1 only. */
+  readonly old: ReadonlySet<string>
+  /** Where else it may go, in turn, when it is told that it is not at home. */
+  readonly elsewhere: () => readonly Machine[]
   readonly gate: (tenant: string, server: Machine) => LinkOptions['gate']
   /** Goes on under a new id; undefined: who is told that its store was restored or copied stays away. */
   readonly renew: ((from: Machine, reason: RenewalReason) => Promise<void>) | undefined
@@ -57,10 +62,12 @@ export class Dialer {
   #stoppedBy: TidemarkError | undefined
   #hasStreamed = false
   #isRenewing = false
+  #to: Machine
   readonly #watched = new WeakSet<object>()
 
   constructor(options: DialerOptions) {
     this.#options = options
+    this.#to = options.to
   }
 
   get from(): Machine {
@@ -68,7 +75,7 @@ export class Dialer {
   }
 
   get to(): Machine {
-    return this.#options.to
+    return this.#to
   }
 
   get tenant(): string {
@@ -108,6 +115,15 @@ export class Dialer {
     })
   }
 
+  /** Goes to another server; hastily, while a session with the last one may still be open. */
+  roam(to: Machine, isHasty: boolean): void {
+    if (to === this.#to || this.#stoppedBy !== undefined) return
+    this.#to = to
+    this.#failures = 0
+    if (!isHasty) for (const link of [...this.#live]) link.end()
+    this.dial()
+  }
+
   #dialLater(leastMs = 0): void {
     const { random, from } = this.#options
     if (this.#stoppedBy !== undefined) return
@@ -119,7 +135,8 @@ export class Dialer {
   }
 
   #connect(): void {
-    const { network, from, to, tenant, peerTenant } = this.#options
+    const { network, from, tenant, peerTenant } = this.#options
+    const to = this.#to
     const [process, peerProcess] = [from.process, to.process]
     const [seat, peerSeat] = [from.seatOf(tenant), to.seatOf(peerTenant)]
     if (process === undefined || seat?.replica === undefined || this.#isRenewing) return
@@ -157,8 +174,14 @@ export class Dialer {
     if (this.#isRenewing) return
     const reason = error === undefined ? undefined : renewalReasonOf(error)
     if (reason !== undefined && this.#options.renew !== undefined) return this.#renew(reason, this.#options.renew)
+    if (error?.code === 'not-home') this.#goOn()
     if (error !== undefined && HOPELESS.has(error.code)) this.#stoppedBy = error
     else if (this.#live.size === 0) this.#dialLater(error?.code === 'replica-fenced' ? FENCED_MS : 0)
+  }
+
+  #goOn(): void {
+    const servers = this.#options.elsewhere()
+    this.#to = servers[(servers.indexOf(this.#to) + 1) % servers.length] ?? this.#to
   }
 
   /** What the server takes no more of for now is offered again when it says. */
@@ -191,8 +214,8 @@ export class Dialer {
     isInitiator: boolean,
     onEnd: (error: TidemarkError | undefined) => void,
   ): Link {
-    const { isMesh, gate, peerTenant } = this.#options
-    const role: SessionRole = isMesh ? 'mesh' : isInitiator ? 'client' : 'server'
+    const { gate, peerTenant, old } = this.#options
+    const role: SessionRole = isInitiator || this.#options.role === 'mesh' ? this.#options.role : 'server'
     const admits = role === 'server' ? gate(peerTenant, machine) : undefined
     const transport: Transport = {
       send: (frame) => side.send(frame),
@@ -206,7 +229,8 @@ export class Dialer {
       role,
       isInitiator,
       transport,
-      tables: replica.tables,
+      tables: role === 'relay' ? new Map() : replica.tables,
+      ...(old.has(machine.name) ? { versions: [1, 1] } : {}),
       now: () => machine.clock.now(),
       ...(admits === undefined ? {} : { gate: admits }),
       onChange: () => {

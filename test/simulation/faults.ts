@@ -25,6 +25,7 @@ export function doFault(world: World, event: FaultEvent): void {
     case 'clog':
     case 'one-way':
     case 'overlap':
+    case 'roam':
     case 'stray':
       return doNetworkFault(world, machine, event)
     default:
@@ -132,6 +133,8 @@ function doNetworkFault(world: World, machine: Machine, event: NetworkFault): vo
     case 'overlap':
       for (const dialer of world.dialersOf(machine)) dialer.dial()
       return world.count('overlapping connections')
+    case 'roam':
+      return world.roam(machine, event.to, event.isHasty)
     case 'stray':
       return world.stray(machine)
   }

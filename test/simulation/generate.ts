@@ -3,6 +3,7 @@
  */
 import {
   type FaultEvent,
+  isServing,
   isWork,
   nodeName,
   type Plan,
@@ -10,6 +11,7 @@ import {
   type PlannedOp,
   type PlanOptions,
   SERVER,
+  serverName,
   type TablePlan,
   type WorkEvent,
 } from './plan.ts'
@@ -53,24 +55,23 @@ export function generatePlan(
 ): Plan {
   const root = new Random(`tidemark ${seed}`)
   const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed, stock), ...overrides }
-  const events = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
+  const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
+  const events =
+    options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn
   const rollBack = drawServerRestore(root.fork('server'), options)
   const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
-  // What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was.
-  const { judge } = options
-  const steady =
-    rollBack.length === 0 || judge === undefined ? options : { ...options, judge: { ...judge, isMoody: false } }
+  const steady = rollBack.length === 0 ? options : withoutWhims(options)
   return { options: steady, events: [...kept, ...rollBack].sort((a, b) => a.at - b.at) }
 }
 
 // ── Options ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function drawOptions(random: Random, seed: string, stock: Stock): PlanOptions {
-  const topology = random.chance(0.75) ? 'star' : 'mesh'
+  const topology = random.weighted({ star: 62, relays: 15, mesh: 23 })
   const tenants = topology === 'star' && random.chance(0.15) ? ['red', 'blue'] : ['red']
   const clients =
     topology === 'mesh' ? random.between(2, 5) : tenants.length > 1 ? random.between(1, 3) : random.between(1, 5)
-  const isRefusing = topology === 'star' && random.chance(0.4)
+  const isRefusing = topology !== 'mesh' && random.chance(0.4)
   const isNarrow = random.chance(0.25)
   return {
     seed,
@@ -78,6 +79,8 @@ function drawOptions(random: Random, seed: string, stock: Stock): PlanOptions {
     tenants,
     clients,
     edges: topology === 'mesh' ? drawEdges(random, clients) : [],
+    ...(topology === 'relays' ? drawRelays(random, clients) : {}),
+    ...(topology === 'mesh' ? {} : drawOld(random, tenants, clients, topology === 'star')),
     tables: drawTables(random, stock),
     durationMs: random.pick([8_000, 20_000, 60_000]),
     hasSnapshots: random.chance(0.3),
@@ -116,9 +119,31 @@ function drawEdges(random: Random, count: number): [number, number][] {
   return edges
 }
 
+/** A chain, mostly; and clients at each server. */
+function drawRelays(random: Random, clients: number): Pick<PlanOptions, 'upstreams' | 'homes'> {
+  const count = random.between(1, 3)
+  const upstreams = [...Array(count).keys()].map((number) =>
+    random.chance(0.7) ? number - 1 : random.between(-1, number - 1),
+  )
+  return { upstreams, homes: [...Array(clients)].map(() => random.between(-1, count - 1)) }
+}
+
+/** Some speak an old version of the protocol: clients, and sometimes a server whose clients are all its own. */
+function drawOld(
+  random: Random,
+  tenants: readonly string[],
+  clients: number,
+  isServerDrawn: boolean,
+): Pick<PlanOptions, 'old'> {
+  if (!random.chance(0.3)) return {}
+  const nodes = tenants.flatMap((tenant) => [...Array(clients).keys()].map((number) => nodeName(tenant, number)))
+  const old = nodes.filter(() => random.chance(0.5))
+  return { old: isServerDrawn && random.chance(0.3) ? [...old, SERVER] : old }
+}
+
 /** All machines that somebody works at. */
-export function nodesOf({ topology, tenants, clients }: PlanOptions): string[] {
-  const nodes = topology === 'star' ? [SERVER] : []
+export function nodesOf({ topology, tenants, clients, upstreams = [] }: PlanOptions): string[] {
+  const nodes = topology === 'mesh' ? [] : [SERVER, ...upstreams.map((_, number) => serverName(number))]
   for (const tenant of tenants) for (let number = 0; number < clients; number++) nodes.push(nodeName(tenant, number))
   return nodes
 }
@@ -129,7 +154,8 @@ function drawWork(random: Random, options: PlanOptions, stock: Stock): PlanEvent
   const writers = new Writers(random, options, stock)
   const events: PlanEvent[] = []
   const nodes = nodesOf(options)
-  const clients = nodes.filter((node) => node !== SERVER)
+  const clients = nodes.filter((node) => !isServing(node))
+  const servers = nodes.filter(isServing)
   for (const node of nodes) {
     const isLate = node !== SERVER && random.chance(options.hasSnapshots ? 0.5 : 0.2)
     events.push({ type: 'join', node, at: isLate ? random.between(0, options.durationMs) : 0 })
@@ -137,8 +163,8 @@ function drawWork(random: Random, options: PlanOptions, stock: Stock): PlanEvent
   const hasSibling = random.chance(0.1)
   for (let count = 0; count < WORK_EVENTS; count++) {
     const at = random.between(1, options.durationMs)
-    const isServer = options.topology === 'star' && random.chance(0.08)
-    const node = isServer ? SERVER : random.pick(clients)
+    const isServer = options.topology !== 'mesh' && random.chance(0.08)
+    const node = isServer ? random.pick(servers) : random.pick(clients)
     events.push({ ...writers.draw(node, hasSibling), at })
   }
   return events
@@ -214,7 +240,7 @@ class Writers {
 
   /** The tenant's canary, and a serial number. A machine of several tenants works for each of them: see the world. */
   #value(node: string): string {
-    const tenant = node === SERVER ? '*' : node.replace(/-.*$/, '')
+    const tenant = isServing(node) ? '*' : node.replace(/-.*$/, '')
     return `${tenant}.${this.#serial++}`
   }
 }
@@ -227,7 +253,7 @@ function drawOwnRow({ drawRow }: Stock, table: string, random: Random): PlannedO
 // ── Faults ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Of the schedules with a server, so that it is a tenth of all. */
-const IDENTITY_CHANCE = 0.1 / 0.75
+const IDENTITY_CHANCE = 0.1 / 0.62
 
 type Draw = (random: Random, node: string, options: PlanOptions) => FaultEvent
 
@@ -339,21 +365,62 @@ function drawIdentityFaults(random: Random, options: PlanOptions, stock: Stock):
 }
 
 /**
- * A server that goes on from a backup: a tenth of the schedules. Its operator says so before it serves again: without that, who
+ * A server that goes on from a backup: a tenth of all schedules. Its operator says so before it serves again: without that, who
  * stands where its log is written over is not told from others.
  */
 function drawServerRestore(random: Random, options: PlanOptions): PlanEvent[] {
-  if (options.topology !== 'star' || !random.chance(0.1)) return []
+  if (options.topology === 'mesh' || !random.chance(0.1 / 0.77)) return []
+  const node = options.topology === 'star' ? SERVER : random.pick(nodesOf(options).filter(isServing))
   const backedUp = random.between(1, options.durationMs)
   const restored = random.between(backedUp, options.durationMs)
   return [
-    { type: 'back-up', node: SERVER, at: backedUp },
-    { type: 'restore-server', node: SERVER, downMs: whileMs(random), at: restored },
+    { type: 'back-up', node, at: backedUp },
+    { type: 'restore-server', node, downMs: whileMs(random), at: restored },
   ]
 }
 
+// ── Relays ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Clients go from server to server; but not those that speak version 1, which know nothing of families. */
+function drawRoaming(random: Random, options: PlanOptions): PlanEvent[] {
+  const { old = [], durationMs } = options
+  const nodes = nodesOf(options)
+  const clients = nodes.filter((node) => !isServing(node) && !old.includes(node))
+  if (clients.length === 0) return []
+  return [...Array(random.between(0, 8))].map(() => ({
+    type: 'roam',
+    node: random.pick(clients),
+    to: random.pick(nodes.filter(isServing)),
+    isHasty: random.chance(0.4),
+    at: random.between(1, durationMs),
+  }))
+}
+
+const APART_MS = 10_000
+
+/** Servers whose clocks are far apart wait for each other, longer than a schedule lasts. */
+function isTimely(event: PlanEvent): boolean {
+  if (event.type === 'clock-step') return !isServing(event.node) || Math.abs(event.offsetMs) <= APART_MS
+  return event.type !== 'clock-drift' || !isServing(event.node) || Math.abs(event.drift) < 0.1
+}
+
+type RestoreEvent = Extract<PlanEvent, { readonly type: 'back-up' }>
+
 /** Of this much, and the most that a clock can gain in a schedule, no server says that it is too far ahead. */
 const HARMLESS_AHEAD_MS = 20_000
+
+/**
+ * What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was, nor the opinion
+ * of another server. And what a relay has from a snapshot is in no log, so it does not give that back.
+ */
+function withoutWhims(options: PlanOptions): PlanOptions {
+  const { judge, topology, hasSnapshots } = options
+  return {
+    ...options,
+    judge: judge && { ...judge, isMoody: false, isCommon: true },
+    hasSnapshots: hasSnapshots && topology === 'star',
+  }
+}
 
 /**
  * What a server loses comes back from those who wrote it. So none of them loses it too; the server itself, which is nobody's
@@ -361,6 +428,7 @@ const HARMLESS_AHEAD_MS = 20_000
  * time later: a refusal that nobody but the lost part of the log remembers would be another one then.
  */
 function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
+  const [{ node: restored } = { node: SERVER }] = rollBack as readonly RestoreEvent[]
   const restoredAt = rollBack[rollBack.length - 1]?.at ?? 0
   switch (event.type) {
     case 'back-up':
@@ -369,10 +437,10 @@ function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
     case 'vanish':
       return false
     case 'clock-step':
-      return event.node !== SERVER && event.offsetMs <= HARMLESS_AHEAD_MS
+      return !isServing(event.node) && event.offsetMs <= HARMLESS_AHEAD_MS
     case 'join':
       return true
     default:
-      return !isWork(event) || event.node !== SERVER || event.at > restoredAt
+      return !isWork(event) || event.node !== restored || event.at > restoredAt
   }
 }

@@ -3,6 +3,7 @@
  *
  * Knows: how a process starts, crashes, and finds its disks again. Must never know: who is connected to whom.
  */
+import { BecomeRelay } from '../../core/family.ts'
 import { BeginEpoch } from '../../core/recovery.ts'
 import { openReplica, type Replica } from '../../core/replica.ts'
 import type { Store } from '../../core/store.ts'
@@ -36,6 +37,7 @@ export interface MachineOptions {
   /** For a process that starts. */
   readonly tables: () => TableDefinitions
   readonly authority: 'server' | 'self'
+  readonly isRelay: boolean
   readonly creditBytes: number
   /** All replicas are open. */
   readonly onUp: (machine: Machine) => void
@@ -115,7 +117,7 @@ export class Machine {
   }
 
   #openReplica(seat: Seat, process: Incarnation): Promise<Replica> {
-    const { tables, authority, creditBytes, clock } = this.#options
+    const { tables, authority, isRelay, creditBytes, clock } = this.#options
     const store = seat.disk.open(process)
     this.#stores.push({ seat, store })
     return openReplica({
@@ -128,6 +130,7 @@ export class Machine {
     }).then(async (replica) => {
       if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now()))
       seat.isRestored = false
+      if (isRelay) await replica.ledger.submit(new BecomeRelay())
       return replica
     })
   }

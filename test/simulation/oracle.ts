@@ -37,6 +37,8 @@ const FAULT_CODES: ReadonlySet<string> = new Set([
   'timeout',
   'truncated',
 ])
+/** What a client hears that has gone to another server too early, and a relay while clocks differ. */
+const RELAY_CODES: ReadonlySet<string> = new Set(['not-home', 'clock-skew'])
 /** What a replica hears whose store was restored or copied. */
 const IDENTITY_CODES: ReadonlySet<string> = new Set([
   'replica-restored',
@@ -58,6 +60,7 @@ export class Oracle {
   readonly views: Set<View> = new Set()
   readonly #creditBytes: number
   readonly #hasMeshSnapshots: boolean
+  readonly #hasRelays: boolean
   readonly #windows = new WeakMap<Side, Window>()
   readonly #shown = new Map<RowHistory, Map<Bits, { readonly text: string; readonly by: string }>>()
   /** Frames handed to the network so far. */
@@ -69,6 +72,7 @@ export class Oracle {
     const tables = new Map<string, TableRules>(options.tables.map((each) => [each.name, each]))
     this.histories = new Map(options.tenants.map((tenant) => [tenant, new History(tenant, tables)]))
     this.#creditBytes = options.creditBytes
+    this.#hasRelays = options.topology === 'relays'
     this.#hasMeshSnapshots = options.topology === 'mesh' && options.hasSnapshots
   }
 
@@ -156,6 +160,7 @@ export class Oracle {
     if (error === undefined || FAULT_CODES.has(error.code)) return
     // Without a server, what a snapshot brings is in no log: sessions find out about it by what they lack, and begin again.
     if (this.#hasMeshSnapshots && error.retryable && (error.code === 'unknown-context' || error.code === 'gap')) return
+    if (this.#hasRelays && RELAY_CODES.has(error.code)) return
     const isBug = error.cause !== undefined || error.message.includes('broken invariant')
     if (error.code === 'unavailable' && error.retryable && !isBug) return
     // A snapshot came between: the log was continued by it, or another session ended it first.

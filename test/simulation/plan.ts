@@ -12,19 +12,28 @@ export interface TablePlan extends TableRules {
 
 export interface PlanOptions {
   readonly seed: string
-  /** `star`: a server and its clients. `mesh`: replicas that admit for themselves. */
-  readonly topology: 'star' | 'mesh'
+  /**
+   * `star`: a server and its clients. `mesh`: replicas that admit for themselves. `relays`: a server, relays in a tree below it, and
+   * clients at each.
+   */
+  readonly topology: 'star' | 'mesh' | 'relays'
   readonly tenants: readonly string[]
   /** Clients of each tenant; in a mesh, its replicas. */
   readonly clients: number
   /** Mesh: who dials whom, by number. */
   readonly edges: readonly (readonly [from: number, to: number])[]
+  /** Relays: the upstream of each, by number; −1 is the server. */
+  readonly upstreams?: readonly number[]
+  /** Relays: where each client begins, by number; −1 is the server. */
+  readonly homes?: readonly number[]
+  /** Machines that speak version 1 of the protocol only. */
+  readonly old?: readonly string[]
   readonly tables: readonly TablePlan[]
   readonly durationMs: number
   /** Newcomers get a snapshot and not the whole log. */
   readonly hasSnapshots: boolean
-  /** The server refuses about one change in so many; `isMoody`: not always the same ones. */
-  readonly judge: { readonly oneIn: number; readonly isMoody: boolean } | undefined
+  /** Servers refuse about one change in so many; `isMoody`: not always the same ones; `isCommon`: all of them the same ones. */
+  readonly judge: { readonly oneIn: number; readonly isMoody: boolean; readonly isCommon?: boolean } | undefined
   readonly network: { readonly latencyMs: number; readonly jitterMs: number; readonly bandwidth: number }
   readonly disk: { readonly flushMs: number; readonly slowReads: number; readonly readMs: number }
   /** Bytes under way in each direction of a session. */
@@ -77,6 +86,8 @@ export type NetworkFault =
   | { readonly type: 'half-open'; readonly node: string; readonly direction: Direction }
   /** A second connection beside the first. */
   | { readonly type: 'overlap'; readonly node: string }
+  /** A client goes to another server of its family; `isHasty`: before it has taken leave of the last one. */
+  | { readonly type: 'roam'; readonly node: string; readonly to: string; readonly isHasty: boolean }
   /** A knock at the door of another tenant. */
   | { readonly type: 'stray'; readonly node: string }
 
@@ -118,6 +129,16 @@ export function isWork(event: PlanEvent): event is WorkEvent & { readonly at: nu
 }
 
 export const SERVER = 'server'
+
+/** The machine of a relay, or of the server for −1. */
+export function serverName(number: number): string {
+  return number < 0 ? SERVER : `relay-${number}`
+}
+
+/** Whether others are its clients. */
+export function isServing(node: string): boolean {
+  return node === SERVER || node.startsWith('relay-')
+}
 
 /** The machine of a client, or of a replica in a mesh. */
 export function nodeName(tenant: string, number: number): string {

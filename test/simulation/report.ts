@@ -47,11 +47,23 @@ export function reportFailure(plan: Plan, outcome: Outcome, replay?: string): st
 }
 
 function describeOptions(options: PlanOptions): string[] {
-  const { topology, tenants, clients, edges, tables, hasSnapshots, judge, network, disk, creditBytes } = options
+  const {
+    topology,
+    tenants,
+    clients,
+    edges,
+    upstreams = [],
+    tables,
+    hasSnapshots,
+    judge,
+    network,
+    disk,
+    creditBytes,
+  } = options
   const people = tenants.length === 1 ? `${clients}` : `${clients} of each of ${tenants.join(', ')}`
   const rules = tables.map(({ name, policy, granularity }) => `${name} (${policy}, by ${granularity})`)
   const lines = [
-    `who      ${topology === 'star' ? `a server and ${people} clients` : `${people} peers, ${edges.map((edge) => edge.join('→')).join(' ')}`}`,
+    `who      ${topology !== 'mesh' ? `a server, ${upstreams.length} relays and ${people} clients` : `${people} peers, ${edges.map((edge) => edge.join('→')).join(' ')}`}`,
     `tables   ${rules.join(', ')}`,
     `network  ${network.latencyMs} ms, jitter ${network.jitterMs} ms, ${network.bandwidth} bytes per ms; credit ${creditBytes} bytes`,
     `disks    flush ${disk.flushMs} ms, ${disk.slowReads * 100} % of reads slow, by ${disk.readMs} ms`,

@@ -21,6 +21,7 @@ export interface Shrunk {
 /** The plan must fail. */
 export async function shrinkPlan(plan: Plan, outcome: Outcome, subject?: Subject): Promise<Shrunk> {
   const shrinking = new Shrinking(plan, outcome, subject)
+  await shrinking.leaveRelays()
   await shrinking.shrinkEvents()
   await shrinking.calmOptions()
   await shrinking.shrinkEvents()
@@ -47,6 +48,13 @@ class Shrinking {
     const isSame = outcome.failure !== undefined && outcome.failure.promise === this.best.outcome.failure?.promise
     this.best = isSame ? { plan, outcome, runs: runs + 1 } : { ...this.best, runs: runs + 1 }
     return isSame
+  }
+
+  /** Many machines make long plans: where relays are no part of the trouble, they go first. */
+  async leaveRelays(): Promise<void> {
+    const { plan } = this.best
+    if (plan.options.topology !== 'relays') return
+    await this.#attempt({ ...plan, options: { ...plan.options, topology: 'star', upstreams: [], homes: [] } })
   }
 
   async shrinkEvents(): Promise<void> {
@@ -76,6 +84,9 @@ class Shrinking {
 
 /** Ways to make a plan simpler; each may turn out to be one too many. */
 const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
+  ({ options }) => ({ upstreams: (options.upstreams ?? []).slice(0, -1) }),
+  ({ options }) => ({ upstreams: (options.upstreams ?? []).slice(0, -1) }),
+  () => ({ old: [] }),
   () => ({ judge: undefined }),
   () => ({ hasSnapshots: false }),
   () => ({ network: { latencyMs: 1, jitterMs: 1, bandwidth: 1_000 } }),
@@ -86,7 +97,7 @@ const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
     tables: options.tables.filter(({ name }) => events.some((event) => JSON.stringify(event).includes(`"${name}"`))),
   }),
   ({ options }) => ({ tenants: options.tenants.slice(0, 1) }),
-  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
-  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
-  ({ options }) => ({ clients: options.topology === 'star' ? Math.max(1, options.clients - 1) : options.clients }),
+  ({ options }) => ({ clients: options.topology !== 'mesh' ? Math.max(1, options.clients - 1) : options.clients }),
+  ({ options }) => ({ clients: options.topology !== 'mesh' ? Math.max(1, options.clients - 1) : options.clients }),
+  ({ options }) => ({ clients: options.topology !== 'mesh' ? Math.max(1, options.clients - 1) : options.clients }),
 ]

@@ -206,7 +206,8 @@ function settle(world: World, seat: Seat, machine: Machine): void {
   const dialer = world.dialers.find(({ from, tenant }) => from === machine && tenant === seat.tenant)
   const peer = dialer?.to.seatOf(seat.tenant)
   const { link } = dialer ?? {}
-  if (link === undefined || peer === undefined) return
+  // A session with another server may not be over yet.
+  if (link === undefined || peer === undefined || link.peer !== peer.replica?.id) return
   const [view, peerView] = [seat.view, peer.view]
   // What another process on the same store wrote, these two need not know yet.
   const ownSeq = seat.replica?.clock.get(seat.replica.id) ?? 0

@@ -32,7 +32,7 @@ import type { KnownFieldPolicyName, KnownPolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
 import { expectTyped, Oracle } from './oracle.ts'
-import { nodeName, type Plan, SERVER, type TablePlan } from './plan.ts'
+import { isServing, nodeName, type Plan, SERVER, serverName, type TablePlan } from './plan.ts'
 import { hashText, Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
 import { describeFrame, type Teller } from './story.ts'
@@ -143,13 +143,21 @@ export class World {
   // ── Building ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #build(): void {
-    const { topology, tenants, clients, edges } = this.plan.options
-    const server = topology === 'star' ? this.#addMachine(SERVER, tenants, 'self') : undefined
+    const { topology, tenants, clients, edges, upstreams = [], homes = [] } = this.plan.options
+    const server = topology === 'mesh' ? undefined : this.#addMachine(SERVER, tenants, 'self')
+    const relays = upstreams.map((_, number) => this.#addMachine(serverName(number), tenants, 'self', true))
     for (const tenant of tenants) {
+      for (const [number, from] of relays.entries()) {
+        const to = relays[upstreams[number] ?? -1] ?? server
+        if (to !== undefined) this.#addDialer(from, to, tenant)
+      }
       const replicas = [...Array(clients).keys()].map((number) =>
         this.#addMachine(nodeName(tenant, number), [tenant], server === undefined ? 'self' : 'server'),
       )
-      if (server !== undefined) for (const from of replicas) this.#addDialer(from, server, tenant)
+      for (const [number, from] of replicas.entries()) {
+        const home = relays[homes[number] ?? -1] ?? server
+        if (home !== undefined) this.#addDialer(from, home, tenant)
+      }
       for (const [from, to] of edges) {
         const [one, other] = [replicas[from], replicas[to]]
         if (one !== undefined && other !== undefined) this.#addDialer(one, other, tenant)
@@ -157,13 +165,13 @@ export class World {
     }
   }
 
-  #addMachine(name: string, tenants: readonly string[], authority: 'server' | 'self'): Machine {
+  #addMachine(name: string, tenants: readonly string[], authority: 'server' | 'self', isRelay = false): Machine {
     const seats = tenants.map((tenant) => this.#createSeat(name, tenant))
     for (const seat of seats) this.#found(seat, authority)
-    return this.#createMachine(name, seats, authority)
+    return this.#createMachine(name, seats, authority, isRelay)
   }
 
-  #createMachine(name: string, seats: readonly Seat[], authority: 'server' | 'self'): Machine {
+  #createMachine(name: string, seats: readonly Seat[], authority: 'server' | 'self', isRelay = false): Machine {
     const { scheduler, random } = this
     const clock = new WallClock(() => scheduler.now, random.fork(`clock of ${name}`).between(-500, 500))
     const machine = new Machine({
@@ -173,6 +181,7 @@ export class World {
       seats,
       tables: this.#tablesAt(name, clock),
       authority,
+      isRelay,
       creditBytes: this.plan.options.creditBytes,
       onUp: (up) => {
         for (const dialer of this.dialers) if (dialer.from === up) dialer.start()
@@ -210,7 +219,7 @@ export class World {
   }
 
   #createDialer(from: Machine, to: Machine, tenant: string, peerTenant: string, onEnd: DialerOptions['onEnd']): Dialer {
-    const { renews = false, topology } = this.plan.options
+    const { renews = false, topology, old = [] } = this.plan.options
     const isRenewing = renews && topology === 'star'
     return new Dialer({
       network: this.network,
@@ -219,7 +228,9 @@ export class World {
       to,
       tenant,
       peerTenant,
-      isMesh: this.plan.options.topology === 'mesh',
+      role: topology === 'mesh' ? 'mesh' : isServing(from.name) ? 'relay' : 'client',
+      old: new Set(old),
+      elsewhere: () => [...this.machines.values()].filter((machine) => isServing(machine.name)),
       gate: (ofTenant, machine) => this.#gate(ofTenant, machine),
       renew: isRenewing ? (machine, reason) => this.#renew(machine, tenant, reason) : undefined,
       onEnd,
@@ -312,6 +323,14 @@ export class World {
     }
   }
 
+  roam(machine: Machine, to: string, isHasty: boolean): void {
+    const server = this.machines.get(to)
+    const dialer = this.dialers.find(({ from }) => from === machine)
+    if (server === undefined || dialer === undefined || dialer.to === server) return
+    this.count(isHasty ? 'client gone to another server in haste' : 'client gone to another server')
+    dialer.roam(server, isHasty)
+  }
+
   /** A client of one tenant knocks at the door of another. */
   stray(machine: Machine): void {
     const server = this.machines.get(SERVER)
@@ -350,7 +369,9 @@ export class World {
     if (judge === undefined) return undefined
     const decide = ({ dot }: Proposal): VoidCode | undefined => {
       const { replica, seq } = dot
-      const luck = hashText(`${replica}:${seq}`)
+      // Each server of a family has an opinion of its own: whom nobody asks twice, nobody answers twice.
+      const isAlone = machine.name === SERVER || judge.isCommon === true
+      const luck = hashText(isAlone ? `${replica}:${seq}` : `${replica}:${seq} at ${machine.name}`)
       const isGentle = judge.isMoody && Math.floor(machine.clock.now() / MOOD_MS) % 2 === 0
       if (isGentle || luck % judge.oneIn !== 0) return undefined
       const code: VoidCode = luck % 3 === 0 ? 'quota-exceeded' : 'forbidden'
@@ -358,6 +379,6 @@ export class World {
       this.oracle.judged.add(`${tenant} ${number}:${seq} ${code}`)
       return code
     }
-    return { mayRead: () => true, mayWrite: () => true, judge: decide }
+    return { mayRead: () => true, mayWrite: () => true, mayRelay: () => true, judge: decide }
   }
 }

@@ -43,7 +43,13 @@ describe('the table of settings', () => {
 
 describe('the table of metrics', () => {
   test('has every metric of the page with its type and help, and no other', async () => {
-    const metrics = new Metrics(() => ({ tallies: new Tallies(), openTenants: [], connections: [], sockets: 0 }))
+    const metrics = new Metrics(() => ({
+      tallies: new Tallies(),
+      openTenants: [],
+      connections: [],
+      sockets: 0,
+      upstreams: [],
+    }))
     const page = await metrics.page()
     metrics.stop()
     const types = new Map([...page.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map((match) => [match[1], match[2]]))

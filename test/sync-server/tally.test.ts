@@ -5,7 +5,7 @@ import { type ConnectionFigures, Metrics, type MetricsSource } from '../../sync-
 import { Tallies } from '../../sync-server/tally.ts'
 
 function pageOf(source: Partial<MetricsSource>): Promise<string> {
-  const whole = { tallies: new Tallies(), openTenants: [], connections: [], sockets: 0, ...source }
+  const whole = { tallies: new Tallies(), openTenants: [], connections: [], sockets: 0, upstreams: [], ...source }
   const metrics = new Metrics(() => whole)
   return metrics.page().finally(() => metrics.stop())
 }
@@ -50,7 +50,7 @@ test('TY2: reading a page changes no count', async () => {
   tally.frameIn(100)
   tally.end(new TidemarkError('timeout', 'too slow'), 'r1', { atMs: 0, position: 1 })
   tallies.refusedConnections.add('unauthenticated')
-  const metrics = new Metrics(() => ({ tallies, openTenants: [], connections: [], sockets: 0 }))
+  const metrics = new Metrics(() => ({ tallies, openTenants: [], connections: [], sockets: 0, upstreams: [] }))
   const read = async () => (await metrics.page()).split('\n').filter((line) => /^tidemark_.*_total/.test(line))
   const first = (await read()).filter((line) => !line.includes('cpu'))
   expect(first).toContain('tidemark_bytes_in_total{tenant="acme"} 100')

@@ -1,0 +1,255 @@
+/**
+ * Families: servers of one tenant that pass changes on to each other, and the one server at which a replica is at home.
+ *
+ * Admission happens once, at the first server that a change meets. So a replica asks one server only about a change, and relays
+ * take what other servers have admitted. See docs/decisions/relays.md.
+ *
+ * Knows: who answers this store, and whether it may answer others. Must never know: sessions, frames.
+ *
+ * Invariants:
+ * FM1  A change that was sent to the home and is not answered is pushed nowhere else.
+ * FM2  A relay answers nobody before it has caught up with its upstream in this epoch of its log.
+ * FM3  A relay never changes its family, and begins with an empty store: what it held before was admitted elsewhere.
+ */
+import { equalSlices } from './bytes.ts'
+import type { Draft, LogCursor } from './draft.ts'
+import { TidemarkError } from './errors.ts'
+import type { TableRecord } from './frame.ts'
+import { tableKey } from './keys.ts'
+import type { Job, Ledger } from './ledger.ts'
+import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
+import { packRecord } from './packing.ts'
+import type { StoreEntry } from './store.ts'
+
+/** What a server says of itself: its log, and the root's. */
+export interface Relation {
+  readonly logId: string
+  /** Undefined: it speaks a protocol that knows of no families. */
+  readonly family: string | undefined
+}
+
+function setFamily(draft: Draft, family: Family): void {
+  const { key, value } = familyEntry(family)
+  draft.put(key, value)
+  draft.state.family = family
+}
+
+/** True for a relay, and for a server that has met one: its clients may hold what it does not. */
+export function hasRelatives({ family }: LedgerState): boolean {
+  return family !== undefined
+}
+
+function isRelay({ family, meta }: LedgerState): boolean {
+  return family !== undefined && family.home !== meta.logId
+}
+
+/** The root's log, as a server tells it. */
+export function familyName(state: LedgerState): string {
+  return isRelay(state) ? (state.family as Family).name : state.meta.logId
+}
+
+// ── A client's ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** While changes are being sent to the home, nobody knows how far: a crash leaves it at that. */
+const ANY_SEQ = Number.MAX_SAFE_INTEGER
+
+/**
+ * Makes the server whose welcome was taken the home, or throws `not-home` (FM1). Behind the answers of that welcome. Answers with
+ * the number of the pushing that begins, if there is something to push.
+ */
+export class TakeHome implements Job<number | undefined> {
+  readonly weight = 1
+  readonly #server: Relation
+  readonly #answeredSeq: number
+
+  /** `answeredSeq`: how far the server knows that we were answered, by itself or because we said so. */
+  constructor(server: Relation, answeredSeq: number) {
+    this.#server = server
+    this.#answeredSeq = answeredSeq
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): number | undefined {
+    const { family: known, meta } = draft.state
+    const { logId, family: name = '' } = this.#server
+    const isMoving = known !== undefined && name !== '' && known.name === name && known.home !== logId
+    if (isMoving && Math.min(known.offeredSeq, meta.ownSeq) > meta.ackedSeq) {
+      throw new TidemarkError(
+        'not-home',
+        `${meta.ownSeq - meta.ackedSeq} changes wait for an answer of another server`,
+        {
+          remedy:
+            'Connect to the server that this replica was connected to before; then it may go to any other of the tenant',
+        },
+      )
+    }
+    // It would judge what the last home has accepted since.
+    if (isMoving && meta.ackedSeq > this.#answeredSeq) {
+      throw new TidemarkError('not-home', 'another server has answered since the hello', { retryable: true })
+    }
+    const isSame = known?.home === logId && known.name === name
+    const family = isSame ? known : { home: logId, name, epoch: (known?.epoch ?? 0) + 1, offeredSeq: meta.ackedSeq }
+    if (!isSame) setFamily(draft, family)
+    return meta.ownSeq > meta.ackedSeq ? beginPushing(draft, family) : undefined
+  }
+}
+
+/** From now on changes may be sent to the home. */
+export class BeginPushing implements Job<number> {
+  readonly weight = 1
+  readonly #home: Relation
+
+  constructor(home: Relation) {
+    this.#home = home
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): number {
+    const { family } = draft.state
+    expectHome(draft.state, this.#home)
+    return family === undefined ? 0 : beginPushing(draft, family)
+  }
+}
+
+/** False when another session has begun since: it says how far it has come, and knows nothing of this one. */
+export function isPushing({ family }: LedgerState, epoch: number | undefined): boolean {
+  return epoch === 0 || (epoch !== undefined && family?.epoch === epoch)
+}
+
+/** Under a new id nothing was ever sent to anybody. */
+export function forgetOffers(draft: Draft): void {
+  const { family } = draft.state
+  if (family !== undefined) setFamily(draft, { ...family, epoch: family.epoch + 1, offeredSeq: 0 })
+}
+
+/** A server of no family is asked as it always was. */
+function beginPushing(draft: Draft, family: Family): number {
+  if (family.name === '') return 0
+  const epoch = family.epoch + 1
+  setFamily(draft, { ...family, epoch, offeredSeq: ANY_SEQ })
+  return epoch
+}
+
+/** No more is sent, and what was sent ends here; unless somebody else has begun meanwhile. */
+export class EndPushing implements Job<void> {
+  readonly weight = 1
+  readonly #epoch: number
+  readonly #offeredSeq: number
+
+  constructor(epoch: number, offeredSeq: number) {
+    this.#epoch = epoch
+    this.#offeredSeq = offeredSeq
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const { family } = draft.state
+    if (family === undefined || family.epoch !== this.#epoch || family.offeredSeq !== ANY_SEQ) return
+    setFamily(draft, { ...family, offeredSeq: this.#offeredSeq })
+  }
+}
+
+/** Throws when another server has become the home meanwhile: from now on that one is asked. */
+export function expectHome({ family }: LedgerState, { logId, family: name }: Relation): void {
+  if (name === undefined || family === undefined || family.home === logId) return
+  throw new TidemarkError('replica-fenced', 'this replica has gone to another server')
+}
+
+// ── A relay's ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Makes an empty store that of a relay; one that is stays so. */
+export class BecomeRelay implements Job<void> {
+  readonly weight = 1
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const { state } = draft
+    if (isRelay(state)) return
+    if (state.family !== undefined || state.meta.nextPosition > 1) {
+      throw new TidemarkError('store-foreign', 'the store was filled by a server of its own', {
+        remedy: 'Let a relay begin with an empty store',
+      })
+    }
+    setFamily(draft, { home: '', name: '', epoch: 0, offeredSeq: 0 })
+  }
+}
+
+/** A relay has met its upstream: takes over its family, and the definitions of tables that count. */
+export class JoinFamily implements Job<void> {
+  readonly weight = 1
+  readonly #upstream: Relation
+  readonly #tables: readonly TableRecord[]
+  #news: readonly StoreEntry[] = []
+
+  constructor(upstream: Relation, tables: readonly TableRecord[]) {
+    this.#upstream = upstream
+    this.#tables = tables
+  }
+
+  async prepare({ store }: Ledger): Promise<void> {
+    const told = this.#tables.map(([table, text]) => ({ key: tableKey(table), value: packRecord(text) }))
+    const known = await store.getMany(told.map(({ key }) => key))
+    this.#news = told.filter(({ value }, index) => {
+      const ours = known[index]
+      return ours === undefined || !equalSlices(ours, 0, ours.length, value, 0, value.length)
+    })
+  }
+
+  apply(draft: Draft): void {
+    const { state } = draft
+    const { logId, family: name } = this.#upstream
+    const known = isRelay(state) ? state.family : undefined
+    if (known === undefined || name === undefined || (known.name !== '' && known.name !== name)) {
+      throw new TidemarkError('store-foreign', 'the relay belongs to other servers than this upstream', {
+        remedy: 'Connect it to a server of its family, or let it begin with an empty store',
+      })
+    }
+    for (const { key, value } of this.#news) draft.put(key, value)
+    if (known.home !== logId || known.name !== name) setFamily(draft, { ...known, home: logId, name })
+  }
+}
+
+/** Everything that the upstream had at a moment of this epoch is here. From now on the relay goes by its cursor (E7). */
+export class NoteCaughtUp implements Job<void> {
+  readonly weight = 1
+  readonly #cursor: LogCursor
+
+  constructor(cursor: LogCursor) {
+    this.#cursor = cursor
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const { family, meta } = draft.state
+    if (family === undefined || family.epoch === meta.epoch) return
+    setFamily(draft, { ...family, epoch: meta.epoch })
+    draft.saveCursor(this.#cursor)
+  }
+}
+
+/** True while a relay waits for what its upstream has. */
+export function isCatchingUp(state: LedgerState): boolean {
+  return isRelay(state) && (state.family as Family).epoch !== state.meta.epoch
+}
+
+/** FM2. */
+export function expectCaughtUp({ state }: Ledger): void {
+  if (!isCatchingUp(state)) return
+  throw new TidemarkError('unavailable', 'the relay has not yet caught up with its upstream', {
+    retryable: true,
+    remedy: 'It answers once it has reached its upstream',
+  })
+}
+
+// ── A root's ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A server meets a relay: from now on its clients may come from there. */
+export function noteRelay(draft: Draft): void {
+  const { family, meta } = draft.state
+  if (family === undefined) setFamily(draft, { home: meta.logId, name: meta.logId, epoch: meta.epoch, offeredSeq: 0 })
+}

@@ -1,0 +1,206 @@
+/**
+ * The reading side of a link: what comes from the peer's log, and how far it has been read.
+ *
+ * Knows: cursors, snapshots, what of our log came from the peer. Must never know: transports, own changes on their way.
+ *
+ * Invariants:
+ * N6  Positions of a log follow each other; between peers without a server, who go by clocks, they need not.
+ */
+import { VectorClock } from './clock.ts'
+import type { Draft, LogCursor } from './draft.ts'
+import { isTidemarkError, TidemarkError } from './errors.ts'
+import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './frame.ts'
+import { ForgetRelay, saveRelayCursor } from './handshake.ts'
+import type { Ledger } from './ledger.ts'
+import { ReceiveChanges } from './receive.ts'
+import type { SessionRole } from './session.ts'
+import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
+import { type Stretch, Stretches } from './stretches.ts'
+import { msToTimestamp } from './timestamp.ts'
+
+const NO_LOG = { logId: '', epoch: 0 } as const
+/** A cursor that moves without bringing anything is saved after so many positions: nobody reads them twice. */
+const CURSOR_STEP = 1_024
+
+interface ReceivingSnapshot {
+  readonly cursor: LogCursor
+  /** What the sender held when the snapshot began. */
+  readonly clock: VectorClock
+}
+
+export interface ReaderOptions {
+  readonly ledger: Ledger
+  /** Of our side of the session, as it is now. */
+  readonly role: () => SessionRole
+  /** An upstream's: whether the peer may pass on changes of others. */
+  readonly mayRelay: () => boolean
+  /** Wall time in Unix milliseconds. */
+  readonly now: () => number
+  /** An upstream's: told how many changes of others came in a commit. */
+  readonly onRelayed: (changes: number) => void
+}
+
+export class LinkReader {
+  readonly #options: ReaderOptions
+  /** The peer's log, and how far we have read it. */
+  #cursor: LogCursor | undefined
+  #savedPosition = 0
+  #peerEnd = 0
+  /** An upstream's: the log that it reads. */
+  #relayLog: RelayLog | undefined
+  #snapshot: ReceivingSnapshot | undefined
+  /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
+  readonly #fromPeer = new Stretches()
+  #isReceiving = false
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+  }
+
+  get cursor(): LogCursor | undefined {
+    return this.#cursor
+  }
+
+  /** Entries of the peer's log that it is known to have and we do not. */
+  get behind(): number {
+    return Math.max(0, this.#peerEnd - (this.#cursor?.position ?? 0))
+  }
+
+  get isRestoring(): boolean {
+    return this.#snapshot !== undefined
+  }
+
+  /** While it is, our log grows by what the peer need not be sent, which is known as such only afterwards. */
+  get isReceiving(): boolean {
+    return this.#isReceiving
+  }
+
+  /** Whether a stretch of our log came from the peer. */
+  readonly isFromPeer = (stretch: Stretch): boolean => this.#fromPeer.has(stretch)
+
+  /** The peer's log is known to have come so far. */
+  heardOf(position: number): void {
+    this.#peerEnd = Math.max(this.#peerEnd, position)
+  }
+
+  /** An upstream's: a relay said hello. `from`: how far its log was read before, if that is known. */
+  meetRelay(relay: RelayLog | undefined, from: LogCursor | undefined): void {
+    this.#relayLog = relay
+    this.#peerEnd = relay?.position ?? 0
+    if (from !== undefined) this.#startAt(from)
+  }
+
+  async takeWelcome({ logId, epoch, position, from }: Welcome): Promise<void> {
+    this.#peerEnd = position
+    this.#startAt({ logId, epoch, position: from.type === 'log' ? from.position : 0 })
+    if (from.type !== 'snapshot') return
+    // It goes on with the one that an earlier session began; without one, the peer will begin a new one.
+    const { ledger } = this.#options
+    const progress = await readSnapshotProgress(ledger)
+    if (progress !== undefined) this.#snapshot = { cursor: progress.cursor, clock: await readSnapshotClock(ledger) }
+  }
+
+  #startAt({ logId, epoch, position }: LogCursor): void {
+    this.#cursor = { logId, epoch, position }
+    this.#savedPosition = position
+  }
+
+  // ── The log ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async takeChanges(messages: readonly Changes[]): Promise<void> {
+    const role = this.#options.role()
+    let cursor = this.#cursor ?? { ...(this.#relayLog ?? NO_LOG), position: (messages[0] as Changes).from }
+    const blocks: Uint8Array[] = []
+    for (const message of messages) {
+      if (role !== 'mesh' && message.from !== cursor.position) {
+        throw await this.#astray(
+          new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
+            retryable: true,
+          }),
+        )
+      }
+      for (const block of message.blocks) blocks.push(block)
+      cursor = { ...cursor, position: message.to }
+    }
+    this.heardOf(cursor.position)
+    // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
+    const isFar = cursor.position - this.#savedPosition >= CURSOR_STEP
+    if (blocks.length > 0 || (isFar && role !== 'mesh')) {
+      await this.#receive(blocks, cursor)
+      this.#savedPosition = cursor.position
+    }
+    this.#cursor = cursor
+  }
+
+  async #receive(blocks: readonly Uint8Array[], cursor: LogCursor): Promise<void> {
+    const { ledger, role, mayRelay, now, onRelayed } = this.#options
+    const isUpstream = role() === 'upstream'
+    if (isUpstream && !mayRelay())
+      throw new TidemarkError('forbidden', 'this session may not pass on changes of others')
+    const isBetweenServers = isUpstream || role() === 'relay'
+    const timestampMax = isUpstream ? msToTimestamp(now() + ledger.limits.skewMs) : undefined
+    this.#isReceiving = isBetweenServers
+    try {
+      const job = new ReceiveChanges(blocks, { save: this.#saving(cursor), isBetweenServers, timestampMax })
+      const stretch = await ledger.submit(job)
+      if (isBetweenServers) this.#fromPeer.add(stretch)
+      if (isUpstream) onRelayed(stretch.to - stretch.from)
+    } catch (error) {
+      throw await this.#astray(error)
+    } finally {
+      this.#isReceiving = false
+    }
+  }
+
+  /** What a relay sends does not go on where its log was left: the next session finds out by clocks. */
+  async #astray(error: unknown): Promise<unknown> {
+    const isAstray = isTidemarkError(error) && (error.code === 'gap' || error.code === 'unknown-context')
+    if (isAstray && this.#relayLog !== undefined)
+      await this.#options.ledger.submit(new ForgetRelay(this.#relayLog.logId))
+    return error
+  }
+
+  /** Only a server's log is worth a cursor: peers without a server go by clocks. */
+  #saving(cursor: LogCursor): ((draft: Draft) => void) | undefined {
+    switch (this.#options.role()) {
+      case 'mesh':
+      case 'server':
+        return undefined
+      case 'upstream':
+        return (draft) => saveRelayCursor(draft, cursor)
+      case 'client':
+      case 'relay':
+        return (draft) => draft.saveCursor(cursor)
+    }
+  }
+
+  // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
+    const { ledger, role, now } = this.#options
+    const { logId, epoch } = this.#cursor ?? NO_LOG
+    const cursor: LogCursor = { logId, epoch, position }
+    // What it brings is in no log of ours: who follows that has to begin anew.
+    const ownEpoch = role() === 'relay' ? Math.floor(now()) : undefined
+    await ledger.submit(new BeginSnapshot(cursor, clock, ownEpoch))
+    this.#snapshot = { cursor, clock: new VectorClock(clock) }
+  }
+
+  async takeRows(rows: SnapshotRows): Promise<void> {
+    const { cursor, clock } = this.#expectSnapshot()
+    await this.#options.ledger.submit(new ReceiveRows(rows, cursor, clock))
+  }
+
+  async endSnapshot(): Promise<void> {
+    const { cursor, clock } = this.#expectSnapshot()
+    await this.#options.ledger.submit(new EndSnapshot(cursor, clock))
+    this.#snapshot = undefined
+    this.#cursor = cursor
+  }
+
+  #expectSnapshot(): ReceivingSnapshot {
+    if (this.#snapshot !== undefined) return this.#snapshot
+    // Another session of this replica may have come to the end of the snapshot that this one was to resume.
+    throw new TidemarkError('gap', 'rows of a snapshot came before its beginning', { retryable: true })
+  }
+}

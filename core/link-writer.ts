@@ -1,0 +1,135 @@
+/**
+ * The writing side of a link: own changes on their way to the server that answers them.
+ *
+ * Knows: what may be pushed where, what an answer does here. Must never know: transports, what comes from other replicas.
+ *
+ * Invariants:
+ * N5  Before a change is sent to a home, it is durable that some may have been.
+ */
+import { TakeAnswer } from './answer.ts'
+import type { VoidCode } from './block.ts'
+import type { TidemarkError } from './errors.ts'
+import { BeginPushing, EndPushing, expectHome, isPushing, type Relation, TakeHome } from './family.ts'
+import type { Ack, Hello, RefusalRecord, Welcome } from './frame.ts'
+import type { Shortage } from './gate.ts'
+import { answerOf } from './handshake.ts'
+import type { Hub } from './hub.ts'
+import { ReissueSkewed } from './reissue.ts'
+import type { Feed, FeedPlace } from './session.ts'
+
+/** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
+const REISSUES_MAX = 8
+
+export interface WriterOptions {
+  readonly hub: Hub
+  /** The server's wall time in Unix milliseconds, as far as it is known. */
+  readonly serverNow: () => number
+}
+
+export class LinkWriter {
+  readonly #options: WriterOptions
+  /** The server that answers, and how far it was told that we were answered. */
+  #home: Relation | undefined
+  #saidAckedSeq = 0
+  #greetedSeq = 0
+  /** Which pushing to its home this session has begun, and how far it has come. */
+  #pushing: number | undefined
+  #offeredSeq = 0
+  /** Changes may be due to be issued again, and how often some were without one that was accepted. */
+  #mayReissue = false
+  #reissues = 0
+  #pause: Shortage | undefined
+
+  constructor(options: WriterOptions) {
+    this.#options = options
+  }
+
+  /** Why the server takes nothing more for now. */
+  get pause(): Shortage | undefined {
+    return this.#pause
+  }
+
+  resume(): void {
+    this.#pause = undefined
+  }
+
+  /** Our hello is on its way. */
+  greeted({ ownSeq, ackedSeq }: Hello): void {
+    this.#greetedSeq = ownSeq
+    this.#saidAckedSeq = ackedSeq
+  }
+
+  /** What our hello said that we had written. */
+  get greetedSeq(): number {
+    return this.#greetedSeq
+  }
+
+  /** True when the server says that it has something else, and may have some of our unanswered changes all the same. */
+  isStillShared(error: TidemarkError | undefined): boolean {
+    const { past, ledger } = this.#options.hub
+    const isSaid = error?.code === 'replica-cloned' && error.details.isRemote === true
+    if (!isSaid || this.#greetedSeq === 0) return false
+    return past.differs(ledger.state.meta.replicaId, ledger.durableAckedSeq, this.#greetedSeq)
+  }
+
+  /** Takes what a welcome says about our changes. Answers with where our stream starts. */
+  async takeWelcome(welcome: Welcome, server: Relation): Promise<FeedPlace> {
+    const { ledger } = this.#options.hub
+    const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
+    const answers = ledger.submit(new TakeAnswer(throughSeq, refusals))
+    const answeredSeq = Math.max(this.#saidAckedSeq, welcome.yourSeq)
+    const [, pushing] = await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
+    this.#pushing = pushing
+    this.#home = server
+    this.#mayReissue = ledger.state.meta.rejected > 0
+    await this.#reissue()
+    // What it does not answer is pushed again, and answered then.
+    return { type: 'own', afterSeq: throughSeq }
+  }
+
+  /** Throws when another server has become the home meanwhile. */
+  expectHome(): void {
+    if (this.#home !== undefined) expectHome(this.#options.hub.ledger.state, this.#home)
+  }
+
+  /** The next piece of our stream (N5). */
+  async read(place: Extract<FeedPlace, { readonly type: 'own' }>, peer: Uint8Array): Promise<Feed> {
+    const { ledger, feeds } = this.#options.hub
+    const home = this.#home
+    const hasMore = ledger.durableSeqOf(ledger.state.own) > place.afterSeq
+    if (hasMore && home !== undefined && !isPushing(ledger.state, this.#pushing)) {
+      this.#pushing = await ledger.submit(new BeginPushing(home))
+    }
+    const feed = await feeds.read(place, peer)
+    if (feed.next.type === 'own') this.#offeredSeq = Math.max(this.#offeredSeq, feed.next.afterSeq)
+    return feed
+  }
+
+  async takeAck({ throughSeq, refusals, pause, time }: Ack): Promise<void> {
+    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, refusals.map(toRefusal)))
+    if (time !== undefined) this.#mayReissue = this.#reissues < REISSUES_MAX
+    else this.#reissues = 0
+    await this.#reissue()
+    if (pause !== undefined) this.#pause = pause
+  }
+
+  /** The session is over. */
+  end(): void {
+    if (!this.#pushing) return
+    // When the replica is closed as well, or its store has failed, its next home is only asked more carefully.
+    this.#options.hub.ledger.submit(new EndPushing(this.#pushing, this.#offeredSeq)).catch(() => {})
+  }
+
+  /** Once all is answered, what was refused because our clock ran ahead is issued again by the server's. */
+  async #reissue(): Promise<void> {
+    const { hub, serverNow } = this.#options
+    if (!this.#mayReissue || hub.ledger.pending > 0) return
+    const count = await hub.ledger.submit(new ReissueSkewed(serverNow()))
+    this.#mayReissue = count === undefined
+    if (count !== undefined) this.#reissues++
+  }
+}
+
+function toRefusal([seq, code]: RefusalRecord): { readonly seq: number; readonly code: VoidCode } {
+  return { seq, code: code as VoidCode }
+}

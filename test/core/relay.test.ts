@@ -1,0 +1,432 @@
+/**
+ * Relays: what they have admitted counts, a replica has one home, and nobody is judged twice.
+ */
+import { describe, expect, it } from 'vitest'
+import { BecomeRelay, JoinFamily, TakeHome } from '../../core/family.ts'
+import { digestRows, type Hub, type Store } from '../../core/index.ts'
+import { createReplicaId } from '../../core/names.ts'
+import { openMemoryStore } from '../../core/stores/memory.ts'
+import {
+  type Client,
+  Line,
+  type LineOptions,
+  now,
+  OPEN,
+  openClient,
+  openRelay,
+  openRoot,
+  refusing,
+  rest,
+} from './relay-stage.ts'
+
+const write = (client: Client, id: string, text = id): Promise<unknown> =>
+  client.table('notes').upsert({ id, text: `${text} by ${client.id.slice(0, 4)}` })
+const digestOf = async (hub: Hub): Promise<string> => (await digestRows(hub.ledger)).hash
+const connect = (from: Client | Hub, to: Hub, options?: LineOptions): Promise<Line> =>
+  new Line(from, to, options).settled()
+
+async function copyOf(store: Store): Promise<Store> {
+  const everything = { from: new Uint8Array(0), to: new Uint8Array(600).fill(255), limit: 1e6 }
+  const copy = openMemoryStore()
+  await copy.commit({ expectedHead: 0, puts: await store.range(everything), deletes: [] })
+  return copy
+}
+
+async function family(): Promise<{ root: Hub; relay: Hub; line: Line; phone: Client; laptop: Client }> {
+  const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
+  return { root, relay, line: await connect(relay, root), phone, laptop }
+}
+
+describe('a relay', () => {
+  it('passes on what both sides write, and all are equal', async () => {
+    const { root, relay, line, phone, laptop } = await family()
+    const [below, above] = [await connect(phone, relay), await connect(laptop, root)]
+    await line.close()
+    await write(phone, 'n1')
+    await write(laptop, 'n1')
+    await write(laptop, 'n2')
+    for (const each of [below, above]) await each.settled()
+    const again = await connect(relay, root)
+    for (const each of [below, above, again]) await each.settled()
+    expect(new Set(await Promise.all([root, relay, phone.hub, laptop.hub].map(digestOf))).size).toBe(1)
+    expect((await phone.digest()).rows).toBe(2)
+    const conflicts = []
+    for await (const { type } of phone.conflicts.open()) conflicts.push(type)
+    expect(conflicts).toEqual(['insert-insert'])
+  })
+
+  it('is not judged: what it has admitted counts at its upstream, whatever that would have said', async () => {
+    const { root, relay, line, phone, laptop } = await family()
+    await line.close()
+    await connect(phone, relay)
+    await write(phone, 'n1')
+    await connect(phone, relay)
+    await connect(relay, root, { gate: refusing(() => true) })
+    await connect(laptop, root)
+    expect(await laptop.table('notes').get('n1')).toBeDefined()
+    expect(await digestOf(root)).toBe(await digestOf(relay))
+  })
+
+  it('without the scope is refused at its hello, and nothing is stored', async () => {
+    const [root, relay] = await Promise.all([openRoot(), openRelay()])
+    for (const gate of [
+      { ...OPEN, mayRelay: () => false },
+      { mayRead: () => true, mayWrite: () => true },
+      { ...OPEN, mayRead: () => false },
+    ]) {
+      const line = new Line(relay, root, { gate })
+      await rest()
+      expect(line.end).toBe('forbidden')
+    }
+    expect(root.ledger.state.replicas.size).toBe(1)
+  })
+
+  it('that loses the scope while it is connected is ended with what it brings next', async () => {
+    const [root, relay, phone] = await Promise.all([openRoot(), openRelay(), openClient()])
+    let isTrusted = true
+    const line = await connect(relay, root, { gate: { ...OPEN, mayRelay: () => isTrusted } })
+    isTrusted = false
+    await connect(phone, relay)
+    await write(phone, 'n1')
+    await rest()
+    expect(line.end).toBe('forbidden')
+    expect(root.ledger.durablePosition).toBe(1)
+  })
+
+  it('FM2: answers nobody before it has met its upstream, and everybody afterwards, alone as well', async () => {
+    const [root, relay, phone] = await Promise.all([openRoot(), openRelay(), openClient()])
+    const early = new Line(phone, relay)
+    await rest()
+    expect(early.initiator.error).toMatchObject({ code: 'unavailable', retryable: true })
+    const line = await connect(relay, root)
+    await line.close()
+    await write(phone, 'n1')
+    await connect(phone, relay)
+    expect(phone.pending).toBe(0)
+  })
+
+  it('FM3: begins with an empty store, and stays in its family', async () => {
+    const { root, relay, laptop } = await family()
+    await connect(laptop, root)
+    await write(laptop, 'n1')
+    await connect(laptop, root)
+    await expect(root.ledger.submit(new BecomeRelay())).rejects.toMatchObject({ code: 'store-foreign' })
+    await relay.ledger.submit(new BecomeRelay())
+    const stranger = { logId: createReplicaId(), family: createReplicaId() }
+    await expect(relay.ledger.submit(new JoinFamily(stranger, []))).rejects.toMatchObject({ code: 'store-foreign' })
+  })
+
+  it('is sent nothing back that it has brought, and the other way round', async () => {
+    const { root, relay, line, phone, laptop } = await family()
+    const [below, above] = [await connect(phone, relay), await connect(laptop, root)]
+    for (const id of ['n1', 'n2', 'n3']) await write(phone, id)
+    for (const each of [below, line, above]) await each.settled()
+    const [up, down] = [line.blocksFrom('up'), line.blocksFrom('down')]
+    expect([up > 0, down]).toEqual([true, 0])
+    for (const id of ['m1', 'm2', 'm3']) await write(laptop, id)
+    for (const each of [above, line, below]) await each.settled()
+    expect([line.blocksFrom('up'), line.blocksFrom('down') > 0]).toEqual([up, true])
+    expect(await digestOf(root)).toBe(await digestOf(relay))
+  })
+
+  it('E3: goes on where its log was left, and that place is saved with what came before it', async () => {
+    const commits: string[] = []
+    const store = openMemoryStore()
+    const recording: Store = {
+      ...store,
+      head: () => store.head(),
+      getMany: (keys) => store.getMany(keys),
+      range: (range) => store.range(range),
+      commit: (commit) => {
+        commits.push([...new Set(commit.puts.map(({ key }) => String.fromCharCode(key[0] ?? 0)))].join(''))
+        return store.commit(commit)
+      },
+    }
+    const [root, relay, phone] = [await openRoot(recording), await openRelay(), await openClient()]
+    const line = await connect(relay, root)
+    const below = await connect(phone, relay)
+    for (const id of ['n1', 'n2']) {
+      await write(phone, id)
+      for (const each of [below, line]) await each.settled()
+    }
+    const saving = commits.filter((kinds) => kinds.includes('y'))
+    expect(saving.length).toBeGreaterThan(0)
+    for (const kinds of saving) expect(kinds).toContain('l')
+    await line.close()
+    const again = await connect(relay, root)
+    expect(again.sent.find(({ frame }) => frame.type === 'welcome')?.frame).toMatchObject({
+      resume: { type: 'cursor', logId: relay.ledger.state.meta.logId, position: 3 },
+    })
+    expect(again.blocksFrom('up')).toBe(0)
+  })
+
+  it('whose place is not that of a block begins anew by clocks, and nothing is lost', async () => {
+    const { root, relay, line, phone } = await family()
+    const below = await connect(phone, relay)
+    await phone.transact((transaction) => {
+      for (const id of ['n1', 'n2', 'n3']) transaction.table('notes').insert({ id, text: id })
+    })
+    for (const each of [below, line]) await each.settled()
+    await line.close()
+    const { logId } = relay.ledger.state.meta
+    const { saveRelayCursor } = await import('../../core/handshake.ts')
+    const misplace = { weight: 1, prepare: () => {}, apply: saveAt(2) }
+    await root.ledger.submit(misplace)
+    await write(phone, 'n4')
+    await below.settled()
+    const astray = new Line(relay, root)
+    await rest()
+    expect(astray.end).toBe('gap')
+    await connect(relay, root)
+    expect(await digestOf(root)).toBe(await digestOf(relay))
+
+    function saveAt(position: number) {
+      return (draft: Parameters<typeof saveRelayCursor>[0]): void =>
+        saveRelayCursor(draft, { logId, epoch: relay.ledger.state.meta.epoch, position })
+    }
+  })
+
+  it('takes over the definitions of its upstream, and its clients hear of it at their next hello', async () => {
+    const [root, relay] = await Promise.all([openRoot(), openRelay()])
+    const { openReplica, table, firstWriteWins } = await import('../../core/index.ts')
+    const tables = { notes: table<{ id: string; text: string }>({ policy: firstWriteWins() }) }
+    const odd = (await openReplica({ tenant: 'acme', store: openMemoryStore(), tables, now })) as unknown as Client
+    await (await connect(relay, root)).close()
+    await (await connect(odd, relay)).close()
+    await connect(await openClient(), root)
+    await connect(relay, root)
+    const line = new Line(odd, relay)
+    await rest()
+    expect(line.end).toBe('schema-mismatch')
+  })
+
+  it('whose clock is ahead waits until its upstream has come so far', async () => {
+    const { root, relay, line, phone } = await family()
+    await line.close()
+    const ahead = await openClient()
+    Object.assign(ahead, { now: () => now() + 50_000 })
+    const below = await connect(ahead, relay)
+    await write(phone, 'n1')
+    await write(ahead, 'n2')
+    await below.settled()
+    // As if the relay's own clock had let it pass.
+    const { ReceiveChanges } = await import('../../core/receive.ts')
+    const [block] = await relay.ledger.log.slice(1, relay.ledger.durablePosition, 1e6).then(({ blocks }) => blocks)
+    const job = new ReceiveChanges([block?.block ?? expect.fail()], { isBetweenServers: true, timestampMax: 1 })
+    await expect(root.ledger.submit(job)).rejects.toMatchObject({ code: 'clock-skew', retryable: true })
+  })
+})
+
+describe('a replica', () => {
+  it('FM1: with changes that were sent and not answered is taken by its home only', async () => {
+    const { root, relay, line: up, phone } = await family()
+    await up.close()
+    // The home takes it, and its answer is lost.
+    const cut = new Line(phone, relay, { loses: ({ type }) => type === 'ack' })
+    await rest()
+    await write(phone, 'n1')
+    await rest()
+    await cut.close()
+    expect(phone.pending).toBe(1)
+    const early = await openRelay()
+    await connect(early, root)
+    await write(phone, 'n2')
+    const line = new Line(phone, early, { gate: refusing(() => true) })
+    await rest()
+    expect(line.initiator.error).toMatchObject({ code: 'not-home', retryable: false })
+    expect(line.sent.some(({ frame }) => frame.type === 'push')).toBe(false)
+    await (await connect(phone, relay)).close()
+    expect(phone.pending).toBe(0)
+    await connect(phone, early)
+    expect(await phone.rejected()).toEqual([])
+  })
+
+  it('hears from any server of the family what another one has answered', async () => {
+    const { root, relay, line, phone } = await family()
+    const cut = new Line(phone, root, { gate: refusing((id) => id === 'n2'), loses: ({ type }) => type === 'ack' })
+    await rest()
+    await write(phone, 'n1')
+    await write(phone, 'n2')
+    await rest()
+    await cut.close()
+    await line.settled()
+    expect(phone.pending).toBe(2)
+    await connect(phone, relay)
+    expect(phone.pending).toBe(0)
+    expect((await phone.rejected()).map(({ code }) => code)).toEqual(['forbidden'])
+    expect(await phone.table('notes').get('n2')).toBeUndefined()
+    expect(await digestOf(phone.hub)).toBe(await digestOf(root))
+  })
+
+  it('takes what it has written and sent to nobody to any server, and what it may have sent to its home only', async () => {
+    const { root, relay, phone } = await family()
+    await (await connect(phone, relay)).close()
+    await write(phone, 'n1')
+    await (await connect(phone, root)).close()
+    expect(phone.pending).toBe(0)
+    const cut = new Line(phone, root, { loses: ({ type }) => type === 'push' })
+    await rest()
+    await write(phone, 'n2')
+    await rest()
+    await cut.close()
+    await write(phone, 'n3')
+    const line = new Line(phone, relay)
+    await rest()
+    expect(line.end).toBe('not-home')
+    await phone.renewIdentity('replica-restored')
+    await connect(phone, relay)
+    expect([phone.pending, (await phone.digest()).rows]).toEqual([0, 3])
+  })
+
+  it('that was killed while it was sending does not know how far it came, and goes to its home first', async () => {
+    const { root, relay } = await family()
+    const store = openMemoryStore()
+    const before = await openClient(store)
+    await connect(before, relay)
+    await write(before, 'n1')
+    await rest()
+    // The process is gone; what another one finds is the store.
+    const after = await openClient(store)
+    await write(after, 'n2')
+    const early = new Line(after, root)
+    await rest()
+    expect(early.end).toBe('not-home')
+    await (await connect(after, relay)).close()
+    await connect(after, root)
+    expect(after.pending).toBe(0)
+  })
+
+  it('says hello again when its last home has answered meanwhile', async () => {
+    const { root, relay, phone } = await family()
+    await (await connect(phone, relay)).close()
+    const { logId } = root.ledger.state.meta
+    await write(phone, 'n1')
+    await (await connect(phone, relay)).close()
+    const job = new TakeHome({ logId, family: logId }, 0)
+    await expect(phone.ledger.submit(job)).rejects.toMatchObject({ code: 'not-home', retryable: true })
+    await phone.ledger.submit(new TakeHome({ logId, family: logId }, 1))
+    expect(phone.ledger.state.family?.home).toBe(logId)
+  })
+
+  it('that has gone to another server pushes nothing to the last one, though that session is open', async () => {
+    const { root, relay, phone } = await family()
+    const old = await connect(phone, relay)
+    await connect(phone, root)
+    await write(phone, 'n1')
+    await rest()
+    expect(old.end).toBe('replica-fenced')
+    expect(relay.ledger.state.replicas.find(phone.id)).toBeGreaterThan(0)
+    expect(root.ledger.durableClock().get(phone.id)).toBe(1)
+  })
+
+  it('waits where its change builds on what a relay has still to bring, and goes on when it has come', async () => {
+    const { root, relay, line, phone, laptop } = await family()
+    await line.close()
+    for (const each of [phone, laptop]) await connect(each, relay)
+    await write(phone, 'n1')
+    for (const each of [phone, laptop]) await (await connect(each, relay)).close()
+    const ahead = new Line(laptop, root)
+    await rest()
+    await laptop.table('notes').update('n1', { text: 'seen' })
+    await rest()
+    expect(ahead.initiator.pause).toMatchObject({ resource: 'lost-changes' })
+    await connect(relay, root)
+    await rest()
+    expect(ahead.initiator.pause?.retryAfterMs).toBe(0)
+    ahead.initiator.resume()
+    await ahead.settled()
+    expect(laptop.pending).toBe(0)
+    expect(await laptop.rejected()).toEqual([])
+    expect((await laptop.table('notes').get('n1'))?.text).toBe('seen')
+    expect(await digestOf(root)).toBe(await digestOf(laptop.hub))
+  })
+
+  it('brings what its last home has accepted, and is not refused', async () => {
+    const { root, relay, line, phone } = await family()
+    await line.close()
+    await connect(phone, relay)
+    await write(phone, 'n1')
+    await (await connect(phone, relay)).close()
+    const line2 = new Line(phone, root, { gate: refusing(() => true) })
+    await rest()
+    expect(line2.initiator.pause).toMatchObject({ resource: 'lost-changes' })
+    expect(await phone.rejected()).toEqual([])
+    await connect(relay, root)
+    await rest()
+    expect(line2.initiator.pause?.retryAfterMs).toBe(0)
+    line2.initiator.resume()
+    await line2.settled()
+    expect(phone.pending).toBe(0)
+  })
+
+  it('that was copied, with both copies at work at two servers, ends the session between them', async () => {
+    const { root, relay, line } = await family()
+    await line.close()
+    const store = openMemoryStore()
+    const phone = await openClient(store)
+    const twin = await openClient(await copyOf(store))
+    await write(phone, 'n1', 'one')
+    await write(twin, 'n1', 'two')
+    await connect(phone, relay)
+    await connect(twin, root)
+    const meeting = new Line(relay, root)
+    await rest()
+    expect(meeting.end).toBe('dot-conflict')
+    const { error } = meeting.acceptor
+    expect((error?.code === 'dot-conflict' ? error : meeting.initiator.error)?.message).toContain(phone.id)
+  })
+})
+
+describe('a chain of relays', () => {
+  it('passes on through all of them, and a snapshot in the middle of its life reaches those who follow its log', async () => {
+    const [root, upper, lower] = await Promise.all([openRoot(), openRelay(), openRelay()])
+    const [phone, laptop] = await Promise.all([openClient(), openClient()])
+    const above = await connect(laptop, root)
+    const upperLine = await connect(upper, root)
+    const lowerLine = await connect(lower, upper)
+    const below = await connect(phone, lower)
+    await write(phone, 'n0')
+    for (const each of [below, lowerLine, upperLine, above]) await each.settled()
+    expect(await laptop.table('notes').get('n0')).toBeDefined()
+    await lowerLine.close()
+    await upperLine.close()
+    for (let batch = 0; batch < 3; batch++) {
+      await laptop.transact((transaction) => {
+        for (let row = 0; row < 500; row++) transaction.table('notes').insert({ id: `m${batch}-${row}`, text: 'many' })
+      })
+    }
+    await above.settled()
+    // The upper relay begins with an empty store: what it knows, it has from a snapshot.
+    const fresh = await openRelay()
+    await connect(fresh, root)
+    const epoch = lower.ledger.state.meta.epoch
+    await connect(lower, fresh)
+    expect(lower.ledger.state.meta.epoch).toBeGreaterThan(epoch)
+    expect(below.end).toBe('unavailable')
+    await connect(phone, lower)
+    expect(await digestOf(phone.hub)).toBe(await digestOf(root))
+    expect((await phone.digest()).rows).toBe(1_501)
+  })
+})
+
+describe('versions of the protocol', () => {
+  it('old and new ones talk to each other, but a relay needs the new one', async () => {
+    const { root, relay, line } = await family()
+    await line.close()
+    const [old, young] = await Promise.all([openClient(), openClient()])
+    const above = await connect(old, root, { versions: { up: [1, 1] } })
+    const beside = await connect(young, root, { versions: { down: [1, 1] } })
+    await write(old, 'n1')
+    await write(young, 'n2')
+    for (const each of [above, beside, above]) await each.settled()
+    expect(await digestOf(old.hub)).toBe(await digestOf(young.hub))
+    const welcomes = [above, beside].map(({ sent }) => sent.find(({ frame }) => frame.type === 'welcome')?.frame)
+    for (const welcome of welcomes) {
+      expect(welcome).toMatchObject({ version: 1 })
+      expect(welcome?.type === 'welcome' && welcome.family).toBeUndefined()
+    }
+    const refused = new Line(relay, root, { versions: { down: [1, 1] } })
+    await rest()
+    expect(refused.end).toBe('protocol-version')
+  })
+})
