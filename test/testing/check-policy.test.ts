@@ -276,6 +276,19 @@ policy.decideField(versions)
 To try the same cases again: { seed: 7 }`)
   })
 
+  test('has two versions where two show it, whichever of those that were drawn they are', () => {
+    const careless = custom('careless', 1, ([first, second]) => {
+      const [one, other] = [first as ConcurrentRow, second as ConcurrentRow]
+      if (Number(one.row?.votes) > Number(other.row?.votes)) return one.row ?? null
+      return (other.row as { readonly [name: string]: Value }).votes === 7 ? null : (other.row ?? null)
+    })
+    for (let seed = 0; seed < 20; seed++) {
+      const flaw = findPolicyFlaw(careless, row, { seed })
+      expect(flaw?.kind).toBe('throws')
+      expect(flaw?.code.match(/dot:/g)).toHaveLength(2)
+    }
+  })
+
   test('is found again by its seed', () => {
     const policy = customField('odd', 1, (versions) => {
       if (Number(versions[1]?.value) % 2 === 1) throw new Error('odd')

@@ -84,6 +84,7 @@ export function findPolicyFlaw(
   const create = typeof policy === 'function' ? policy : () => policy
   const { name } = create()
   let smallest: Finding | undefined
+  let smallestCase: PolicyCase | undefined
   let endless = 0
   const isGood = (policyCase: PolicyCase): boolean => {
     if (endless >= ENDLESS_MAX) return true
@@ -92,6 +93,7 @@ export function findPolicyFlaw(
     if (finding === undefined || (smallest !== undefined && smallest.kind !== finding.kind)) return true
     if (finding.kind === 'endless') endless++
     smallest = finding
+    smallestCase = policyCase
     return false
   }
   const seed = options.seed === undefined ? {} : { seed: options.seed }
@@ -104,12 +106,22 @@ export function findPolicyFlaw(
     if (details.failed) throw details.errorInstance ?? new Error('the check itself failed')
     return undefined
   }
+  if (smallestCase !== undefined) dropNeedless(smallestCase, (fewer) => !isGood(fewer))
   const isRow = !('decideField' in create())
   return {
     kind: smallest.kind,
     reason: `Policy ${name} ${smallest.what}.`,
     code: tellCode(smallest, isRow),
     seed: details.seed,
+  }
+}
+
+/** Takes changes away as long as the flaw stays: fast-check takes them from the front only. */
+function dropNeedless(policyCase: PolicyCase, isFlawed: (fewer: PolicyCase) => boolean): void {
+  const { changes } = policyCase
+  for (let at = 0; changes.length > 2 && at < changes.length; at++) {
+    const fewer = { ...policyCase, changes: changes.filter((_, index) => index !== at) }
+    if (isFlawed(fewer)) return dropNeedless(fewer, isFlawed)
   }
 }
 
