@@ -5,6 +5,7 @@
  */
 import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
+import { TELLING } from './telling.ts'
 
 const MERGE = 'test/core/merge.test.ts'
 const COUNTING = 'test/core/counting.test.ts'
@@ -439,5 +440,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECEIVING,
   ...CONVERSING,
   ...RECOVERING,
+  ...TELLING,
   ...COLLECTION,
 ]
