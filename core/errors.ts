@@ -51,6 +51,7 @@ export const ERROR_CODES = [
   'quota-exceeded',
   'rate-limited',
   'unavailable',
+  'moved',
   'timeout',
   'offline',
   'closed',
