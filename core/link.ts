@@ -10,6 +10,7 @@
 import { AdmitChanges } from './admit.ts'
 import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
+import type { Change } from './change.ts'
 import { type Dot, VectorClock } from './clock.ts'
 import type { Ask } from './comparison.ts'
 import type { LogCursor } from './draft.ts'
@@ -46,6 +47,7 @@ import {
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
 import { timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
+import { Withdraw } from './withdraw.ts'
 
 /** A transport for whole frames, in order, each at most once. */
 export interface Transport {
@@ -194,6 +196,18 @@ export class Link {
     this.#pause = undefined
     this.#session.release()
     this.#drain()
+  }
+
+  /**
+   * While the server has no room: takes back those of our changes that wait which `choose` chooses, each with its
+   * transaction and whatever builds on it, and goes on with the rest. They are listed as rejected.
+   */
+  async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
+    const pause = this.#pause
+    const isPaused = (): boolean => pause !== undefined && this.#pause === pause && this.state === 'streaming'
+    const withdrawn = await this.#options.hub.ledger.submit(new Withdraw(choose, isPaused))
+    this.resume()
+    return withdrawn
   }
 
   /** The peer lets us send nothing although there is something. */

@@ -15,6 +15,7 @@
  * C6  What the server has no room for is offered again after the time it named; the connection stays, and downloads go on.
  */
 import {
+  type Change,
   isTidemarkError,
   type Link,
   pausedBy,
@@ -83,6 +84,12 @@ export interface SyncLink {
    * write meanwhile counts as a difference. Rejects like `settled`, and with `offline` when the connection is lost.
    */
   verify(options?: VerifyOptions): Promise<VerifyReport>
+  /**
+   * While `status.pause` says that the server has no room: takes back changes that wait, as `choose` says, each with its
+   * transaction and whatever builds on it, so that what was written behind them gets its turn. They are listed by
+   * `replica.rejected()`, and are the answer. Rejects with `offline` or `closed` when the server is not pausing us (any more).
+   */
+  withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]>
   /** Ends the link. Resolves when its socket is closed. Safe to call twice; the replica stays open. */
   close(): Promise<void>
 }
@@ -181,6 +188,12 @@ class ReconnectingLink implements SyncLink {
     const link = this.#connection?.link
     if (link === undefined) throw new TidemarkError('offline', 'the connection was lost', { retryable: true })
     return link.verify(tables ?? [...this.#replica.tables.keys()], repair)
+  }
+
+  async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
+    const link = this.#connection?.link
+    if (link === undefined) throw new TidemarkError('offline', 'the connection was lost', { retryable: true })
+    return link.withdraw(choose)
   }
 
   close(): Promise<void> {
