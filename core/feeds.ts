@@ -146,9 +146,7 @@ export class Feeds {
 
   /** What a server that was restored is told again, and what its writer has withdrawn. */
   async #refusedAfter(afterSeq: number): Promise<ReadonlyMap<number, Rejection> | undefined> {
-    if (this.#ledger.state.meta.rejected === 0) return undefined
-    const refusals = await readRejections(this.#ledger, afterSeq)
-    return refusals.size === 0 ? undefined : refusals
+    return this.#ledger.state.lastRejectedSeq > afterSeq ? readRejections(this.#ledger, afterSeq) : undefined
   }
 
   /**
