@@ -78,11 +78,13 @@ export interface Rejection {
   readonly reissuedAs: number | undefined
 }
 
-/** The same by seq, in their order, with what is kept of each. */
-export async function readRejections(ledger: Ledger): Promise<Map<number, Rejection>> {
+/** The same by seq, in their order, with what is kept of each: of those above a seq. */
+export async function readRejections(ledger: Ledger, afterSeq = 0): Promise<Map<number, Rejection>> {
   const rejections = new Map<number, Rejection>()
   if (ledger.state.meta.rejected === 0) return rejections
-  for await (const { key, value } of scanRange(ledger.store, rejectedRange(ledger.state.own))) {
+  const { own } = ledger.state
+  const range = { ...rejectedRange(own), from: rejectedKey(own, afterSeq + 1) }
+  for await (const { key, value } of scanRange(ledger.store, range)) {
     rejections.set(rejectedKeySeq(key), readRejection(value))
   }
   return rejections

@@ -118,6 +118,7 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     for (const { entry, code } of this.#refused) {
       draft.put(rejectedKey(own, entry.seq), packRecord([code, canonicalEntry(entry, draft.state)]))
       meta.rejected++
+      draft.state.lastRejectedSeq = Math.max(draft.state.lastRejectedSeq, entry.seq)
     }
     for (const [entry, { agreed, state }] of this.#rebuilt) {
       draft.setRow(entry, state, 'remote')

@@ -52,6 +52,7 @@ export const ERROR_CODES = [
   'quota-exceeded',
   'rate-limited',
   'unavailable',
+  'moved',
   'timeout',
   'offline',
   'closed',

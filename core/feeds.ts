@@ -4,7 +4,7 @@
  * Readers at the same place get the same frame: it is read and encoded once, however many there are.
  * Invariants:
  * J1  A frame holds whole blocks, so no transaction is ever split.
- * J2  What a server has refused is never pushed again but as a void.
+ * J2  What a server has refused, or its writer has withdrawn, is never pushed but as a void.
  * J3  A push holds nothing of another id, be it one that this replica had before.
  */
 import { type Rejection, readRejections } from './agreed.ts'
@@ -153,10 +153,9 @@ export class Feeds {
     return { frames: [frame], next, isEnd: last.lastSeq >= this.#ledger.durableSeqOf(own) }
   }
 
-  /** Only a server that was restored is told again of what it has refused. */
+  /** What a server that was restored is told again, and what its writer has withdrawn. */
   async #refusedAfter(afterSeq: number): Promise<ReadonlyMap<number, Rejection> | undefined> {
-    const { meta } = this.#ledger.state
-    return afterSeq < meta.ackedSeq && meta.rejected > 0 ? readRejections(this.#ledger) : undefined
+    return this.#ledger.state.lastRejectedSeq > afterSeq ? readRejections(this.#ledger, afterSeq) : undefined
   }
 
   /**

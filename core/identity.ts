@@ -66,6 +66,8 @@ export class RenewIdentity implements Job<Renewal> {
   #held: HeldRow[] = []
   /** Unanswered changes that build on refused ones, by seq. */
   #lost: ReadonlySet<number> = new Set()
+  /** Those that their writer has withdrawn before any server answered them. */
+  #refused: ReadonlySet<number> = new Set()
 
   constructor(reason: RenewalReason, createId: () => ReplicaId = createReplicaId) {
     this.#reason = reason
@@ -92,6 +94,7 @@ export class RenewIdentity implements Job<Renewal> {
   async inspect(ledger: Ledger): Promise<void> {
     const { own, meta, replicas } = ledger.state
     const refused = await readRefused(ledger)
+    this.#refused = new Set(refused)
     this.#lost = findLost(this.#blocks, own, meta.ackedSeq, refused)
     for (const seq of this.#lost) refused.add(seq)
     this.#held = []
@@ -149,6 +152,9 @@ export class RenewIdentity implements Job<Renewal> {
     const renamed = entries.map((entry): Entry => {
       if (entry.replica !== naming.old) return entry
       const fresh = changes.get(entry.seq) ?? naming.entry(entry)
+      if (this.#refused.has(entry.seq) && fresh.op !== 'void' && entry.seq > draft.state.meta.ackedSeq) {
+        return withdrawn(draft, fresh)
+      }
       return this.#lost.has(entry.seq) && fresh.op !== 'void' ? reject(draft, fresh) : fresh
     })
     const authors = [...new Set(renamed.map((entry) => entry.replica))]
@@ -176,6 +182,13 @@ function reject(draft: Draft, change: ChangeEntry): VoidEntry {
   meta.voids++
   meta.changes--
   return { op: 'void', replica, seq, code: 'void-context' }
+}
+
+/** It is listed as rejected already. */
+function withdrawn({ state: { meta } }: Draft, { replica, seq }: ChangeEntry): VoidEntry {
+  meta.voids++
+  meta.changes--
+  return { op: 'void', replica, seq, code: 'quota-exceeded' }
 }
 
 /** In the order of their seqs: what builds on something refused, with its whole transaction, and what builds on that. */

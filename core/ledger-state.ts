@@ -6,7 +6,17 @@
  */
 import { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
-import { FAMILY_KEY, type KeyRange, keyIndex, kindRange, META_KEY, nameKey, replicaKey } from './keys.ts'
+import {
+  FAMILY_KEY,
+  type KeyRange,
+  keyIndex,
+  kindRange,
+  META_KEY,
+  nameKey,
+  rejectedKeySeq,
+  rejectedRange,
+  replicaKey,
+} from './keys.ts'
 import type { Limits } from './limits.ts'
 import { createReplicaId, quote, type ReplicaId, type TenantName } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
@@ -84,6 +94,8 @@ export class LedgerState {
   /** How much of the dictionaries is in the store. */
   savedReplicas = 0
   savedNames = 0
+  /** At least the highest seq of our own stream that was refused or withdrawn. */
+  lastRejectedSeq = 0
 
   constructor(meta: Meta, limits: Limits) {
     this.meta = meta
@@ -194,6 +206,9 @@ export class LedgerState {
       voidCounts[index] = asCount(voids)
     }
     for await (const { value } of scanRange(store, kindRange('n'))) names.intern(asText(unpackRecord(value)))
+    const own = meta === undefined ? -1 : replicas.find(meta.replicaId)
+    const isAnyRejected = own >= 0 && (meta?.rejected ?? 0) > 0
+    const [rejected] = isAnyRejected ? await store.range({ ...rejectedRange(own), reverse: true, limit: 1 }) : []
     this.cache.clear()
     this.head = head
     if (meta === undefined) return false
@@ -205,6 +220,7 @@ export class LedgerState {
     this.voidCounts = voidCounts
     this.savedReplicas = replicas.size
     this.savedNames = names.size
+    this.lastRejectedSeq = rejected === undefined ? 0 : rejectedKeySeq(rejected.key)
     return true
   }
 }

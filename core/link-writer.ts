@@ -8,6 +8,7 @@
  */
 import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
+import type { Change } from './change.ts'
 import type { TidemarkError } from './errors.ts'
 import { BeginPushing, EndPushing, expectHome, isPushing, type Relation, TakeHome } from './family.ts'
 import type { Ack, Hello, RefusalRecord, Welcome } from './frame.ts'
@@ -16,6 +17,7 @@ import { answerOf } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import { ReissueSkewed } from './reissue.ts'
 import type { Feed, FeedPlace } from './session.ts'
+import { Withdraw } from './withdraw.ts'
 
 /** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
 const REISSUES_MAX = 8
@@ -51,6 +53,13 @@ export class LinkWriter {
 
   resume(): void {
     this.#pause = undefined
+  }
+
+  /** Takes back what waits for room: see `Link.withdraw`. Not once the pause is over, or `isOpen` says that the session is. */
+  async withdraw(choose: (change: Change) => boolean, isOpen: () => boolean): Promise<readonly Change[]> {
+    const pause = this.#pause
+    const isPaused = (): boolean => pause !== undefined && this.#pause === pause && isOpen()
+    return this.#options.hub.ledger.submit(new Withdraw(choose, isPaused))
   }
 
   /** Our hello is on its way. */

@@ -7,6 +7,7 @@
  * N2  Effects are carried out in their order; of reads and of applies at most one each is under way.
  * N3  Every failure ends in `close` with a typed error. A bug ends the session, not the process.
  */
+import type { Change } from './change.ts'
 import type { Ask } from './comparison.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 import { isCatchingUp, JoinFamily, NoteCaughtUp, type Relation } from './family.ts'
@@ -185,6 +186,16 @@ export class Link {
     this.#writer.resume()
     this.#session.release()
     this.#drain()
+  }
+
+  /**
+   * While the server has no room: takes back those of our changes that wait which `choose` chooses, each with its
+   * transaction and whatever builds on it, and goes on with the rest. They are listed as rejected.
+   */
+  async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
+    const withdrawn = await this.#writer.withdraw(choose, () => this.state === 'streaming')
+    this.resume()
+    return withdrawn
   }
 
   /** The peer lets us send nothing although there is something. */

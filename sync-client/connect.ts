@@ -15,6 +15,7 @@
  * C6  What the server has no room for is offered again after the time it named; the connection stays, and downloads go on.
  */
 import {
+  type Change,
   isTidemarkError,
   type Link,
   pausedBy,
@@ -40,6 +41,11 @@ export interface ConnectOptions {
   readonly url: string
   /** What the server authenticates, or a function that fetches it before each attempt. Development servers need none. */
   readonly token?: TokenSource
+  /**
+   * Told where the tenant lives when its server says that it was moved to another one. Answers with the address to go on
+   * with, if it is one to give the token to; else the link stops with `moved`.
+   */
+  readonly onMoved?: (url: string) => string | undefined
   /** In the order they are tried. Default: WebSocket, then HTTP long-polling for networks that block it. */
   readonly transports?: readonly TransportName[]
   readonly backoff?: Partial<Backoff>
@@ -78,6 +84,12 @@ export interface SyncLink {
    * write meanwhile counts as a difference. Rejects like `settled`, and with `offline` when the connection is lost.
    */
   verify(options?: VerifyOptions): Promise<VerifyReport>
+  /**
+   * While `status.pause` says that the server has no room: takes back changes that wait, as `choose` says, each with its
+   * transaction and whatever builds on it, so that what was written behind them gets its turn. They are listed by
+   * `replica.rejected()`, and are the answer. Rejects with `offline` or `closed` when the server is not pausing us (any more).
+   */
+  withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]>
   /** Ends the link. Resolves when its socket is closed. Safe to call twice; the replica stays open. */
   close(): Promise<void>
 }
@@ -100,7 +112,8 @@ interface Waiter {
 
 class ReconnectingLink implements SyncLink {
   readonly #replica: LinkedReplica
-  readonly #options: ConnectionOptions
+  #options: ConnectionOptions
+  readonly #onMoved: ConnectOptions['onMoved']
   readonly #backoff: Backoff
   readonly #random: () => number
   readonly #teller: StatusTeller
@@ -125,6 +138,7 @@ class ReconnectingLink implements SyncLink {
   constructor(replica: LinkedReplica, options: ConnectOptions) {
     this.#replica = replica
     this.#options = parseOptions(replica, options)
+    this.#onMoved = options.onMoved
     this.#backoff = parseBackoff(options.backoff)
     this.#random = options.random ?? Math.random
     this.#transports = this.#options.transports
@@ -176,6 +190,12 @@ class ReconnectingLink implements SyncLink {
     return link.verify(tables ?? [...this.#replica.tables.keys()], repair)
   }
 
+  async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
+    const link = this.#connection?.link
+    if (link === undefined) throw new TidemarkError('offline', 'the connection was lost', { retryable: true })
+    return link.withdraw(choose)
+  }
+
   close(): Promise<void> {
     if (!this.#isStopped) this.#stop(undefined)
     return this.#gone
@@ -218,8 +238,22 @@ class ReconnectingLink implements SyncLink {
     if (link === undefined && error.code === 'timeout') this.#transports = rotated(this.#transports)
     const renewal = renewalReasonOf(error)
     if (renewal !== undefined) this.#renew(renewal, error)
-    else if (mayRetry(error, typeof this.#options.token === 'function')) this.#retry(error)
+    else if (this.#mayFollow(error) || mayRetry(error, typeof this.#options.token === 'function')) this.#retry(error)
     else this.#stop(error)
+  }
+
+  /** The tenant lives elsewhere, and the app lets us go there. */
+  #mayFollow({ code, details: { url } }: TidemarkError): boolean {
+    if (code !== 'moved' || typeof url !== 'string') return false
+    try {
+      const address = this.#onMoved?.(url)
+      if (address === undefined) return false
+      this.#options = { ...this.#options, ...parseUrl(address) }
+      return true
+    } catch {
+      // The app's own fault, or an address that is none: the link stops, and says that the tenant moved.
+      return false
+    }
   }
 
   #retry(error: TidemarkError): void {

@@ -306,7 +306,7 @@ class ListeningServer implements SyncServer {
     logger.info({ address: this.#addressOf(socket), ...errorFields(refusal) }, 'connection refused')
     if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
     const { code, message, retryable, details } = refusal
-    const told = { resource: details.resource, limit: details.limit, used: details.used }
+    const told = { resource: details.resource, limit: details.limit, used: details.used, url: details.url }
     const retryAfterMs = details.retryAfterMs
     return Object.assign(new Error(message), { data: { code, retryable, retryAfterMs, ...told } })
   }

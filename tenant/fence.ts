@@ -124,7 +124,10 @@ export function sealStore(store: Store): Promise<void> {
 }
 
 /** Writes whatever the head is; used where no other writer's intent can be hurt. */
-export async function commitAnyhow(store: Store, commit: Omit<StoreCommit, 'expectedHead'>): Promise<void> {
+export async function commitAnyhow(
+  store: Pick<Store, 'head' | 'commit'>,
+  commit: Omit<StoreCommit, 'expectedHead'>,
+): Promise<void> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     const result = await store.commit({ ...commit, expectedHead: await store.head() })
     if (result.type === 'committed') return

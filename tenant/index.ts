@@ -15,9 +15,12 @@ export {
   SCOPES,
   type Scope,
 } from './access.ts'
+export type { Arrivals } from './arrivals.ts'
+export type { Arrival, Destination } from './departures.ts'
 export type { ExportOptions, ExportRecord } from './export.ts'
 export { EXPIRY_GRACE_MS, EXPIRY_WARNING_MS, type GuardAnswer, type GuardState, SessionGuard } from './guard.ts'
 export { type Recovery, type Registration, TenantManager, type TenantManagerOptions } from './manager.ts'
+export type { CopyTarget } from './move.ts'
 export type { Lease, OpenTenant } from './open-tenant.ts'
 export {
   DEFAULT_PLANS,
@@ -45,8 +48,8 @@ export {
   weighGrowth,
 } from './quota.ts'
 export { addressKey, Buckets, type Charge, type Rate, type RateAnswer, rateLimited, takeTokens } from './rate.ts'
-export type { ListOptions, MovePhase, TenantMove, TenantRecord, TenantState } from './registry.ts'
-export { FOR_EVER, type Revocation, Revocations, type RevocationType } from './revocation.ts'
+export type { ListOptions, MovePhase, TenantDeparture, TenantMove, TenantRecord, TenantState } from './registry.ts'
+export { FOR_EVER, REVOCATION_TYPES, type Revocation, Revocations, type RevocationType } from './revocation.ts'
 export { SharedStores } from './shared-stores.ts'
 export { ISOLATION_MODES, type IsolationMode, type StoreFactory } from './store-factory.ts'
 export {

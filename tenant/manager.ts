@@ -22,6 +22,8 @@ import {
   type TenantName,
   TidemarkError,
 } from '../core/index.ts'
+import { Arrivals } from './arrivals.ts'
+import { type Destination, departTenant, finishDeparture, rollBackDeparture } from './departures.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
 import { finishMove, type MoveOptions, moveTenant, rollBackMove } from './move.ts'
 import { type Lease, OpenTenant } from './open-tenant.ts'
@@ -100,6 +102,8 @@ export class TenantManager {
   readonly #places: Places
   /** Resolves, never rejects, when the last change of where a tenant lives is through. */
   readonly #changing = new Map<TenantName, Promise<void>>()
+  /** Tenants that come from another server. */
+  readonly arrivals: Arrivals
   /** Checked by every session, with every frame. */
   readonly revocations: Revocations = new Revocations()
 
@@ -128,6 +132,14 @@ export class TenantManager {
       evict: (name) => this.#tenants.evict(name, moving()),
       limits: this.#limits,
     }
+    this.arrivals = new Arrivals({
+      registry: this.#registry,
+      places: this.#places,
+      limits: this.#limits,
+      now: options.now,
+      expectPlan: (plan) => this.#expectPlan(plan),
+      revoke: (entry) => this.revoke(entry),
+    })
   }
 
   static async open(options: TenantManagerOptions): Promise<TenantManager> {
@@ -149,7 +161,8 @@ export class TenantManager {
       await this.#registry.update(name, (record) => {
         if (record !== undefined && (record.state !== 'founding' || record.mode !== mode)) throw taken(name)
         const createdAtMs = this.#options.now()
-        return { name, plan, mode, state: 'founding', reason: '', createdAtMs, logId: '', move: undefined }
+        const nowhere = { move: undefined, departure: undefined }
+        return { name, plan, mode, state: 'founding', reason: '', createdAtMs, logId: '', ...nowhere }
       })
       const logId = await this.#places.found(name, mode)
       return this.#change(name, (record) => ({ ...record, state: 'active', logId }))
@@ -302,6 +315,22 @@ export class TenantManager {
   async rollBackMove(name: string): Promise<void> {
     const tenant = parseTenantName(name)
     return this.#exclusively(tenant, () => rollBackMove(this.#moves, tenant))
+  }
+
+  /** Moves a tenant to another server; see departures.ts. Our copy stays until `finishDeparture`. */
+  async depart(name: string, destination: Destination, address: string): Promise<TenantRecord> {
+    const tenant = parseTenantName(name)
+    return this.#exclusively(tenant, () => departTenant(this.#moves, tenant, destination, address))
+  }
+
+  async finishDeparture(name: string): Promise<TenantRecord> {
+    const tenant = parseTenantName(name)
+    return this.#exclusively(tenant, () => finishDeparture(this.#moves, tenant))
+  }
+
+  async rollBackDeparture(name: string, destination?: Destination): Promise<void> {
+    const tenant = parseTenantName(name)
+    return this.#exclusively(tenant, () => rollBackDeparture(this.#moves, tenant, destination))
   }
 
   // ── Who is open ───────────────────────────────────────────────────────────────────────────────────────────────────

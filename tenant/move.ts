@@ -95,7 +95,8 @@ export async function rollBackMove(options: MoveOptions, name: TenantName): Prom
 // ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function beginMove(record: TenantRecord, to: IsolationMode): TenantRecord {
-  const { name, move, mode, state } = record
+  const { name, move, mode, state, departure } = record
+  if (departure !== undefined) throw refused(name, `it is on its way to ${departure.server}`)
   if (move !== undefined && move.to === to) return record
   if (move !== undefined) throw wrongPhase(name, move)
   if (state !== 'active' && state !== 'suspended') throw refused(name, `it is ${state}`)
@@ -107,16 +108,13 @@ async function copyInUse(options: MoveOptions, { name, move }: Moving): Promise<
   // What an earlier move has left there is none of this one.
   if (move.copiedTo === '') await options.factoryOf(move.to).remove(name)
   await withBoth(options, name, move, async (source, target) => {
-    let pages = 0
     const saveProgress = async (from: Uint8Array): Promise<void> => {
-      if (++pages % PROGRESS_PAGES !== 0) return
       await options.registry.update(name, (record) => {
         const current = expectMoving(name, record)
         return { ...current, move: { ...current.move, copiedTo: toHex(from) } }
       })
     }
-    await copyDifferences(source, target, move.copiedTo === '' ? RESERVED_END : fromHex(move.copiedTo), saveProgress)
-    for (let pass = 1; pass < PASSES_MAX; pass++) if ((await copyDifferences(source, target)) < FEW) return
+    await copyUntilFew(source, target, move.copiedTo === '' ? RESERVED_END : fromHex(move.copiedTo), saveProgress)
   })
 }
 
@@ -153,7 +151,7 @@ async function withBoth(
 
 async function verifyCopy(source: Store, target: Store, tenant: TenantName, limits: Limits): Promise<void> {
   const differing = await copyDifferences(source, target)
-  const [left, right] = [await summarize(source, tenant, limits), await summarize(target, tenant, limits)]
+  const [left, right] = [await summarizeStore(source, tenant, limits), await summarizeStore(target, tenant, limits)]
   if (differing === 0 && left === right) return
   throw new TidemarkError('store-failed', `the copy of tenant ${tenant} is not equal to what it was made from`, {
     remedy: 'Roll the move back, and check both disks',
@@ -161,7 +159,8 @@ async function verifyCopy(source: Store, target: Store, tenant: TenantName, limi
   })
 }
 
-async function summarize(store: Store, tenant: TenantName, limits: Limits): Promise<string> {
+/** A fingerprint of everything that a tenant's store holds. */
+export async function summarizeStore(store: Store, tenant: TenantName, limits: Limits): Promise<string> {
   const ledger = await Ledger.open({ tenant, store, limits, authority: 2 })
   const { logId, epoch, nextPosition } = ledger.state.meta
   const { rows, hash } = await digestRows(ledger)
@@ -171,10 +170,30 @@ async function summarize(store: Store, tenant: TenantName, limits: Limits): Prom
 
 // ── Stores as bytes ─────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** What is written to: a store, near or far. */
+export interface CopyTarget extends Pick<Store, 'head' | 'range' | 'commit'> {
+  /** For one that is far: whether it holds exactly these entries from one key to before another. */
+  readonly holds?: (from: Uint8Array, to: Uint8Array, entries: readonly StoreEntry[]) => Promise<boolean>
+}
+
+/** Copies a source that is in use, until what differs is soon copied. `onProgress`: all before this key was copied once. */
+export async function copyUntilFew(
+  source: Store,
+  target: CopyTarget,
+  start: Uint8Array,
+  onProgress: (next: Uint8Array) => Promise<void>,
+): Promise<void> {
+  let pages = 0
+  await copyDifferences(source, target, start, async (next) => {
+    if (++pages % PROGRESS_PAGES === 0) await onProgress(next)
+  })
+  for (let pass = 1; pass < PASSES_MAX; pass++) if ((await copyDifferences(source, target)) < FEW) return
+}
+
 /** Makes the target hold what the source does, from a key on. Answers with how many entries were not equal. */
 export async function copyDifferences(
   source: Store,
-  target: Store,
+  target: CopyTarget,
   start: Uint8Array = RESERVED_END,
   onPage?: (next: Uint8Array) => Promise<void>,
 ): Promise<number> {
@@ -184,16 +203,18 @@ export async function copyDifferences(
     const page = await source.range({ from, to: END, limit: PAGE_ENTRIES, bytesMax: PAGE_BYTES })
     const last = page[page.length - 1]
     const to = last === undefined ? END : new Uint8Array([...last.key, 0])
-    const { puts, deletes } = differenceOf(page, await readWhole(target, from, to))
-    if (puts.length + deletes.length > 0) await commitAnyhow(target, { puts, deletes })
-    count += puts.length + deletes.length
+    if (!((await target.holds?.(from, to, page)) ?? false)) {
+      const { puts, deletes } = differenceOf(page, await readWhole(target, from, to))
+      if (puts.length + deletes.length > 0) await commitAnyhow(target, { puts, deletes })
+      count += puts.length + deletes.length
+    }
     if (last === undefined) return count
     from = to
     await onPage?.(from)
   }
 }
 
-async function readWhole(store: Store, start: Uint8Array, to: Uint8Array): Promise<readonly StoreEntry[]> {
+async function readWhole(store: CopyTarget, start: Uint8Array, to: Uint8Array): Promise<readonly StoreEntry[]> {
   const entries: StoreEntry[] = []
   for (let from = start; ; ) {
     const page = await store.range({ from, to, limit: PAGE_ENTRIES, bytesMax: PAGE_BYTES })
@@ -235,11 +256,11 @@ function compareBytes(left: Uint8Array, right: Uint8Array): number {
   return left.length - right.length
 }
 
-function toHex(bytes: Uint8Array): string {
+export function toHex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }
 
-function fromHex(text: string): Uint8Array {
+export function fromHex(text: string): Uint8Array {
   const bytes = new Uint8Array(text.length / 2)
   for (let at = 0; at < bytes.length; at++) bytes[at] = Number.parseInt(text.slice(at * 2, at * 2 + 2), 16)
   return bytes

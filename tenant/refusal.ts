@@ -12,7 +12,10 @@ import type { TenantRecord } from './registry.ts'
 /** Undefined when it may be served. */
 export function refusalOf(record: TenantRecord | undefined, planOf: (name: string) => Plan): TidemarkError | undefined {
   if (record === undefined || record.state === 'erasing') return unknownTenant()
-  if (record.state === 'founding') return unavailable(undefined)
+  if (record.state === 'founding' || record.state === 'arriving') return unavailable(undefined)
+  const { departure } = record
+  if (departure?.phase === 'left' || departure?.phase === 'gone') return moved(departure.address)
+  if (departure?.phase === 'cutting') return moving()
   if (record.state === 'suspended') return suspended(record)
   if (record.move?.phase === 'cutting') return moving()
   if (hasFeature(planOf(record.plan), 'sync')) return undefined
@@ -36,6 +39,13 @@ export function moving(): TidemarkError {
   return new TidemarkError('unavailable', 'the tenant is being moved to another place', {
     retryable: true,
     remedy: 'Connect again in a moment',
+  })
+}
+
+function moved(url: string): TidemarkError {
+  return new TidemarkError('moved', `the tenant lives on another server: ${url}`, {
+    remedy: 'Connect there; with `onMoved` a link does so by itself',
+    details: { url },
   })
 }
 

@@ -15,8 +15,9 @@ import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
 
 /**
  * `founding`: its store is being made. `erasing`: its store is being removed; nothing but the end of that is possible.
+ * `arriving`: its store is being filled by another server.
  */
-export const TENANT_STATES = ['founding', 'active', 'suspended', 'erasing'] as const
+export const TENANT_STATES = ['founding', 'active', 'suspended', 'erasing', 'arriving'] as const
 export type TenantState = (typeof TENANT_STATES)[number]
 
 /**
@@ -34,6 +35,21 @@ export interface TenantMove {
   readonly copiedTo: string
 }
 
+/** `left`: it lives elsewhere, and its copy here is kept. `gone`: the copy was removed. The others as of a move. */
+export const DEPARTURE_PHASES = ['copying', 'cutting', 'left', 'gone'] as const
+export type DeparturePhase = (typeof DEPARTURE_PHASES)[number]
+
+/** The way of a tenant to another server. */
+export interface TenantDeparture {
+  /** Its admin port. */
+  readonly server: string
+  /** Where clients find it. */
+  readonly address: string
+  readonly phase: DeparturePhase
+  /** Everything up to this key was copied once: hexadecimal digits. */
+  readonly copiedTo: string
+}
+
 export interface TenantRecord {
   readonly name: TenantName
   readonly plan: string
@@ -45,6 +61,7 @@ export interface TenantRecord {
   /** The log its store has to hold; empty until it was founded. */
   readonly logId: string
   readonly move: TenantMove | undefined
+  readonly departure: TenantDeparture | undefined
 }
 
 export interface ListOptions {
@@ -168,6 +185,7 @@ function decodeRecord(bytes: Uint8Array): TenantRecord {
       createdAtMs: asNumber(record, 'createdAtMs'),
       logId: asText(record, 'logId'),
       move: record.move === undefined ? undefined : decodeMove(record.move),
+      departure: record.departure === undefined ? undefined : decodeDeparture(record.departure),
     }
   } catch (error) {
     throw isTidemarkError(error) && error.code === 'store-failed' ? error : damaged('a name')
@@ -181,6 +199,17 @@ function decodeMove(input: unknown): TenantMove {
     from: asOneOf(record, 'from', ISOLATION_MODES),
     to: asOneOf(record, 'to', ISOLATION_MODES),
     phase: asOneOf(record, 'phase', MOVE_PHASES),
+    copiedTo: asText(record, 'copiedTo'),
+  }
+}
+
+function decodeDeparture(input: unknown): TenantDeparture {
+  if (typeof input !== 'object' || input === null) throw damaged('a departure')
+  const record = input as Readonly<Record<string, unknown>>
+  return {
+    server: asText(record, 'server'),
+    address: asText(record, 'address'),
+    phase: asOneOf(record, 'phase', DEPARTURE_PHASES),
     copiedTo: asText(record, 'copiedTo'),
   }
 }

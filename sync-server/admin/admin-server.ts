@@ -153,9 +153,9 @@ export class AdminServer {
     }
     try {
       const { route, parameters } = findRoute(request.method ?? '', path, asker)
-      const body = route.method === 'GET' ? undefined : await readBody(request)
+      const body = route.method === 'GET' ? undefined : await readBody(request, route.bodyBytesMax ?? BODY_BYTES_MAX)
       const reply = await route.answer({ target: this.#target, parameters, query: url.searchParams, body })
-      if (route.method !== 'GET')
+      if (route.method !== 'GET' && route.isQuiet !== true)
         this.#logger.info({ method: route.method, path: quote(url.pathname) }, 'admin request')
       await this.#send(response, reply)
     } catch (error) {
@@ -236,12 +236,12 @@ function findRoute(method: string, path: readonly string[], asker: Asker): Found
   })
 }
 
-async function readBody(request: IncomingMessage): Promise<unknown> {
+async function readBody(request: IncomingMessage, bytesMax: number): Promise<unknown> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length
-    if (bytes > BODY_BYTES_MAX) throw new TidemarkError('too-large', `the body has more than ${BODY_BYTES_MAX} bytes`)
+    if (bytes > bytesMax) throw new TidemarkError('too-large', `the body has more than ${bytesMax} bytes`)
     chunks.push(chunk)
   }
   if (bytes === 0) return {}

@@ -47,6 +47,10 @@ export interface Route {
   readonly path: readonly string[]
   /** True: an admin of the tenant that the path names may ask as well. */
   readonly isForTenant?: boolean
+  /** Default 64 KiB. */
+  readonly bodyBytesMax?: number
+  /** True: so many of them come that the log is not told of each. */
+  readonly isQuiet?: boolean
   answer(request: AdminRequest): Promise<Reply>
 }
 

@@ -5,12 +5,15 @@
  */
 import { parseReplicaId, TidemarkError } from '../../core/index.ts'
 import {
+  type Destination,
   FOR_EVER,
   ISOLATION_MODES,
   type IsolationMode,
   type Revocation,
   type TenantRecord,
 } from '../../tenant/index.ts'
+import { destinationAt } from '../remote-server.ts'
+import { ARRIVAL_ROUTES } from './arrival-routes.ts'
 import {
   type AdminRequest,
   type AdminTarget,
@@ -61,6 +64,7 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: ['tenants', ':tenant', 'revocations'], isForTenant: true, answer: revocations },
   { method: 'POST', path: ['tenants', ':tenant', 'revoke'], isForTenant: true, answer: revoke },
   { method: 'POST', path: ['tenants', ':tenant', 'lift'], isForTenant: true, answer: lift },
+  ...ARRIVAL_ROUTES,
 ]
 
 // ── The server ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,21 +136,42 @@ async function erase(request: AdminRequest): Promise<Reply> {
 
 // ── Moving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** To another mode (`to`), or to another server (`server`, `token`, `address`). */
 async function move(request: AdminRequest): Promise<Reply> {
   const { name } = await expectTenant(request)
+  if (optionalTextOf(request.body, 'server') !== undefined) {
+    const address = parseAddress(textOf(request, 'address'))
+    return json(await request.target.manager.depart(name, destinationOf(request, name), address))
+  }
   return json(await request.target.manager.move(name, parseMode(textOf(request, 'to'))))
 }
 
 async function finishMove(request: AdminRequest): Promise<Reply> {
-  const { name } = await expectTenant(request)
+  const { name, departure } = await expectTenant(request)
+  if (departure !== undefined) return json(await request.target.manager.finishDeparture(name))
   await request.target.manager.finishMove(name)
   return json(await expectTenant(request))
 }
 
 async function rollBackMove(request: AdminRequest): Promise<Reply> {
-  const { name } = await expectTenant(request)
-  await request.target.manager.rollBackMove(name)
+  const { name, departure } = await expectTenant(request)
+  if (departure === undefined) await request.target.manager.rollBackMove(name)
+  else {
+    const isReachable = optionalTextOf(request.body, 'server') !== undefined
+    await request.target.manager.rollBackDeparture(name, isReachable ? destinationOf(request, name) : undefined)
+  }
   return json(await expectTenant(request))
+}
+
+function destinationOf(request: AdminRequest, tenant: string): Destination {
+  return destinationAt({ server: textOf(request, 'server'), token: textOf(request, 'token') }, tenant)
+}
+
+/** What clients are told: the address that they would give to `connect`. */
+function parseAddress(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url !== undefined && /^(https?|wss?):$/.test(url.protocol)) return text
+  throw new TidemarkError('bad-option', '"address" must be the http(s) address that clients connect to')
 }
 
 function parseMode(text: string): IsolationMode {

@@ -88,6 +88,10 @@ async function readToken({ tokenFile }: AdminFlags): Promise<string> {
       remedy: 'Give --token-file, or TIDEMARK_ADMIN_TOKEN in the environment: the one that the server has',
     })
   }
+  return readTokenFile(tokenFile)
+}
+
+export async function readTokenFile(tokenFile: string): Promise<string> {
   try {
     return (await readFile(tokenFile, 'utf8')).replace(/\r?\n$/, '')
   } catch (cause) {

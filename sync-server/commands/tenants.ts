@@ -8,7 +8,7 @@ import { TidemarkError } from '../../core/index.ts'
 import { ISOLATION_MODES, type Revocation, type TenantRecord } from '../../tenant/index.ts'
 import type { ConflictView, ReplicaView } from '../admin/views.ts'
 import { toJson } from '../json.ts'
-import { type AdminFlags, ask, download, withAdmin } from './admin-client.ts'
+import { type AdminFlags, ask, download, readTokenFile, withAdmin } from './admin-client.ts'
 import { orFail } from './failure.ts'
 import { formatColumns, parseCount } from './printing.ts'
 
@@ -46,11 +46,7 @@ export function tenantsCommand(): Command {
         ask(flags, 'POST', [TENANTS, name, 'finish-move']),
       ),
     )
-    .addCommand(
-      change('roll-back-move', 'Give a move up; after it, move back.', (flags, name) =>
-        ask(flags, 'POST', [TENANTS, name, 'roll-back-move']),
-      ),
-    )
+    .addCommand(rollingBack())
     .addCommand(exporting())
     .addCommand(erasing())
     .addCommand(replicasOf())
@@ -86,16 +82,21 @@ const PAGE = 500
 
 function toTenantTable(tenants: readonly TenantRecord[]): string {
   if (tenants.length === 0) return 'No tenants are registered.'
-  const rows = tenants.map(({ name, state, plan, mode, move, createdAtMs, reason }) => [
+  const rows = tenants.map(({ name, state, plan, mode, move, departure, createdAtMs, reason }) => [
     name,
     state,
     plan,
     mode,
-    move === undefined ? '' : `${move.from} to ${move.to}: ${move.phase}`,
+    toMoveText(move, departure),
     showTime(createdAtMs),
     reason,
   ])
   return formatColumns(['TENANT', 'STATE', 'PLAN', 'MODE', 'MOVE', 'SINCE', 'REASON'], rows)
+}
+
+function toMoveText(move: TenantRecord['move'], departure: TenantRecord['departure']): string {
+  if (departure !== undefined) return `to ${departure.server}: ${departure.phase}`
+  return move === undefined ? '' : `${move.from} to ${move.to}: ${move.phase}`
 }
 
 function registering(): Command {
@@ -147,15 +148,56 @@ function planning(): Command {
 }
 
 function moving(): Command {
-  return withAdmin(new Command('move').description('Move a tenant to another kind of place, while it is in use.'))
+  const command = new Command('move').description(
+    'Move a tenant to another kind of place, or to another server, while it is in use.',
+  )
+  return withOtherServer(withAdmin(command))
     .argument('<name>')
-    .argument('<mode>', ISOLATION_MODES.join(', '))
-    .action((name: string, to: string, flags: AdminFlags) =>
+    .argument('[mode]', ISOLATION_MODES.join(', '))
+    .option('--address <url>', 'what its clients are told: where they connect to the other server')
+    .action((name: string, to: string | undefined, flags: OtherServerFlags & { readonly address?: string }) =>
       orFail(async () => {
-        const record = await ask(flags, 'POST', [TENANTS, name, 'move'], { to })
+        const other = await readOtherServer(flags)
+        if ((to === undefined) === (other === undefined)) {
+          throw new TidemarkError('bad-option', 'a tenant is moved to a mode, or to a server: name one of them')
+        }
+        const body = other === undefined ? { to } : { ...other, address: flags.address }
+        const record = await ask(flags, 'POST', [TENANTS, name, 'move'], body)
         print(flags, record as TenantRecord, (moved) => toTenantTable([moved]))
       }),
     )
+}
+
+function rollingBack(): Command {
+  const command = new Command('roll-back-move').description('Give a move up; after one to another mode, move back.')
+  return withOtherServer(withAdmin(command))
+    .argument('<name>')
+    .action((name: string, flags: OtherServerFlags) =>
+      orFail(async () => {
+        const body = (await readOtherServer(flags)) ?? {}
+        const record = await ask(flags, 'POST', [TENANTS, name, 'roll-back-move'], body)
+        print(flags, record as TenantRecord, (back) => toTenantTable([back]))
+      }),
+    )
+}
+
+interface OtherServerFlags extends AdminFlags {
+  readonly toServer?: string
+  readonly toTokenFile?: string
+}
+
+function withOtherServer(command: Command): Command {
+  return command
+    .option('--to-server <url>', 'of the admin port of the other server')
+    .option('--to-token-file <file>', 'file with the admin token of the other server')
+}
+
+async function readOtherServer({ toServer, toTokenFile }: OtherServerFlags): Promise<object | undefined> {
+  if (toServer === undefined && toTokenFile === undefined) return undefined
+  if (toServer === undefined || toTokenFile === undefined) {
+    throw new TidemarkError('bad-option', '--to-server and --to-token-file belong together')
+  }
+  return { server: toServer, token: await readTokenFile(toTokenFile) }
 }
 
 function erasing(): Command {

@@ -4,11 +4,11 @@
  * `npm run fairness -- 3 5000 lmdb`: three rounds of five seconds, with stores on disk instead of in memory.
  *
  * On a machine that is busy with other things the times say little; the processor time of the longest turns of the server's
- * event loop does: nobody waits longer than that for a neighbour.
+ * event loop does, and how much the server has worked, on whatever, between a change's writing and its arrival.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -40,13 +40,28 @@ const open = async () => {
 const [writer, reader] = [await open(), await open()]
 await Promise.all([writer.link.settled(), reader.link.settled()])
 
+/** Processor time that the server's thread has had, in milliseconds; 0 where that cannot be read. */
+const schedule = process.platform === 'linux' ? openSync(`/proc/${server.pid}/schedstat`, 'r') : undefined
+const buffer = Buffer.alloc(128)
+function serverMs(): number {
+  if (schedule === undefined) return 0
+  const length = readSync(schedule, buffer, 0, buffer.length, 0)
+  return Number(buffer.toString('latin1', 0, length).split(' ')[0]) / 1e6
+}
+
+/** Of each change: how long it took, and how much the server's thread has worked meanwhile, on whatever. */
+interface Times {
+  readonly took: number[]
+  readonly work: number[]
+}
+
 let count = 0
-async function measure(forMs: number): Promise<number[]> {
-  const times: number[] = []
+async function measure(forMs: number): Promise<Times> {
+  const times: Times = { took: [], work: [] }
   const endAtMs = performance.now() + forMs
   while (performance.now() < endAtMs) {
     const id = `n${count++}`
-    const startedAtMs = performance.now()
+    const [startedAtMs, workedMs] = [performance.now(), serverMs()]
     const arrived = new Promise<void>((resolve) => {
       const stop = reader.replica.subscribe({ table: 'notes', id }, () => {
         stop()
@@ -55,10 +70,12 @@ async function measure(forMs: number): Promise<number[]> {
     })
     await writer.replica.table('notes').insert({ id, title: 'a change that somebody waits for' })
     await arrived
-    times.push(performance.now() - startedAtMs)
+    times.took.push(performance.now() - startedAtMs)
+    times.work.push(serverMs() - workedMs)
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
   }
-  return times.sort((left, right) => left - right)
+  for (const each of [times.took, times.work]) each.sort((left, right) => left - right)
+  return times
 }
 
 async function readTurns(): Promise<TurnFigures> {
@@ -68,8 +85,11 @@ async function readTurns(): Promise<TurnFigures> {
 }
 
 const at = (times: readonly number[], part: number): number => times[Math.floor(times.length * part)] ?? 0
-const show = (times: readonly number[]): string =>
-  `p50 ${at(times, 0.5).toFixed(1)} ms, p99 ${at(times, 0.99).toFixed(1)} ms, ${times.length} changes`
+const show = ({ took, work }: Times): string => {
+  const [p50, p99, workP50, workP99] = [at(took, 0.5), at(took, 0.99), at(work, 0.5), at(work, 0.99)]
+  const worked = `the server worked p50 ${workP50.toFixed(1)} ms, p99 ${workP99.toFixed(1)} ms meanwhile`
+  return `p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms; ${worked}; ${took.length} changes`
+}
 
 await measure(1_000)
 const ratios: number[] = []
@@ -85,7 +105,7 @@ for (let round = 1; round <= ROUNDS; round++) {
   const rate = ((after - before) * 1_000) / (performance.now() - startedAtMs)
   flood.kill('SIGKILL')
   await once(flood, 'exit')
-  ratios.push(at(beside, 0.99) / at(alone, 0.99))
+  ratios.push(at(beside.took, 0.99) / at(alone.took, 0.99))
   console.log(`round ${round}: alone ${show(alone)}`)
   console.log(`         beside a flood of ${Math.round(rate)} changes/s ${show(beside)}`)
   const share = (100 * longShare).toFixed(1)

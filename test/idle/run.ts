@@ -1,7 +1,8 @@
 /**
  * `npm run idle-tenants`: what a tenant costs a server while nobody uses it, for each isolation mode: how long it takes to
- * open, and how much memory all of them keep, with as many open as a manager leaves open. Fails above 50 ms for 99 of 100, or 100 MiB for a thousand (pages of files that are
- * mapped not counted: the system takes them back when it needs them). For Linux.
+ * open, and how much memory all of them keep, with as many open as a manager leaves open. Fails above 50 ms of work for one
+ * of them, or 100 MiB for a thousand (pages of files that are mapped not counted: the system takes them back when it needs
+ * them). For Linux.
  */
 import { fork } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -29,6 +30,9 @@ function runWorker(...args: readonly string[]): Promise<IdleCost | undefined> {
   })
 }
 
+const show = (median: number, p99: number, max: number): string =>
+  `p50 ${median.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms, at most ${max.toFixed(1)} ms`
+
 let isWithin = true
 for (const mode of ISOLATION_MODES) {
   const directory = mkdtempSync(join(tmpdir(), 'tidemark-idle-'))
@@ -36,14 +40,14 @@ for (const mode of ISOLATION_MODES) {
     await runWorker('found', directory, mode, `${TENANTS}`)
     const cost = await runWorker('open', directory, mode, `${TENANTS}`)
     if (cost === undefined) throw new Error('the worker said nothing')
-    const { openMsMedian, openMsP99, openMsMax, slowest, collectedMs, open, ownBytes, fileBytes } = cost
+    const { openMsMedian, openMsP99, openMsMax, workMsMedian, workMsP99, workMsMax, collectedMsMax } = cost
+    const { open, ownBytes, fileBytes } = cost
     const memory = `${(ownBytes / MIB).toFixed(1)} MiB, and ${(fileBytes / MIB).toFixed(1)} MiB of files`
     console.log(`\r${mode}: ${TENANTS} tenants, ${open} of them open, cost ${memory}`)
-    const times = `p50 ${openMsMedian.toFixed(1)} ms, p99 ${openMsP99.toFixed(1)} ms, at most ${openMsMax.toFixed(1)} ms`
-    console.log(
-      `  opened in ${times} (number ${slowest}); garbage was collected for ${collectedMs.toFixed(0)} ms in all`,
-    )
-    isWithin &&= openMsP99 <= OPEN_MS_MAX && ownBytes <= BYTES_MAX
+    console.log(`  opened in ${show(openMsMedian, openMsP99, openMsMax)}`)
+    console.log(`  of it processor time: ${show(workMsMedian, workMsP99, workMsMax)}`)
+    console.log(`  garbage was collected for ${collectedMsMax.toFixed(1)} ms at most at once`)
+    isWithin &&= workMsMax <= OPEN_MS_MAX && ownBytes <= BYTES_MAX
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

@@ -36,8 +36,8 @@ export const RECOVERING: readonly Mutant[] = [
   {
     name: 'refused changes pushed again as changes',
     file: 'core/feeds.ts',
-    find: 'return afterSeq < meta.ackedSeq && meta.rejected > 0 ?',
-    replace: 'return afterSeq < 0 ?',
+    find: 'state.lastRejectedSeq > afterSeq ?',
+    replace: 'state.lastRejectedSeq < 0 ?',
     breaks: 'what a server has refused stays refused',
     tests: [RESTORED],
     bySimulator: false,
