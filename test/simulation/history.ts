@@ -82,6 +82,7 @@ export class History {
   readonly voids: Map<number, string> = new Map()
   readonly #replicaNumbers = new Map<string, number>()
   readonly #replicaIds: string[] = []
+  readonly #writers = new Map<number, string>()
   /** Changes written, over all replicas. */
   count = 0
 
@@ -97,6 +98,15 @@ export class History {
       this.#replicaNumbers.set(id, number)
     }
     return number
+  }
+
+  /** Who writes under a number, for people: the first machine that did. */
+  nameWriter(number: number, machine: string): void {
+    if (!this.#writers.has(number)) this.#writers.set(number, machine)
+  }
+
+  writerOf(number: number): string {
+    return this.#writers.get(number) ?? 'nobody'
   }
 
   replicaId(number: number): string {

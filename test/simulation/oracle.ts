@@ -129,7 +129,7 @@ export class Oracle {
     const held = row.list(set).map(name).join(', ') || 'nothing'
     throw new BrokenPromise(
       'session',
-      `${view.name} shows ${row.name} as ${textOf(actual)} and holds ${held}: ${expected}`,
+      `${view.name} shows ${row.name} as ${textOf(actual)}. It holds ${held}, which make ${expected}`,
     )
   }
 

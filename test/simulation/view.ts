@@ -167,6 +167,7 @@ export class View {
   #takeIdentity(own: number): void {
     if (own !== this.own) this.local.clear()
     this.own = own
+    this.history.nameWriter(own, this.name)
   }
 
   #takeSnapshotRows({ rows }: CommitFacts): void {
@@ -558,7 +559,7 @@ export class View {
 
 /** A change in words. */
 export function name({ replica, seq, op, row }: Recorded): string {
-  return `${op} ${replica}:${seq} of ${row.name}`
+  return `${op} ${replica}:${seq} (${row.history.writerOf(replica)}) of ${row.name}`
 }
 
 function copyMap<Key, Value>(from: ReadonlyMap<Key, Value>, to: Map<Key, Value>): void {
