@@ -8,6 +8,7 @@
 import { connect, type Socket } from 'node:net'
 
 const OPEN_MS = 10_000
+const ATTEMPTS_MAX = 5
 const TEXT = 1
 const BINARY = 2
 const CLOSE = 8
@@ -42,8 +43,18 @@ export class RawSocket {
     socket.on('close', () => this.#end())
   }
 
-  /** Resolves when Engine.IO has said that it is open. */
+  /** Resolves when Engine.IO has said that it is open. A machine that is busy may let a handshake take too long. */
   static async open(address: RawAddress, events: RawEvents): Promise<RawSocket> {
+    for (let left = ATTEMPTS_MAX; ; left--) {
+      try {
+        return await RawSocket.#open(address, events)
+      } catch (error) {
+        if (left <= 1) throw error
+      }
+    }
+  }
+
+  static async #open(address: RawAddress, events: RawEvents): Promise<RawSocket> {
     const socket = connect(address.port, address.host)
     const raw = new RawSocket(socket, events)
     const opened = new Promise<void>((resolve, reject) => {

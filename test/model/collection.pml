@@ -39,7 +39,7 @@
 #define VV(r, a) vv[(r) * M + (a)]
 #define CLOCK(r, a) clock[(r) * M + (a)]
 #define CTX(c, a) ctx[(c) * M + (a)]
-#define ACK(m, a) ack[(m) * M + (a)]
+#define leastOf(a, b) ((a) < (b) -> (a) : (b))
 #define CUT(n, a) cut[(n) * M + (a)]
 #define isCut(entry) (entry >= CHANGES)
 
@@ -56,8 +56,10 @@ mtype op[CHANGES]; byte deletes; byte ctx[CHANGES * M]; byte seen[CHANGES];
 /* Of each node: its clock and what it holds; its row: clock, heads, versions of the field. */
 byte vv[NODES * M]; byte held[NODES];
 byte clock[NODES * M]; byte heads[NODES]; byte versions[NODES];
-/* The server's log: changes, and cuts by number. How far each member has read it, and its last acknowledgement. */
-byte log[LOG]; byte end; byte cursor[M]; byte ack[M * M]; byte acked[M];
+/* The server's log: changes, and cuts by number. How far each member has read it. What everybody has read is wiped. */
+byte log[LOG]; byte end; byte cursor[M]; byte wiped;
+/* What every member that has acknowledged covers, and what each had issued then as long as the server lacks it. */
+byte low[M]; byte issued[M]; byte acked[M];
 byte cut[CUTS * M]; byte cuts;
 #ifdef SKIP_D
 /* Cuts that a member has heard of, by whatever way. */
@@ -176,11 +178,17 @@ inline push(m) {
   c = m * WRITES + VV(SERVER, m);
   printf("member %d pushes change %d\n", m, c);
   log[end] = c; end++;
+  issued[m] = (issued[m] <= VV(SERVER, m) + 1 -> 0 : issued[m]);
   apply(SERVER); check(SERVER)
 }
 
 inline pull(m) {
   c = log[cursor[m]]; cursor[m] = cursor[m] + 1;
+  set = leastOf(cursor[0], cursor[1]); set = leastOf(set, cursor[2]);
+  do
+  :: wiped < set -> log[wiped] = 0; wiped++
+  :: else -> break
+  od;
   if
   :: isCut(c) -> k = c - CHANGES; printf("member %d passes cut %d\n", m, k);
 #ifndef SKIP_D
@@ -192,12 +200,15 @@ inline pull(m) {
   check(m)
 }
 
+#define anyAcked (acked[0] > cuts || acked[1] > cuts || acked[2] > cuts)
+
 inline acknowledge(m) {
-  printf("member %d acknowledges\n", m); acked[m] = cuts + 1; j = 0;
+  printf("member %d acknowledges\n", m); j = 0;
   do
-  :: j < M -> ACK(m, j) = VV(m, j); j++
+  :: j < M -> low[j] = (anyAcked -> leastOf(low[j], VV(m, j)) : VV(m, j)); j++
   :: else -> break
-  od
+  od;
+  issued[m] = (VV(m, m) > VV(SERVER, m) -> VV(m, m) : 0); acked[m] = cuts + 1
 }
 
 #ifdef SKIP_D
@@ -212,23 +223,20 @@ inline hear(m) {
 #ifdef SKIP_C
 #define holdsIssued true
 #else
-#define holdsIssued (ACK(0, 0) <= VV(SERVER, 0) && ACK(1, 1) <= VV(SERVER, 1) && ACK(2, 2) <= VV(SERVER, 2))
+#define holdsIssued (issued[0] == 0 && issued[1] == 0 && issued[2] == 0)
 #endif
 #ifdef SKIP_A
 #define allAcked true
 #define covered(c) (op[c] == DELETE && seqOf(c) <= VV(SERVER, author(c)))
 #else
 #define allAcked (acked[0] > cuts && acked[1] > cuts && acked[2] > cuts)
-#define covered(c) (op[c] == DELETE && seqOf(c) <= ACK(0, author(c)) && seqOf(c) <= ACK(1, author(c)) && \
-  seqOf(c) <= ACK(2, author(c)))
+#define covered(c) (op[c] == DELETE && seqOf(c) <= low[author(c)])
 #endif
 #if WRITES == 2
 #define coversDelete (covered(0) || covered(1) || covered(2) || covered(3) || covered(4) || covered(5))
 #else
 #define coversDelete (covered(0) || covered(1) || covered(2))
 #endif
-#define least(a, b) (a < b -> a : b)
-
 inline cutNow() {
   j = 0; k = cuts; cuts++;
   do
@@ -236,9 +244,9 @@ inline cutNow() {
 #ifdef SKIP_A
      CUT(k, j) = VV(SERVER, j);
 #else
-     set = least(ACK(0, j), ACK(1, j)); CUT(k, j) = least(set, ACK(2, j));
+     CUT(k, j) = low[j];
 #endif
-     j++
+     low[j] = 0; issued[j] = 0; acked[j] = (cuts == CUTS -> 0 : acked[j]); j++
   :: else -> break
   od;
   printf("the server cuts at %d %d %d\n", CUT(k, 0), CUT(k, 1), CUT(k, 2));
