@@ -137,7 +137,9 @@ function runWorker(takeOrder: () => ScheduleRange | undefined, takeDone: (done: 
       feed()
     })
     worker.on('error', reject)
-    worker.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with code ${code}`))))
+    worker.on('exit', (code, signal) =>
+      code === 0 ? resolve() : reject(new Error(`a worker ended with ${code ?? signal}`)),
+    )
     feed()
   })
 }
