@@ -169,10 +169,10 @@ export class AdmitChanges implements Job<Admission> {
   async #readHeldRefusals(ledger: Ledger, entries: readonly Entry[]): Promise<Refusal[]> {
     const { replica } = this.#options
     const [first] = entries
-    const held = ledger.state.seqOf(replica)
-    if (first === undefined || first.seq > held || (ledger.state.voidCounts[replica] ?? 0) === 0) return []
+    const through = Math.min(ledger.state.seqOf(replica), this.#lastSeq())
+    if (first === undefined || first.seq > through || (ledger.state.voidCounts[replica] ?? 0) === 0) return []
     const refusals: Refusal[] = []
-    for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first.seq - 1, held))) {
+    for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first.seq - 1, through))) {
       refusals.push({ seq: voidKeySeq(key), code: VOID_CODES[value[0] ?? 0] as VoidCode })
     }
     return refusals
@@ -244,8 +244,13 @@ export class AdmitChanges implements Job<Admission> {
     }
     for (const append of appends) append()
     const awaited = shortage === undefined ? undefined : this.#awaited
-    const throughSeq = draft.state.seqOf(replica)
+    const throughSeq = Math.min(draft.state.seqOf(replica), this.#lastSeq())
     return { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp: this.#lastTimestamp() }
+  }
+
+  /** An answer is about what was pushed: of what is held beyond that, nobody has looked up the refusals. */
+  #lastSeq(): number {
+    return this.#decoded.reduce((last, { entries }) => Math.max(last, entries[entries.length - 1]?.seq ?? 0), 0)
   }
 
   #lastTimestamp(): number {

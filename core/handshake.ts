@@ -4,8 +4,11 @@
  * Invariants:
  * U1  A cursor of another log or epoch is `foreign-cursor`, never position 0.
  * U2  A peer that knows more of us than we do, or other content, is told apart from one that knows less.
+ * U5  A welcome that is full of refusals answers up to the last of them, not to what is held.
  * U3  What a welcome says of the peer's changes is read after older sessions of the peer were fenced: nothing comes after it.
  */
+import type { Refusal } from './admit.ts'
+import { TakeAnswer } from './answer.ts'
 import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { VectorClock } from './clock.ts'
@@ -30,11 +33,13 @@ import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts
 import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
 import type { FeedPlace, SessionRole } from './session.ts'
+import { findingOut, type SharedPast } from './shared-past.ts'
 import { readSnapshotProgress } from './snapshot.ts'
 import { type TableDefinition, tableFingerprint } from './table.ts'
 
 /** A new replica of a tenant with more changes than this gets a snapshot; below, the log brings its history as well. */
 const SNAPSHOT_CHANGES_MIN = 1_000
+/** Refusals that a welcome tells of: part of the protocol, because one that is full does not tell of all. */
 const REFUSALS_MAX = 4_096
 const TABLES_MAX = 256
 
@@ -42,10 +47,18 @@ export type Tables = ReadonlyMap<string, TableDefinition>
 
 // ── The initiator ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-export async function introduce(ledger: Ledger, role: SessionRole, tables: Tables, withClock: boolean): Promise<Hello> {
+/** `past`: what is being found out about a store that was copied; it may say less than was written. */
+export async function introduce(
+  ledger: Ledger,
+  role: SessionRole,
+  tables: Tables,
+  withClock: boolean,
+  past: SharedPast,
+): Promise<Hello> {
   await ledger.catchUp()
   const { meta, own } = ledger.state
-  const ownSeq = ledger.durableSeqOf(own)
+  const writtenSeq = ledger.durableSeqOf(own)
+  const ownSeq = Math.min(writtenSeq, past.claimOf(meta.replicaId, ledger.durableAckedSeq) ?? writtenSeq)
   return {
     type: 'hello',
     versions: [PROTOCOL_MIN, PROTOCOL_MAX],
@@ -88,26 +101,74 @@ async function readFingerprint(ledger: Ledger, replica: number, seq: number): Pr
   return record?.subarray(1) ?? new Uint8Array(0)
 }
 
-/** Compares what the peer has of our stream with what we have. Throws when this store was restored or copied. */
-export async function checkWelcome(ledger: Ledger, welcome: Welcome): Promise<void> {
+/**
+ * Compares what the peer has of our stream with what we have: at the last seq that both had when we said hello. Throws when
+ * this store was restored or copied.
+ */
+export async function checkWelcome(
+  ledger: Ledger,
+  welcome: Welcome,
+  greetedSeq: number,
+  past: SharedPast,
+): Promise<void> {
   // What another process of this store wrote and pushed is not lost, only news.
   await ledger.catchUp()
-  const { own } = ledger.state
-  if (welcome.yourSeq > ledger.durableSeqOf(own)) {
-    throw new TidemarkError(
-      'replica-restored',
-      `the peer has ${welcome.yourSeq} changes of this replica, its store only ${ledger.durableSeqOf(own)}`,
-      {
-        remedy: 'The store lost commits or was restored from a backup; it has to go on under a new replica id',
-      },
-    )
+  const { own, meta } = ledger.state
+  const isSearching = past.claimOf(meta.replicaId, ledger.durableAckedSeq) !== undefined
+  const sharedSeq = Math.min(welcome.yourSeq, greetedSeq)
+  const ours = await readFingerprint(ledger, own, sharedSeq)
+  const isHeld = welcome.yourSeq <= ledger.durableSeqOf(own)
+  if (!sameFingerprint(ours, welcome.fingerprint)) {
+    const goesOn = meta.authority === 0 && past.differs(meta.replicaId, ledger.durableAckedSeq, sharedSeq)
+    throw goesOn ? findingOut() : isHeld ? cloned() : restored(ledger, welcome)
   }
-  const ours = await readFingerprint(ledger, own, welcome.yourSeq)
-  if (!sameFingerprint(ours, welcome.fingerprint)) throw cloned()
+  if (isHeld && !isSearching) {
+    if (welcome.yourSeq <= greetedSeq) return
+    // Written since our hello, here or under a copy's hands: only the next one can tell.
+    throw new TidemarkError('unavailable', 'the store has written as much as the peer holds since it said hello', {
+      retryable: true,
+    })
+  }
+  // What the peer holds of ours needs no new name (D3); the fingerprint says that it is ours, and not a copy's.
+  if (meta.authority === 0 && ours.length > 0 && welcome.fingerprint.length > 0) {
+    const { throughSeq, refusals } = answerOf(welcome, sharedSeq)
+    await ledger.submit(new TakeAnswer(throughSeq, refusals))
+    if (throughSeq < sharedSeq) throw findingOut()
+  }
+  if (isSearching) {
+    if (welcome.yourSeq < greetedSeq) past.forget()
+    else if (!past.goesOn(ledger.durableAckedSeq)) throw isHeld ? cloned() : restored(ledger, welcome)
+    throw findingOut()
+  }
+  throw restored(ledger, welcome)
+}
+
+/** What a welcome answers of our changes up to a seq: when it is full of refusals, only up to the last of those. */
+export function answerOf(
+  { refusals: records }: Welcome,
+  seq: number,
+): { readonly throughSeq: number; readonly refusals: readonly Refusal[] } {
+  const last = records.length < REFUSALS_MAX ? undefined : records[records.length - 1]
+  const throughSeq = Math.min(seq, last?.[0] ?? seq)
+  const refusals = records
+    .filter(([refused]) => refused <= throughSeq)
+    .map(([refused, code]) => ({ seq: refused, code: code as VoidCode }))
+  return { throughSeq, refusals }
 }
 
 function sameFingerprint(left: Uint8Array, right: Uint8Array): boolean {
   return left.length === 0 || right.length === 0 || equalSlices(left, 0, left.length, right, 0, right.length)
+}
+
+function restored(ledger: Ledger, { yourSeq }: Welcome): TidemarkError {
+  const held = ledger.durableSeqOf(ledger.state.own)
+  return new TidemarkError(
+    'replica-restored',
+    `the peer has ${yourSeq} changes of this replica, its store only ${held}`,
+    {
+      remedy: 'The store lost commits or was restored from a backup; it has to go on under a new replica id',
+    },
+  )
 }
 
 function cloned(): TidemarkError {
@@ -190,14 +251,14 @@ export async function composeWelcome(
   }
 }
 
-/** What we have of the peer's changes. Throws `replica-cloned` when the peer's last one differs. */
+/** What we have of the peer's changes. Throws `replica-cloned` when the last one that both have differs. */
 async function readStream(
   ledger: Ledger,
   replica: number,
   hello: Hello,
 ): Promise<Pick<Welcome, 'yourSeq' | 'fingerprint'>> {
   const yourSeq = ledger.durableSeqOf(replica)
-  const fingerprint = await readFingerprint(ledger, replica, yourSeq)
+  const fingerprint = await readFingerprint(ledger, replica, Math.min(yourSeq, hello.ownSeq))
   if (hello.ownSeq === yourSeq && !sameFingerprint(hello.fingerprint, fingerprint)) throw cloned()
   return { yourSeq, fingerprint }
 }

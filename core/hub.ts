@@ -8,10 +8,12 @@ import { Feeds } from './feeds.ts'
 import type { Ledger } from './ledger.ts'
 import type { Link } from './link.ts'
 import type { ReplicaId } from './names.ts'
+import { SharedPast } from './shared-past.ts'
 
 export class Hub {
   readonly ledger: Ledger
   readonly feeds: Feeds
+  readonly past: SharedPast = new SharedPast()
   readonly #links = new Map<ReplicaId, Link>()
 
   constructor(ledger: Ledger) {

@@ -27,7 +27,7 @@ import {
   type Welcome,
 } from './frame.ts'
 import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
-import { checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
+import { answerOf, checkWelcome, composeWelcome, introduce, meet, placeOf, type Tables } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { ReplicaId } from './names.ts'
 import { ReceiveChanges } from './receive.ts'
@@ -43,6 +43,7 @@ import {
   type SessionState,
   type StreamGoal,
 } from './session.ts'
+import { findingOut } from './shared-past.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
 import { timestampToMs } from './timestamp.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
@@ -99,6 +100,9 @@ interface Asking {
 /** A clock that goes on jumping while its changes are issued again has to wait for the next session. */
 const REISSUES_MAX = 8
 
+/** How far the cursor may be ahead of the one on the disk: what is read again after a cut. */
+const SAVED_POSITIONS = 4_096
+
 interface ReceivingSnapshot {
   readonly cursor: LogCursor
   /** What the sender held when the snapshot began. */
@@ -131,6 +135,10 @@ export class Link {
   /** A server's: the writer was told to stop, and has not begun anew yet. */
   #isPaused = false
   /** A server's: what the peer was told that we have of it. */
+  /** Where the cursor on the disk stands. */
+  #savedPosition = 0
+  /** What our hello said that we had written. */
+  #greetedSeq = 0
   #answeredSeq = 0
   /** A server's: how far the peer says that it was answered; beyond what we have when our store lost that. */
   #claimedSeq = 0
@@ -372,7 +380,8 @@ export class Link {
     return true
   }
 
-  #close(error: TidemarkError | undefined): void {
+  #close(reason: TidemarkError | undefined): void {
+    const error = this.#isStillShared(reason) ? findingOut() : reason
     this.#error = error
     this.#stopListening()
     this.#options.hub.leave(this)
@@ -381,11 +390,21 @@ export class Link {
     this.#options.transport.close(error)
   }
 
+  /** True when the peer says that it has something else, and may have some of our unanswered changes all the same. */
+  #isStillShared(error: TidemarkError | undefined): boolean {
+    const { hub, role } = this.#options
+    const isSaid = error?.code === 'replica-cloned' && error.details.isRemote === true
+    if (role !== 'client' || !isSaid || this.#greetedSeq === 0) return false
+    return hub.past.differs(hub.ledger.state.meta.replicaId, hub.ledger.durableAckedSeq, this.#greetedSeq)
+  }
+
   // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #introduce(withClock: boolean): Promise<void> {
     const { hub, role, tables } = this.#options
-    this.#session.greet(await introduce(hub.ledger, role, tables, withClock))
+    const hello = await introduce(hub.ledger, role, tables, withClock, hub.past)
+    this.#greetedSeq = hello.ownSeq
+    this.#session.greet(hello)
   }
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
@@ -407,7 +426,7 @@ export class Link {
   async #takeWelcome(welcome: Welcome): Promise<void> {
     const { hub, role, now } = this.#options
     const { ledger } = hub
-    await checkWelcome(ledger, welcome)
+    await checkWelcome(ledger, welcome, this.#greetedSeq, hub.past)
     if (this.#session.state === 'closed') return
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
@@ -417,12 +436,15 @@ export class Link {
     this.#peerEnd = welcome.position
     const position = welcome.from.type === 'log' ? welcome.from.position : 0
     this.#cursor = { logId: welcome.logId, epoch: welcome.epoch, position }
+    this.#savedPosition = position
     if (welcome.from.type === 'snapshot') await this.#resumeSnapshot()
-    let place: FeedPlace = { type: 'own', afterSeq: welcome.yourSeq }
+    let place: FeedPlace
     if (role === 'mesh') place = await placeOf(ledger, role, welcome.resume ?? { type: 'clock', clock: [] })
     else {
-      const refusals = welcome.refusals.map(([seq, code]) => ({ seq, code: code as VoidCode }))
-      await ledger.submit(new TakeAnswer(welcome.yourSeq, refusals))
+      const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
+      // What it does not answer is pushed again, and answered then.
+      place = { type: 'own', afterSeq: throughSeq }
+      await ledger.submit(new TakeAnswer(throughSeq, refusals))
       this.#mayReissue = ledger.state.meta.rejected > 0
       await this.#reissue()
     }
@@ -499,12 +521,12 @@ export class Link {
     // It may have come in the same commit.
     const pause = shortage !== undefined && this.#takeArrived() ? isHere(awaited) : shortage
     onAdmit?.({
-      changes: throughSeq - this.#answeredSeq,
+      changes: Math.max(0, throughSeq - this.#answeredSeq),
       refusals: refusals.map(({ code }) => code),
       isPaused: shortage !== undefined,
       aheadMs: lastTimestamp === 0 ? Number.NEGATIVE_INFINITY : timestampToMs(lastTimestamp) - nowMs,
     })
-    this.#answeredSeq = throughSeq
+    this.#answeredSeq = Math.max(this.#answeredSeq, throughSeq)
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
     const time = refusals.some(({ code }) => code === 'clock-skew') ? nowMs : undefined
     return { type: 'ack', throughSeq, refusals: records, pause, time }
@@ -551,8 +573,11 @@ export class Link {
       cursor = { ...cursor, position: message.to }
     }
     this.#peerEnd = Math.max(this.#peerEnd, cursor.position)
-    // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
-    if (blocks.length > 0) await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))
+    // Our own changes, which the server leaves out, move the cursor; that alone is worth a flush now and then only.
+    if (blocks.length > 0 || cursor.position - this.#savedPosition >= SAVED_POSITIONS) {
+      await hub.ledger.submit(new ReceiveChanges(blocks, this.#kept(cursor)))
+      this.#savedPosition = cursor.position
+    }
     this.#cursor = cursor
   }
 

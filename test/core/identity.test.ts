@@ -3,9 +3,9 @@
  */
 import { describe, expect, test } from 'vitest'
 import { TakeAnswer } from '../../core/answer.ts'
-import type { Gate, Hub, Replica } from '../../core/index.ts'
+import { counter, type Gate, type Hub, increment, openReplica, type Replica, type Store } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
-import { HandClock, meetServer, openClients, openHub } from '../conflicts/group.ts'
+import { HandClock, meetServer, openClients, openHub, TENANT } from '../conflicts/group.ts'
 import { notesBy } from '../conflicts/note.ts'
 
 const TABLES = notesBy()
@@ -89,6 +89,103 @@ describe('a change that builds on a refused one', () => {
       expect(await ann.rejected()).toHaveLength(5)
       expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
     }
+  })
+})
+
+/** What a backup of the store is now. */
+async function backUp(replica: Pick<Client, 'ledger'>): Promise<Store> {
+  const { store } = replica.ledger
+  const copy = openMemoryStore()
+  const puts = await store.range({ from: new Uint8Array(0), to: Uint8Array.of(255), limit: Number.POSITIVE_INFINITY })
+  await copy.commit({ expectedHead: 0, puts, deletes: [] })
+  return copy
+}
+
+describe('a store from a backup whose changes the server has taken since', () => {
+  const COUNTED = notesBy({ fields: { votes: counter() } })
+
+  async function openCounted(store: Store, now: () => number): Promise<Replica<typeof COUNTED>> {
+    return openReplica({ tenant: TENANT, store, tables: COUNTED, now })
+  }
+
+  test('D3: hears of their answers before it goes on under a new id, and issues none of them again', async () => {
+    const { clock, hub } = await openStage()
+    const bob = await openCounted(openMemoryStore(), clock.now)
+    const ann = await openCounted(openMemoryStore(), clock.now)
+    await ann.table('notes').insert({ id: 'n', title: 'Pump', votes: 0 })
+    await ann.table('notes').update('n', { votes: increment(5) })
+    await ann.table('notes').insert({ id: 'no', title: 'no' })
+    const backup = await backUp(ann)
+    await meetServer(hub, ann, clock.now, GATE)
+    await ann.table('notes').update('n', { votes: increment(10) })
+    await meetServer(hub, ann, clock.now, GATE)
+    const restored = await openCounted(backup, clock.now)
+    await expect(meetServer(hub, restored, clock.now, GATE)).rejects.toMatchObject({ code: 'replica-restored' })
+    const { reissued } = await restored.renewIdentity('replica-restored')
+    expect(reissued).toBe(0)
+    await restored.table('notes').insert({ id: 'm', title: 'new' })
+    for (const replica of [restored, bob, restored]) await meetServer(hub, replica, clock.now, GATE)
+    expect(await restored.table('notes').get('n')).toMatchObject({ votes: 15 })
+    expect(await restored.table('notes').get('no')).toBeUndefined()
+    expect((await restored.rejected()).map(({ code }) => code)).toEqual(['forbidden'])
+    expect((await restored.digest()).hash).toBe((await bob.digest()).hash)
+  })
+
+  test('U4: finds out in a few sessions how much of it is shared, when it has written something else since', async () => {
+    for (const [shared, ahead] of [
+      [3, 2],
+      [20, 0],
+      [20, 5],
+      [1, 9],
+      [0, 3],
+    ] as const) {
+      const { clock, hub } = await openStage()
+      const [ann, bob] = [
+        await openCounted(openMemoryStore(), clock.now),
+        await openCounted(openMemoryStore(), clock.now),
+      ]
+      const notes = ann.table('notes')
+      await notes.insert({ id: 'n', title: 'Pump', votes: 0 })
+      await meetServer(hub, ann, clock.now, GATE)
+      for (let vote = 0; vote < shared; vote++) await notes.update('n', { votes: increment(1) })
+      const backup = await backUp(ann)
+      clock.tick()
+      for (let vote = 0; vote < ahead + 1; vote++) await notes.update('n', { votes: increment(100) })
+      await meetServer(hub, ann, clock.now, GATE)
+      const restored = await openCounted(backup, clock.now)
+      clock.tick()
+      for (let vote = 0; vote < 3; vote++) await restored.table('notes').update('n', { votes: increment(10_000) })
+      const codes: string[] = []
+      for (let session = 0; session < 12 && codes.at(-1)?.startsWith('replica-') !== true; session++) {
+        await meetServer(hub, restored, clock.now, GATE).catch(({ code }) => codes.push(code))
+      }
+      expect(codes.at(-1)).toBe(ahead + 1 > 3 ? 'replica-restored' : 'replica-cloned')
+      expect(codes.slice(0, -1).every((code) => code === 'unavailable')).toBe(true)
+      expect(codes.length).toBeLessThan(7)
+      expect((await restored.renewIdentity('replica-cloned')).reissued).toBe(3)
+      for (const replica of [restored, bob, restored, ann]) await meetServer(hub, replica, clock.now, GATE)
+      const votes = shared + 100 * (ahead + 1) + 30_000
+      for (const replica of [ann, bob, restored]) expect(await replica.table('notes').get('n')).toMatchObject({ votes })
+      expect((await restored.digest()).hash).toBe((await bob.digest()).hash)
+    }
+  })
+
+  test('A4: hears of all that was refused, however much that is', async () => {
+    const { clock, hub, ann } = await openStage()
+    const count = 5_000
+    for (let at = 0; at < count; at += 500) {
+      await ann.transact((transaction) => {
+        for (let id = at; id < at + 500; id++) transaction.table('notes').insert({ id: `n${id}`, title: 'no' })
+      })
+    }
+    const backup = await backUp(ann)
+    await meetServer(hub, ann, clock.now, GATE)
+    expect(await ann.rejected()).toHaveLength(count)
+    const restored = await openReplica({ tenant: TENANT, store: backup, tables: TABLES, now: clock.now })
+    await meetServer(hub, restored, clock.now, GATE)
+    expect(await restored.rejected()).toHaveLength(count)
+    expect(restored.ledger.pending).toBe(0)
+    expect((await restored.digest()).hash).toBe((await ann.digest()).hash)
   })
 })
 

@@ -95,6 +95,10 @@ export class Line {
       await this.#open().settled()
     } catch (error) {
       if (!isTidemarkError(error)) throw error
+      const { hub, ledger, id } = this.#client
+      // How much of the store is the server's already takes a few hellos to find out.
+      if (error.code === 'unavailable' && hub.past.claimOf(id, ledger.durableAckedSeq) !== undefined)
+        return this.settle()
       if (error.code !== 'replica-restored' && error.code !== 'replica-cloned') throw error
       this.#renewals.push(error.code)
       if (this.#renewals.length > 3) throw error

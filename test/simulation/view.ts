@@ -26,6 +26,8 @@ export class View {
   meta: MetaFacts | undefined
   /** Restored from a backup, or copied: its identity is no longer its own. */
   isTainted = false
+  /** Two machines run with it, or did. */
+  hasTwin = false
   /** It has gone on under a new id: sessions of the old one may still hear of it. */
   hasRenewed = false
   /** A snapshot is arriving, or the log has not yet come to where its last rows were read: rows are ahead of the clock. */
@@ -103,6 +105,7 @@ export class View {
     copy.own = this.own
     copy.meta = this.meta
     copy.isTainted = this.isTainted
+    copy.hasTwin = this.hasTwin
     copy.hasRenewed = this.hasRenewed
     copy.isRestoring = this.isRestoring
     copyMap(this.known, copy.known)
@@ -268,13 +271,15 @@ export class View {
       for (const [index, entry] of entries.entries()) {
         const change = places.get(position + index)
         if (entry.replica !== fresh || change === undefined) continue
+        if (entry.type === 'void') lost.add(change)
         if (entry.type === 'change') pairs.push([change, this.#issueAgain(change, entry, before.ackedSeq, pairs)])
-        else pairs.push([change, this.#giveUp(change, entry, before.ackedSeq, lost)])
+        else pairs.push([change, this.#giveUp(change, entry, before.ackedSeq, pairs)])
       }
     }
     if (`${rejected}` !== `${pairs.filter(([change]) => lost.has(change)).map(([, { seq }]) => seq)}`)
       this.#fail('kept', `a renewal lists ${rejected} as rejected, and not what it gave up`)
     this.#checkGivenUp(lost)
+    this.#checkIssuedOnce(pairs)
     this.#setClock(old, before.ackedSeq)
     if (before.ackedSeq === 0) this.clock.delete(old)
     if (before.ownSeq > before.ackedSeq) this.#setClock(fresh, before.ownSeq - before.ackedSeq)
@@ -304,17 +309,26 @@ export class View {
     change: Recorded,
     { replica, seq, code }: Extract<LogEntry, { readonly type: 'void' }>,
     ackedSeq: number,
-    lost: Set<Recorded>,
+    pairs: readonly (readonly [before: Recorded, after: Recorded])[],
   ): Recorded {
-    lost.add(change)
     this.history.voids.set(dotOf(replica, seq), code)
     this.#voids++
     this.#changes--
-    const { op, timestamp, values, seen, row } = change
+    const { op, timestamp, values, row } = change
+    const seen = seenUnderNewNames(change, pairs)
     const { table, id } = row
     const transaction = change.transaction - ackedSeq
     const content = `${change.content}, given up`
     return this.history.record({ replica, seq, op, timestamp, values, content, table, id, seen, transaction })
+  }
+
+  /** What the server took from this very store it is asked about first; a copy may hand in the same at any time. */
+  #checkIssuedOnce(pairs: readonly (readonly [before: Recorded, after: Recorded])[]): void {
+    if (this.hasTwin) return
+    for (const [change, again] of pairs) {
+      if (this.history.isAccepted(change))
+        this.#fail('once', `${name(change)}, which the server has, is issued again as ${name(again)}`)
+    }
   }
 
   /** Only what builds on something that was refused, or shares a transaction with that; and all of it. */
@@ -344,10 +358,7 @@ export class View {
   ): Recorded {
     if (entry.seq !== change.seq - ackedSeq || entry.op !== change.op || entry.timestamp !== change.timestamp)
       this.#fail('kept', `${name(change)} was issued again as ${entry.op} ${entry.replica}:${entry.seq}`)
-    let { seen } = change
-    for (const [earlier, again] of pairs) {
-      if (earlier.row === change.row && (seen & earlier.bit) !== NO_CHANGES) seen = (seen & ~earlier.bit) | again.bit
-    }
+    const seen = seenUnderNewNames(change, pairs)
     const { replica, seq, op, timestamp, values, content, table, id, context } = entry
     const transaction = change.transaction - ackedSeq
     const again = this.history.record({
@@ -554,6 +565,17 @@ export class View {
   #fail(promise: PromiseName, what: string): never {
     throw new BrokenPromise(promise, `On ${this.name}: ${what}.`)
   }
+}
+
+function seenUnderNewNames(
+  { seen: before, row }: Recorded,
+  pairs: readonly (readonly [before: Recorded, after: Recorded])[],
+): Bits {
+  let seen = before
+  for (const [earlier, again] of pairs) {
+    if (earlier.row === row && (seen & earlier.bit) !== NO_CHANGES) seen = (seen & ~earlier.bit) | again.bit
+  }
+  return seen
 }
 
 /** A change in words. */

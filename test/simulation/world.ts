@@ -294,6 +294,7 @@ export class World {
     if (seat === undefined || this.machines.has(name)) return
     const twin = this.#createSeat(name, seat.tenant)
     twin.disk.load(seat.disk.image())
+    seat.view.hasTwin = true
     this.replaceView(twin, seat.view.copy(name))
     twin.view.isTainted = true
     seat.view.isTainted = true
