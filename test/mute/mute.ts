@@ -39,6 +39,8 @@ const ROW_BYTES = 2_000
 /** Connecting is not what is measured. */
 const AT_ONCE = 25
 const LOOK_MS = 100
+/** The server has measured itself a few times meanwhile. */
+const HEALTH_MS = 1_000
 /** Until the server has sent enough to see that nobody reads it, and for a machine that is busy. */
 const LATE_MS = 15_000
 
@@ -69,10 +71,12 @@ export async function goMute({ sockets, stalledMs }: MuteOptions): Promise<MuteR
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
       const now = performance.now()
+      peak = Math.max(peak, server.health.memoryBytes)
+      // What the server last said of itself may be older than the sockets.
+      if (now - startedAt < HEALTH_MS) continue
       most = Math.max(most, server.health.sockets - readers)
       for (const left = server.health.sockets - readers; gone < mutes.length - left; gone++)
         closedAfterMs = Math.max(closedAfterMs, now - (mutes[gone]?.muteSinceMs ?? now))
-      peak = Math.max(peak, server.health.memoryBytes)
       if ((most > 0 && server.health.sockets <= readers) || performance.now() > deadline) break
     }
     // Those that ask for more than may wait are gone before the last one has come.
@@ -110,7 +114,7 @@ async function fill(url: string): Promise<void> {
 
 /** Until the server has measured itself a few times. */
 async function quiet(server: ServerProcess): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  await new Promise((resolve) => setTimeout(resolve, HEALTH_MS))
   if (server.health.memoryBytes === 0) throw new Error('the server has not measured itself')
 }
 

@@ -192,9 +192,12 @@ test('whatever is written, withdrawn and lost on the way, all end equal, with no
       const write = async (at: Client, type: string, id: string): Promise<void> => {
         const notes = at.table('notes')
         const isThere = (await notes.get(id)) !== undefined
-        if (type === 'insert' && !isThere) await notes.insert({ id, text: `${written++}` })
-        if (type === 'update' && isThere) await notes.update(id, { text: `${written++}` })
-        if (type === 'delete' && isThere) await notes.delete(id)
+        let writing: Promise<unknown> = Promise.resolve()
+        if (type === 'insert' && !isThere) writing = notes.insert({ id, text: `${written++}` })
+        if (type === 'update' && isThere) writing = notes.update(id, { text: `${written++}` })
+        if (type === 'delete' && isThere) writing = notes.delete(id)
+        // What the other one did to the row may arrive between the look and the write.
+        expect(['no error', 'row-exists', 'row-missing']).toContain(await codeOf(writing))
       }
       for (const { type, row } of steps) {
         const id = `n${row}`
