@@ -10,7 +10,7 @@ export const RECOVERING: readonly Mutant[] = [
     name: 'restored server refuses what builds on lost changes',
     file: 'core/admit.ts',
     find: '(isRecovering(state, nowMs) || hasRelatives(state))',
-    replace: '(isRecovering(state, 0) || hasRelatives(state))',
+    replace: '(isRecovering(state, Number.POSITIVE_INFINITY) || hasRelatives(state))',
     breaks: 'a server that goes on from a backup gets back what it lost',
     tests: [RESTORED],
     bySimulator: false,

@@ -48,8 +48,10 @@ export interface RunOptions {
 
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Outcome> {
   const world = new World(plan, options)
-  const onRejection = (error: unknown): void => world.fail(error)
-  process.on('unhandledRejection', onRejection)
+  // What a listener throws surfaces as uncaught: the world's own doubts among it.
+  const onStray = (error: unknown): void => world.fail(error)
+  process.on('unhandledRejection', onStray)
+  process.on('uncaughtException', onStray)
   let failure: Failure | undefined
   let convergedMs = 0
   try {
@@ -60,7 +62,8 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Out
     // A rejection that nobody handles is reported when a turn of the event loop ends.
     await new Promise((resolve) => void setImmediate(resolve))
     if (world.failure !== undefined) failure ??= toFailure(world.failure, world.scheduler.now)
-    process.off('unhandledRejection', onRejection)
+    process.off('unhandledRejection', onStray)
+    process.off('uncaughtException', onStray)
     await world.end()
   }
   return summarize(world, failure, convergedMs)
