@@ -104,7 +104,7 @@ export class Link {
   /** The peer's id as blocks have it. */
   #peerBytes: Uint8Array = new Uint8Array(16)
   readonly #reader: LinkReader
-  /** A client's. */
+  /** An initiator's; only a client's has changes to push. */
   readonly #writer: LinkWriter
   /** A server's, once its writer is met. */
   #admitter: LinkAdmitter | undefined
