@@ -58,7 +58,8 @@ export class Dialer {
   /** What a new attempt has to be made by; one that is older does nothing. */
   #attempt = 0
   #failures = 0
-  #live = new Set<Link>()
+  /** Open sessions, and with whom. */
+  readonly #live = new Map<Link, Machine>()
   #stoppedBy: TidemarkError | undefined
   #hasStreamed = false
   #isRenewing = false
@@ -92,8 +93,8 @@ export class Dialer {
     return this.#hasStreamed
   }
 
-  /** The newest session. */
-  get link(): Link | undefined {
+  /** The newest session, and the machine that it was opened with. */
+  get newest(): readonly [link: Link, to: Machine] | undefined {
     return [...this.#live].at(-1)
   }
 
@@ -120,7 +121,7 @@ export class Dialer {
     if (to === this.#to || this.#stoppedBy !== undefined) return
     this.#to = to
     this.#failures = 0
-    if (!isHasty) for (const link of [...this.#live]) link.end()
+    if (!isHasty) for (const link of [...this.#live.keys()]) link.end()
     this.dial()
   }
 
@@ -155,7 +156,7 @@ export class Dialer {
       this.#takeEnd(error)
     })
     attach(connection.initiator, initiator)
-    this.#live.add(initiator)
+    this.#live.set(initiator, to)
     process.after(HANDSHAKE_MS, () => {
       if (initiator.state !== 'streaming') initiator.end()
       else process.after(STABLE_MS, () => this.#noteStable(initiator))
@@ -197,7 +198,7 @@ export class Dialer {
   /** Other sessions still speak for the old id. */
   #renew(reason: RenewalReason, renew: NonNullable<DialerOptions['renew']>): void {
     this.#isRenewing = true
-    for (const link of [...this.#live]) link.end()
+    for (const link of [...this.#live.keys()]) link.end()
     const { process } = this.from
     const goOn = (): void => {
       if (this.from.process !== process) return
@@ -234,9 +235,10 @@ export class Dialer {
       now: () => machine.clock.now(),
       ...(admits === undefined ? {} : { gate: admits }),
       onChange: () => {
-        if (!isInitiator || this.link?.state !== 'streaming') return
+        const [link] = this.newest ?? []
+        if (!isInitiator || link?.state !== 'streaming') return
         this.#hasStreamed = true
-        this.#watchPause(this.link)
+        this.#watchPause(link)
       },
     })
   }

@@ -7,7 +7,7 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
-import { Command } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import { generatePlan, RENEWING } from './generate.ts'
 import type { Plan } from './plan.ts'
 import { reportFailure, reportTally } from './report.ts'
@@ -18,6 +18,7 @@ import type { WorkDone } from './worker.ts'
 
 interface Options {
   readonly schedules: number
+  readonly from: number
   readonly seed: string
   readonly jobs: number
   readonly replay: string | undefined
@@ -29,17 +30,27 @@ interface Options {
 
 const BATCH = 25
 
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
-}
+const wholeNumber =
+  (least: number) =>
+  (text: string): number => {
+    const number = Number(text)
+    if (!Number.isInteger(number) || number < least)
+      throw new InvalidArgumentError(`It is not a whole number from ${least}.`)
+    return number
+  }
+const count = wholeNumber(1)
 
 const options = new Command('simulate')
   .description(
     'Runs the real engine under simulated networks, disks, clocks and crashes, and checks every promise. Ctrl-C ends it, with the figures so far.',
   )
   .option('-n, --schedules <number>', 'how many schedules; CI runs 20,000', count, 1_000)
+  .option(
+    '--from <number>',
+    'which one to begin with: a long run goes on where an earlier one ended',
+    wholeNumber(0),
+    0,
+  )
   .option('-s, --seed <text>', 'what they are drawn from', '1')
   .option('-j, --jobs <number>', 'processes', count, availableParallelism())
   .option('-r, --replay <seed or file>', 'run one schedule again: its seed, or the file of a failure')
@@ -81,7 +92,7 @@ async function show({ plan, outcome }: FailedSchedule): Promise<void> {
 // ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 async function runAll(): Promise<number> {
-  const { schedules, seed, jobs, failures: failuresMax } = options
+  const { schedules, from: first, seed, jobs, failures: failuresMax } = options
   const startedAt = performance.now()
   const tally = createTally()
   const failed: FailedSchedule[] = []
@@ -92,20 +103,22 @@ async function runAll(): Promise<number> {
     notTTYSchedule: 10_000,
   })
   bar.start(schedules, 0, { speed: 0, failed: 0 })
-  let next = 0
+  let next = first
   let isStopped = false
   process.once('SIGINT', () => {
     isStopped = true
   })
   const takeOrder = (): ScheduleRange | undefined => {
-    if (isStopped || next >= schedules || failed.length >= failuresMax) return undefined
+    if (isStopped || next >= first + schedules || failed.length >= failuresMax) return undefined
     const from = next
-    next = Math.min(schedules, from + BATCH)
+    next = Math.min(first + schedules, from + BATCH)
     return { seed, from, to: next, failuresMax, isRenewing: options.renew }
   }
   const takeDone = (done: WorkDone): void => {
     addTally(tally, { ...done.tally, faults: new Map(done.faults) } satisfies Tally)
     failed.push(...done.failed)
+    for (const { plan, outcome } of done.failed)
+      console.log(`\n${plan.options.seed} failed: ${outcome.failure?.detail}`)
     const seconds = (performance.now() - startedAt) / 1_000
     bar.update(tally.schedules, { speed: Math.round(tally.schedules / seconds), failed: failed.length })
   }
@@ -114,6 +127,7 @@ async function runAll(): Promise<number> {
   )
   await Promise.all(workers)
   bar.stop()
+  console.log(`seed ${seed}, schedules ${first} to ${next - 1}`)
   console.log(reportTally(tally, (performance.now() - startedAt) / 1_000))
   for (const failure of failed.slice(0, failuresMax)) await show(failure)
   console.log(failed.length === 0 ? 'every promise held' : `${failed.length} schedules broke a promise`)

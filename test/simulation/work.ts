@@ -204,10 +204,10 @@ export function toFields(row: AnyRow | undefined): ReadonlyMap<string, string> |
 /** When `settled` resolves, each side has what the other had when it was called. */
 function settle(world: World, seat: Seat, machine: Machine): void {
   const dialer = world.dialers.find(({ from, tenant }) => from === machine && tenant === seat.tenant)
-  const peer = dialer?.to.seatOf(seat.tenant)
-  const { link } = dialer ?? {}
-  // A session with another server may not be over yet.
-  if (link === undefined || peer === undefined || link.peer !== peer.replica?.id) return
+  // Its newest session may still be with another server than the one it goes to now.
+  const [link, to] = dialer?.newest ?? []
+  const peer = to?.seatOf(seat.tenant)
+  if (link === undefined || peer === undefined) return
   const [view, peerView] = [seat.view, peer.view]
   // What another process on the same store wrote, these two need not know yet.
   const ownSeq = seat.replica?.clock.get(seat.replica.id) ?? 0
