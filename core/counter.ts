@@ -24,7 +24,8 @@ import { ByteReader, ByteWriter, badFrame, readUuid, writeUuid } from './bytes.t
 import type { Dictionary } from './dictionary.ts'
 import { TidemarkError } from './errors.ts'
 import type { Version } from './row.ts'
-import { decodeValue, scanValue, type Value } from './value.ts'
+import { decodeValue, type Value } from './value.ts'
+import { scanValue } from './value-scan.ts'
 
 const TAG = 0xd7
 const TAG_GOING_ON = 0xc7
