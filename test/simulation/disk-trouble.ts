@@ -20,6 +20,9 @@ export interface FailedFlush {
   readonly isKept: boolean
 }
 
+/** Longer than this no single read or flush takes: what a slow disk has begun ends soon after it is healed. */
+const OPERATION_MAX_MS = 10_000
+
 export class DiskTrouble {
   readonly #random: Random
   readonly #profile: DiskProfile
@@ -60,18 +63,22 @@ export class DiskTrouble {
 
   flushMs(): number {
     const { flushMs } = this.#profile
-    return (flushMs / 2 + this.#random.exponential(flushMs / 2)) * this.#slowness
+    return this.#slowed(flushMs / 2 + this.#random.exponential(flushMs / 2))
   }
 
   /** Undefined: this read takes no time. */
   slowReadMs(): number | undefined {
     const { slowReads, readMs } = this.#profile
-    return this.#random.chance(slowReads) ? this.#random.exponential(readMs) * this.#slowness : undefined
+    return this.#random.chance(slowReads) ? this.#slowed(this.#random.exponential(readMs)) : undefined
   }
 
   /** A read that waits although it is none of the slow ones. */
   readMs(): number {
-    return this.#random.exponential(this.#profile.readMs) * this.#slowness
+    return this.#slowed(this.#random.exponential(this.#profile.readMs))
+  }
+
+  #slowed(ms: number): number {
+    return Math.min(ms * this.#slowness, OPERATION_MAX_MS)
   }
 
   failedRead(): TidemarkError | undefined {
