@@ -117,6 +117,9 @@ export class Link {
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
+  /** Resolves when nothing that came is carried out any more. */
+  readonly left: Promise<void>
+  #resolveLeft: () => void = () => {}
   readonly #gate: Gate
   /** A server's: the epoch of its log that this session is about. */
   #epoch = 0
@@ -124,6 +127,9 @@ export class Link {
   constructor(options: LinkOptions) {
     const { hub, role, isInitiator, now, onAdmit } = options
     this.#options = options
+    this.left = new Promise((resolve) => {
+      this.#resolveLeft = resolve
+    })
     this.#gate = options.gate ?? OPEN_GATE
     this.#session = new Session(role, isInitiator, hub.ledger.limits, hub.ledger.groupChangesMax)
     this.#writer = new LinkWriter({ hub, serverNow: () => now() + this.#serverOffsetMs })
@@ -241,7 +247,7 @@ export class Link {
    * heard of this has arrived and is durable here. Rejects when the link closes first, and while the server takes no more.
    */
   settled(): Promise<void> {
-    if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
+    if (this.#isOver) return Promise.reject(this.#error ?? closedError())
     const { pause } = this.#writer
     if (pause !== undefined) return Promise.reject(pausedBy(pause))
     return new Promise((resolve, reject) => {
@@ -250,6 +256,10 @@ export class Link {
       this.#session.askMark(token, this.#goal())
       this.#drain()
     })
+  }
+
+  get #isOver(): boolean {
+    return this.#session.state === 'ending' || this.#session.state === 'closed'
   }
 
   /** As far as our streams have to come to have sent all that is durable now. */
@@ -317,6 +327,8 @@ export class Link {
         return this.#report(this.#apply(effect.messages))
       case 'close':
         return this.#close(effect.error)
+      case 'leave':
+        return this.#leave()
     }
   }
 
@@ -376,18 +388,24 @@ export class Link {
     const isStillShared = this.#options.role === 'client' && this.#writer.isStillShared(reason)
     const error = isStillShared ? findingOut() : reason
     this.#error = error
-    this.#stopListening()
-    this.#options.hub.leave(this)
+    if (this.#session.state === 'ending') this.#options.hub.linger(this)
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
-    this.#writer.end()
     this.#options.transport.close(error)
+  }
+
+  #leave(): void {
+    this.#stopListening()
+    this.#options.hub.leave(this)
+    this.#writer.end()
+    this.#resolveLeft()
   }
 
   // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #introduce(withClock: boolean): Promise<void> {
     const { hub, role, tables, versions = ALL_VERSIONS } = this.#options
+    await hub.othersLeft()
     const hello = await introduce(hub.ledger, role, tables, withClock, versions, hub.past)
     this.#writer.greeted(hello)
     this.#session.greet(hello)
@@ -396,6 +414,7 @@ export class Link {
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables, versions = ALL_VERSIONS, now, onAdmit, onLoss } = this.#options
     const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate: this.#gate, nowMs, onLoss })
+    await hub.othersLeft(hello.replica)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
@@ -421,6 +440,8 @@ export class Link {
     const { ledger } = hub
     await checkWelcome(ledger, welcome, this.#writer.greetedSeq, hub.past)
     if (this.#session.state === 'closed') return
+    const isLate = this.#isOver && hub.links.has(welcome.replica)
+    if (isLate) throw new TidemarkError('replica-fenced', 'a newer session of the same replica has taken over')
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
     // What an older session still brings would begin again what this one has finished: a snapshot, an answer.

@@ -1,0 +1,117 @@
+/**
+ * Lines that are cut after so many bytes, again and again: whatever has come whole, counts. So a line that carries the
+ * handshake and one frame more brings everything, in as many sessions as there are frames.
+ */
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { type Hub, openReplica, type Replica } from '../../core/index.ts'
+import { openMemoryStore } from '../../core/stores/memory.ts'
+import { HandClock, meetServer, openHub, TENANT } from '../conflicts/group.ts'
+import { notesBy } from '../conflicts/note.ts'
+import { cutSession, type LineBytes, type SessionTrace } from './cut-line.ts'
+
+const TABLES = notesBy()
+const WHOLE: LineBytes = { up: Number.POSITIVE_INFINITY, down: Number.POSITIVE_INFINITY }
+const { now } = new HandClock()
+
+type Member = Replica<typeof TABLES>
+
+function openClient(): Promise<Member> {
+  return openReplica({ tenant: TENANT, store: openMemoryStore(), tables: TABLES, now })
+}
+
+/** Rows of about 100 KB, of which two or three fill a frame. */
+async function writeLarge(member: Member, rows: number): Promise<void> {
+  for (let row = 0; row < rows; row++)
+    await member.table('notes').insert({ id: `large${row}`, title: `${row}`.repeat(50_000) })
+}
+
+/** So many that who is new gets a snapshot. */
+async function writeSmall(member: Member): Promise<void> {
+  for (let first = 0; first < 1_002; first += 501) {
+    await member.transact((transaction) => {
+      for (let row = first; row < first + 501; row++)
+        transaction.table('notes').insert({ id: `small${row}`, title: 'small' })
+    })
+  }
+}
+
+async function openServer(fill: (member: Member) => Promise<void>): Promise<{ hub: Hub; writer: Member }> {
+  const [hub, writer] = [await openHub(openMemoryStore()), await openClient()]
+  await fill(writer)
+  await meetServer(hub, writer, now)
+  return { hub, writer }
+}
+
+/** What a session needs before its first frame that counts, and for the largest of those. */
+function leastBytes(lengths: readonly number[], opening: number): number {
+  const sum = lengths.slice(0, opening).reduce((all, length) => all + length, 0)
+  return sum + Math.max(...lengths.slice(opening))
+}
+
+async function sessionsUntil(isDone: () => boolean, session: () => Promise<unknown>, most: number): Promise<number> {
+  let count = 0
+  for (; !isDone() && count <= most; count++) await session()
+  return count
+}
+
+/** Lines that carry at least so much. */
+const lines = (least: number): fc.Arbitrary<number> =>
+  fc.oneof(fc.constant(least), fc.integer({ min: least, max: least * 4 }))
+
+describe('a line that is cut after the handshake and one frame more', () => {
+  test('brings the log in as many sessions as it has frames', async () => {
+    const { hub, writer } = await openServer((member) => writeLarge(member, 16))
+    const trace = await cutSession(hub, await openClient(), now, WHOLE)
+    const frames = trace.down.length - 1
+    expect(frames).toBeGreaterThan(4)
+    await fc.assert(
+      fc.asyncProperty(lines(leastBytes(trace.down, 1)), async (down) => {
+        const reader = await openClient()
+        const isDone = (): boolean => reader.clock.equals(writer.clock)
+        const session = (): Promise<SessionTrace> => cutSession(hub, reader, now, { ...WHOLE, down })
+        expect(await sessionsUntil(isDone, session, frames)).toBeLessThanOrEqual(frames)
+        expect((await reader.digest()).hash).toBe((await writer.digest()).hash)
+      }),
+      { numRuns: 10 },
+    )
+  })
+
+  test('brings a snapshot in as many sessions as it has frames', async () => {
+    const { hub, writer } = await openServer(async (member) => {
+      await writeSmall(member)
+      await writeLarge(member, 16)
+    })
+    const trace = await cutSession(hub, await openClient(), now, WHOLE)
+    const frames = trace.down.length - 2
+    expect(frames).toBeGreaterThan(4)
+    await fc.assert(
+      fc.asyncProperty(lines(leastBytes(trace.down, 2)), async (down) => {
+        const reader = await openClient()
+        const isDone = (): boolean => reader.clock.equals(writer.clock)
+        const session = (): Promise<SessionTrace> => cutSession(hub, reader, now, { ...WHOLE, down })
+        expect(await sessionsUntil(isDone, session, frames)).toBeLessThanOrEqual(frames)
+        expect((await reader.digest()).hash).toBe((await writer.digest()).hash)
+      }),
+      { numRuns: 10 },
+    )
+  })
+
+  test('takes what was written to the server in as many sessions as there are pushes', async () => {
+    const measured = await openClient()
+    await writeLarge(measured, 16)
+    const trace = await cutSession(await openHub(openMemoryStore()), measured, now, WHOLE)
+    const pushes = trace.up.filter((length) => length > 1_000)
+    expect(pushes.length).toBeGreaterThan(4)
+    await fc.assert(
+      fc.asyncProperty(lines(leastBytes(trace.up, 1)), async (up) => {
+        const [hub, writer] = [await openHub(openMemoryStore()), await openClient()]
+        await writeLarge(writer, 16)
+        const isDone = (): boolean => hub.ledger.durableClock().equals(writer.clock)
+        const session = (): Promise<SessionTrace> => cutSession(hub, writer, now, { ...WHOLE, up })
+        expect(await sessionsUntil(isDone, session, pushes.length)).toBeLessThanOrEqual(pushes.length)
+      }),
+      { numRuns: 10 },
+    )
+  })
+})
