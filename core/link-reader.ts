@@ -11,7 +11,9 @@ import type { Draft, LogCursor } from './draft.ts'
 import { isTidemarkError, TidemarkError } from './errors.ts'
 import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './frame.ts'
 import { ForgetRelay, saveRelayCursor } from './handshake.ts'
+import { expectIdentity } from './identity.ts'
 import type { Ledger } from './ledger.ts'
+import type { ReplicaId } from './names.ts'
 import { ReceiveChanges } from './receive.ts'
 import type { SessionRole } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
@@ -34,6 +36,8 @@ export interface ReaderOptions {
   readonly role: () => SessionRole
   /** An upstream's: whether the peer may pass on changes of others. */
   readonly mayRelay: () => boolean
+  /** Who our hello said that we are. */
+  readonly greetedAs: () => ReplicaId | undefined
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   /** An upstream's: told how many changes of others came in a commit. */
@@ -170,7 +174,10 @@ export class LinkReader {
         return (draft) => saveRelayCursor(draft, cursor)
       case 'client':
       case 'relay':
-        return (draft) => draft.saveCursor(cursor)
+        return (draft) => {
+          expectIdentity(draft.state, this.#options.greetedAs())
+          draft.saveCursor(cursor)
+        }
     }
   }
 

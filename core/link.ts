@@ -35,6 +35,7 @@ import {
   type Versions,
 } from './handshake.ts'
 import type { Hub } from './hub.ts'
+import { expectIdentity } from './identity.ts'
 import { type Answered, LinkAdmitter } from './link-admitter.ts'
 import { LinkReader } from './link-reader.ts'
 import { LinkWriter } from './link-writer.ts'
@@ -108,8 +109,7 @@ export class Link {
   readonly #writer: LinkWriter
   /** A server's, once its writer is met. */
   #admitter: LinkAdmitter | undefined
-  /** A relay's: who it is in this session, and the mark behind everything that its upstream had. */
-  #ownId: ReplicaId | undefined
+  /** A relay's: the mark behind everything that its upstream had. */
   #catchUpToken: number | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
@@ -137,6 +137,7 @@ export class Link {
       ledger: hub.ledger,
       role: () => this.#session.role,
       mayRelay: () => this.#gate.mayRelay?.() === true,
+      greetedAs: () => this.#writer.greetedAs,
       now,
       onRelayed: (changes) => onAdmit?.({ ...NOT_JUDGED, changes }),
     })
@@ -379,9 +380,7 @@ export class Link {
     const { ledger } = this.#options.hub
     if (this.#epoch > 0) expectEpoch(ledger, this.#epoch)
     this.#writer.expectHome()
-    if (this.#ownId !== undefined && this.#ownId !== ledger.state.meta.replicaId) {
-      throw new TidemarkError('unavailable', 'the relay goes on from a backup', { retryable: true })
-    }
+    expectIdentity(ledger.state, this.#writer.greetedAs)
   }
 
   #close(reason: TidemarkError | undefined): void {
@@ -461,7 +460,6 @@ export class Link {
     if (role === 'mesh') return placeOf(ledger, role, resume)
     if (role === 'relay') {
       await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
-      this.#ownId = ledger.state.meta.replicaId
       return placeForUpstream(ledger, resume)
     }
     return this.#writer.takeWelcome(welcome, server)
