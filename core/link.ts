@@ -488,14 +488,13 @@ export class Link {
         await this.#takeAck(first)
         break
       case 'snapshot-begin':
-        await this.#reader.beginSnapshot(first)
-        this.#askCatchUp()
+        this.#reader.beginSnapshot(first)
         break
       case 'snapshot-rows':
-        await this.#reader.takeRows(first)
+        if (await this.#reader.takeRows(first)) this.#askCatchUp()
         break
       case 'snapshot-end':
-        await this.#reader.endSnapshot()
+        if (await this.#reader.endSnapshot()) this.#askCatchUp()
         break
       case 'mark':
         this.#session.answerMark(first.token, this.#goal())

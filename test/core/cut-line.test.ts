@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Hub, openReplica, type Replica } from '../../core/index.ts'
-import { openMemoryStore } from '../../core/stores/memory.ts'
+import { type Hub, openReplica, type Replica, type Store, TidemarkError } from '../../core/index.ts'
+import { createMemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
 import { HandClock, meetServer, openHub, TENANT } from '../conflicts/group.ts'
 import { notesBy } from '../conflicts/note.ts'
 import { cutSession, type LineBytes, type SessionTrace } from './cut-line.ts'
@@ -55,6 +55,21 @@ async function sessionsUntil(isDone: () => boolean, session: () => Promise<unkno
   return count
 }
 
+/** A store whose process ends after so many commits. */
+function mortal(store: Store, commits: number): Store {
+  let left = commits
+  return {
+    head: () => store.head(),
+    getMany: (keys) => store.getMany(keys),
+    range: (range) => store.range(range),
+    commit: async (commit) => {
+      if (left-- <= 0) throw new TidemarkError('store-closed', 'the process has ended')
+      return store.commit(commit)
+    },
+    close: () => store.close(),
+  }
+}
+
 /** Lines that carry at least so much. */
 const lines = (least: number): fc.Arbitrary<number> =>
   fc.oneof(fc.constant(least), fc.integer({ min: least, max: least * 4 }))
@@ -95,6 +110,25 @@ describe('a line that is cut after the handshake and one frame more', () => {
       }),
       { numRuns: 10 },
     )
+  })
+
+  test('brings a snapshot also to a process that lives for one commit', async () => {
+    const { hub, writer } = await openServer(async (member) => {
+      await writeSmall(member)
+      await writeLarge(member, 16)
+    })
+    const disk = createMemoryDisk()
+    const first = await openReplica({ tenant: TENANT, store: disk.open(), tables: TABLES, now })
+    const { down } = await cutSession(hub, first, now, { ...WHOLE, down: 1_000 })
+    expect(down.length).toBeGreaterThan(0)
+    let reader = first
+    const isDone = (): boolean => reader.clock.equals(writer.clock)
+    const session = async (): Promise<void> => {
+      reader = await openReplica({ tenant: TENANT, store: mortal(disk.open(), 1), tables: TABLES, now })
+      await cutSession(hub, reader, now, WHOLE)
+    }
+    expect(await sessionsUntil(isDone, session, 20)).toBeLessThan(15)
+    expect((await reader.digest()).hash).toBe((await writer.digest()).hash)
   })
 
   test('takes what was written to the server in as many sessions as there are pushes', async () => {
