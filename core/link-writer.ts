@@ -110,14 +110,14 @@ export class LinkWriter {
   }
 
   /** The next piece of our stream (N5). */
-  async read(place: Extract<FeedPlace, { readonly type: 'own' }>, peer: Uint8Array): Promise<Feed> {
+  async read(place: Extract<FeedPlace, { readonly type: 'own' }>, bytesMax: number): Promise<Feed> {
     const { ledger, feeds } = this.#options.hub
     const home = this.#home
     const hasMore = ledger.durableSeqOf(ledger.state.own) > place.afterSeq
     if (hasMore && home !== undefined && !isPushing(ledger.state, this.#pushing)) {
       this.#pushing = await ledger.submit(new BeginPushing(home))
     }
-    const feed = await feeds.read(place, peer)
+    const feed = await feeds.readOwn(place.afterSeq, bytesMax)
     if (feed.next.type === 'own') this.#offeredSeq = Math.max(this.#offeredSeq, feed.next.afterSeq)
     return feed
   }

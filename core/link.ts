@@ -323,7 +323,7 @@ export class Link {
       case 'take-welcome':
         return this.#report(this.#takeWelcome(effect.welcome))
       case 'read':
-        return this.#read(effect.place)
+        return this.#read(effect.place, effect.bytesMax)
       case 'apply':
         return this.#report(this.#apply(effect.messages))
       case 'close':
@@ -341,11 +341,11 @@ export class Link {
     )
   }
 
-  #read(place: FeedPlace): void {
+  #read(place: FeedPlace, bytesMax: number): void {
     try {
       this.#expectReader()
       if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
-      const feed = this.#readFeed(place)
+      const feed = this.#readFeed(place, bytesMax)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
     } catch (error) {
@@ -353,13 +353,12 @@ export class Link {
     }
   }
 
-  #readFeed(place: FeedPlace): Feed | Promise<Feed> {
-    const { feeds } = this.#options.hub
+  #readFeed(place: FeedPlace, bytesMax: number): Feed | Promise<Feed> {
     const { readSnapshot } = this.#gate
-    if (place.type === 'own') return this.#writer.read(place, this.#peerBytes)
-    if (place.type !== 'snapshot' || readSnapshot === undefined)
-      return feeds.read(place, this.#peerBytes, this.#reader.isFromPeer)
-    return readSnapshot(async () => feeds.read(place, this.#peerBytes))
+    if (place.type === 'own') return this.#writer.read(place, bytesMax)
+    const read = (): Feed | Promise<Feed> =>
+      this.#options.hub.feeds.read(place, bytesMax, this.#peerBytes, this.#reader.isFromPeer)
+    return place.type === 'snapshot' && readSnapshot !== undefined ? readSnapshot(async () => read()) : read()
   }
 
   #onCommit(): void {
@@ -438,9 +437,9 @@ export class Link {
     const { hub, role, now } = this.#options
     const { ledger } = hub
     await checkWelcome(ledger, welcome, this.#writer.greetedSeq, hub.past)
+    // Nor may one that is over fence the one that came after it.
+    if (this.#isOver && hub.links.has(welcome.replica)) this.fail(closedError())
     if (this.#session.state === 'closed') return
-    const isLate = this.#isOver && hub.links.has(welcome.replica)
-    if (isLate) throw new TidemarkError('replica-fenced', 'a newer session of the same replica has taken over')
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
     // What an older session still brings would begin again what this one has finished: a snapshot, an answer.

@@ -40,7 +40,7 @@ import {
   type SnapshotRows,
   type Welcome,
 } from './frame.ts'
-import type { Limits } from './limits.ts'
+import { BATCH_BYTES_TARGET, FIRST_BATCH_BYTES, type Limits } from './limits.ts'
 import type { SnapshotPlace } from './snapshot.ts'
 
 /**
@@ -94,8 +94,8 @@ export type Effect =
   | { readonly type: 'meet'; readonly hello: Hello }
   /** Check a welcome and take its answers; then `begin` or `fail`. */
   | { readonly type: 'take-welcome'; readonly welcome: Welcome }
-  /** Read the outgoing stream; then `feed`. */
-  | { readonly type: 'read'; readonly place: FeedPlace }
+  /** Read about so much of the outgoing stream; then `feed`. */
+  | { readonly type: 'read'; readonly place: FeedPlace; readonly bytesMax: number }
   /** Carry out messages of one kind; then `applied`. */
   | { readonly type: 'apply'; readonly messages: readonly Incoming[] }
   /** The transport ends; nothing is sent any more. */
@@ -136,6 +136,7 @@ export class Session {
   #isOpen = false
   #place: FeedPlace | undefined
   #isReading = false
+  #batchBytes = FIRST_BATCH_BYTES
   #isAtEnd = true
   #credit: number
   #granted = 0
@@ -241,6 +242,7 @@ export class Session {
     this.#place = feed.next
     this.#isAtEnd = feed.isEnd && !this.#grewWhileReading
     this.#grewWhileReading = false
+    if (feed.frames.length > 0) this.#batchBytes = Math.min(BATCH_BYTES_TARGET, this.#batchBytes * 2)
     for (const frame of feed.frames) {
       this.#credit -= frame.length
       this.#effects.push({ type: 'send', frame })
@@ -455,7 +457,7 @@ export class Session {
   #pump(): void {
     if (this.#isReading || this.#isHeld || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
     this.#isReading = true
-    this.#effects.push({ type: 'read', place: this.#place })
+    this.#effects.push({ type: 'read', place: this.#place, bytesMax: this.#batchBytes })
   }
 
   #sendMarks(): void {
