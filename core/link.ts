@@ -117,6 +117,7 @@ export class Link {
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
+  #hasBrought = false
   /** Resolves when nothing that came is carried out any more. */
   readonly left: Promise<void>
   #resolveLeft: () => void = () => {}
@@ -213,6 +214,11 @@ export class Link {
   /** While the peer owes credit for what it was sent: all that it ever gave. */
   get owedAt(): number | undefined {
     return this.#session.owedAt
+  }
+
+  /** It has brought something, or is about to: the next session has less to do. */
+  get hasBrought(): boolean {
+    return this.#hasBrought || this.#session.isBringing
   }
 
   /** Why the link closed. */
@@ -481,6 +487,7 @@ export class Link {
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
         await this.#reader.takeChanges(messages as readonly Changes[])
+        this.#hasBrought = true
         if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
         break
       case 'ack':
@@ -491,6 +498,7 @@ export class Link {
         break
       case 'snapshot-rows':
         if (await this.#reader.takeRows(first)) this.#askCatchUp()
+        this.#hasBrought = true
         break
       case 'snapshot-end':
         if (await this.#reader.endSnapshot()) this.#askCatchUp()
@@ -519,6 +527,7 @@ export class Link {
 
   async #takeAck(ack: Ack): Promise<void> {
     const { throughSeq, pause, time } = ack
+    this.#hasBrought ||= throughSeq > this.#options.hub.ledger.durableAckedSeq
     if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
     await this.#writer.takeAck(ack)
     if (pause === undefined) return

@@ -194,6 +194,11 @@ export class Session {
     return this.#credit <= this.#limits.creditBytes * (1 - CREDIT_STEP) ? this.#granted : undefined
   }
 
+  /** The transport is gone, and something that came is yet to be carried out. */
+  get isBringing(): boolean {
+    return this.#state === 'ending' && (this.#isApplying || this.#queue.length > 0)
+  }
+
   /** How many changes have come in pushes. */
   get pushedChanges(): number {
     return this.#pushedChanges
