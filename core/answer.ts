@@ -14,8 +14,10 @@ import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { invariant, TidemarkError } from './errors.ts'
+import { expectIdentity } from './identity.ts'
 import { kindRange, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
+import type { ReplicaId } from './names.ts'
 import { packRecord } from './packing.ts'
 import { applyChange, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
@@ -34,16 +36,20 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
   readonly startsGroup = true
   readonly #throughSeq: number
   readonly #refusals: readonly Refusal[]
+  readonly #replica: ReplicaId | undefined
   #refused: RefusedChange[] = []
   readonly #rebuilt = new Map<RowEntry, { readonly agreed: RowState; readonly state: RowState }>()
   #obsolete: Uint8Array[] = []
 
-  constructor(throughSeq: number, refusals: readonly Refusal[]) {
+  /** `replica`: whom a server answered. */
+  constructor(throughSeq: number, refusals: readonly Refusal[], replica?: ReplicaId) {
     this.#throughSeq = throughSeq
     this.#refusals = refusals
+    this.#replica = replica
   }
 
   async prepare(ledger: Ledger): Promise<void> {
+    expectIdentity(ledger.state, this.#replica)
     const { own } = ledger.state
     this.#refused = []
     // A welcome and an answer may both tell of the same refusal.

@@ -12,7 +12,6 @@ import { BlockWriter, isAuthoredBy } from './block.ts'
 import { joinBlocks } from './block-join.ts'
 import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
-import { BATCH_BYTES_TARGET } from './limits.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { placeAfter, readSnapshotRows } from './snapshot.ts'
@@ -23,6 +22,12 @@ interface SharedSlice {
   readonly frame: Uint8Array
 }
 
+/** One that is being read has at most so many bytes, or one block. */
+interface Reading {
+  readonly bytesMax: number
+  readonly read: Promise<SharedSlice>
+}
+
 /** Slices kept for readers that come to the same place: the tail, mostly. Bounds memory with the batch size. */
 const SHARED_MAX = 16
 /** Below this a block is mostly its own header. */
@@ -31,42 +36,39 @@ const SMALL_BYTES = 1_024
 /** Whether the reader has this stretch of the log already. */
 type IsHeld = (stretch: Stretch) => boolean
 
-const NOT_HELD: IsHeld = () => false
-
 export class Feeds {
   readonly #ledger: Ledger
-  readonly #shared = new Map<number, SharedSlice | Promise<SharedSlice>>()
+  readonly #shared = new Map<number, SharedSlice | Reading>()
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger
   }
 
   /**
-   * The next piece for `peer` (its id in 16 bytes), at once when another reader has just read it. Blocks that the peer is known
-   * to hold are left out.
+   * The next piece for `peer` (its id in 16 bytes), about `bytesMax` of it; at once when another reader has just read it. Blocks
+   * that the peer is known to hold are left out.
    */
-  read(place: FeedPlace, peer: Uint8Array, isHeld: IsHeld = NOT_HELD): Feed | Promise<Feed> {
-    switch (place.type) {
-      case 'own':
-        return this.#readOwn(place.afterSeq)
-      case 'snapshot':
-        return this.#readSnapshot(place)
-      case 'log': {
-        const shared = this.#sharedAt(place.position)
-        return shared instanceof Promise
-          ? shared.then((slice) => this.#toFeed(slice, peer, isHeld))
-          : this.#toFeed(shared, peer, isHeld)
-      }
-    }
+  read(
+    place: Exclude<FeedPlace, { readonly type: 'own' }>,
+    bytesMax: number,
+    peer: Uint8Array,
+    isHeld: IsHeld,
+  ): Feed | Promise<Feed> {
+    if (place.type === 'snapshot') return this.#readSnapshot(place, bytesMax)
+    const shared = this.#sharedAt(place.position, bytesMax)
+    return shared instanceof Promise
+      ? shared.then((slice) => this.#toFeed(slice, peer, isHeld))
+      : this.#toFeed(shared, peer, isHeld)
   }
 
   // ── The log ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #sharedAt(position: number): SharedSlice | Promise<SharedSlice> {
+  #sharedAt(position: number, bytesMax: number): SharedSlice | Promise<SharedSlice> {
     const known = this.#shared.get(position)
-    if (known !== undefined) return known
-    const read = this.#readSlice(position)
-    this.#shared.set(position, read)
+    if (known !== undefined && 'frame' in known && known.frame.length <= bytesMax) return known
+    if (known !== undefined && 'read' in known && known.bytesMax <= bytesMax) return known.read
+    const read = this.#readSlice(position, bytesMax)
+    this.#shared.set(position, { bytesMax, read })
     for (const oldest of this.#shared.keys()) {
       if (this.#shared.size <= SHARED_MAX) break
       this.#shared.delete(oldest)
@@ -74,9 +76,9 @@ export class Feeds {
     return read
   }
 
-  async #readSlice(position: number): Promise<SharedSlice> {
+  async #readSlice(position: number, bytesMax: number): Promise<SharedSlice> {
     try {
-      const slice = await this.#ledger.log.slice(position, this.#ledger.durablePosition, BATCH_BYTES_TARGET)
+      const slice = await this.#ledger.log.slice(position, this.#ledger.durablePosition, bytesMax)
       const frame = this.#toFrame(slice, slice.blocks)
       const shared = { slice, frame }
       if (slice.blocks.length > 0) this.#shared.set(position, shared)
@@ -138,10 +140,11 @@ export class Feeds {
 
   // ── Own changes ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #readOwn(afterSeq: number): Promise<Feed> {
+  /** The next piece of what this replica wrote after a seq. */
+  async readOwn(afterSeq: number, bytesMax: number): Promise<Feed> {
     const { own } = this.#ledger.state
     const throughSeq = this.#ledger.durableSeqOf(own)
-    const found = await this.#pushable(own, afterSeq, throughSeq)
+    const found = await this.#pushable(own, afterSeq, throughSeq, bytesMax)
     const last = found[found.length - 1]
     if (last === undefined) return { frames: [], next: { type: 'own', afterSeq }, isEnd: true }
     const refusals = await this.#refusedAfter(afterSeq)
@@ -174,10 +177,10 @@ export class Feeds {
   }
 
   /** As many of our own blocks as one push may hold, in bytes and in changes. */
-  async #pushable(own: number, afterSeq: number, throughSeq: number): Promise<AuthoredBlock[]> {
+  async #pushable(own: number, afterSeq: number, throughSeq: number, bytesMax: number): Promise<AuthoredBlock[]> {
     if (afterSeq >= throughSeq) return []
     const { log, limits } = this.#ledger
-    const blocks = await log.blocksOf(own, afterSeq, throughSeq, BATCH_BYTES_TARGET)
+    const blocks = await log.blocksOf(own, afterSeq, throughSeq, bytesMax)
     let changes = 0
     const tooMany = blocks.findIndex(({ from, to }, index) => {
       changes += to - from
@@ -188,7 +191,7 @@ export class Feeds {
 
   // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #readSnapshot(place: Extract<FeedPlace, { readonly type: 'snapshot' }>): Promise<Feed> {
+  async #readSnapshot(place: Extract<FeedPlace, { readonly type: 'snapshot' }>, bytesMax: number): Promise<Feed> {
     const frames: Uint8Array[] = []
     let { position } = place
     if (position === undefined) {
@@ -196,7 +199,7 @@ export class Feeds {
       const clock = [...this.#ledger.durableClock().entries()]
       frames.push(encodeFrame({ type: 'snapshot-begin', position, clock }))
     }
-    const chunk = await readSnapshotRows(this.#ledger, place.after, BATCH_BYTES_TARGET)
+    const chunk = await readSnapshotRows(this.#ledger, place.after, bytesMax)
     if (chunk === undefined) {
       frames.push(encodeFrame({ type: 'snapshot-end' }))
       return { frames, next: { type: 'log', position }, isEnd: false }

@@ -156,7 +156,7 @@ export async function checkWelcome(
   // What the peer holds of ours needs no new name (D3); the fingerprint says that it is ours, and not a copy's.
   if (meta.authority === 0 && ours.length > 0 && welcome.fingerprint.length > 0) {
     const { throughSeq, refusals } = answerOf(welcome, sharedSeq)
-    await ledger.submit(new TakeAnswer(throughSeq, refusals))
+    await ledger.submit(new TakeAnswer(throughSeq, refusals, meta.replicaId))
     if (throughSeq < sharedSeq) throw findingOut()
   }
   if (isSearching) {

@@ -1,7 +1,10 @@
 /**
  * The hub: what the sessions of one ledger share. The feeds they read from, and who is there.
  *
- * Invariant B2: of two live sessions of one replica the older one is fenced.
+ * Invariants:
+ * B2  Of two live sessions of one replica the older one is fenced.
+ * B3  A session that has lost its transport is waited for, while it carries out what has come, before another one says what
+ *     there is.
  */
 import { TidemarkError } from './errors.ts'
 import { Feeds } from './feeds.ts'
@@ -15,6 +18,7 @@ export class Hub {
   readonly feeds: Feeds
   readonly past: SharedPast = new SharedPast()
   readonly #links = new Map<ReplicaId, Link>()
+  readonly #ending = new Set<Link>()
 
   constructor(ledger: Ledger) {
     this.ledger = ledger
@@ -33,7 +37,19 @@ export class Hub {
     older?.fail(new TidemarkError('replica-fenced', 'a newer session of the same replica has taken over'))
   }
 
+  /** The link has lost its transport, and not yet carried out what came. */
+  linger(link: Link): void {
+    this.#ending.add(link)
+  }
+
+  /** Resolves when the links that linger now have left: those to one peer, or all of them (B3). */
+  async othersLeft(peer?: ReplicaId): Promise<void> {
+    const waited = [...this.#ending].filter((link) => peer === undefined || link.peer === peer)
+    await Promise.all(waited.map((link) => link.left))
+  }
+
   leave(link: Link): void {
+    this.#ending.delete(link)
     if (link.peer !== undefined && this.#links.get(link.peer) === link) this.#links.delete(link.peer)
   }
 }

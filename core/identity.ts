@@ -13,6 +13,9 @@
  *     holds elsewhere arrives like any other replica's.
  * D3  A renewal loses nothing and counts nothing twice: each unanswered change is there again, once, under the new id.
  * D4  What a server had to refuse stays refused: no renewal brings it, or a part of its transaction, to anybody.
+ * D5  Whoever holds less of its old id than it has read of its server's log reads that again: a server leaves out what the
+ *     reader wrote itself, and may have taken it without its answer having come.
+ * D6  What a session brings counts only under the id that it was begun with.
  */
 import { readAgreed, readRefused, withAccepted } from './agreed.ts'
 import { BlockWriter, type ChangeEntry, canonicalEntry, type Entry, type VoidEntry } from './block.ts'
@@ -22,9 +25,11 @@ import { type CounterPart, decodeCounter, decodePart, isCounter, type SeenPart, 
 import { furthestSeen, goOn, inOrder, partsOf, setPart } from './counting.ts'
 import type { Dictionary } from './dictionary.ts'
 import type { Draft } from './draft.ts'
+import { TidemarkError } from './errors.ts'
 import { forgetOffers } from './family.ts'
-import { dotKey, logKey, rejectedKey } from './keys.ts'
+import { CURSOR_KEY, dotKey, logKey, rejectedKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
 import type { AuthoredBlock } from './log-reader.ts'
 import { encodeLogRecord, previousOfRecord } from './log-record.ts'
 import { createReplicaId, type ReplicaId } from './names.ts'
@@ -135,6 +140,7 @@ export class RenewIdentity implements Job<Renewal> {
     const dots = meta.ownSeq - meta.ackedSeq
     draft.touchMeta()
     draft.lowerSeq(naming.old, meta.ackedSeq)
+    if (dots > 0) draft.delete(CURSOR_KEY)
     draft.raiseSeq(naming.fresh, dots)
     meta.ownSeq = dots
     meta.ackedSeq = 0
@@ -171,6 +177,12 @@ export class RenewIdentity implements Job<Renewal> {
     }
     draft.state.meta.logBytes += record.length - block.record.length
   }
+}
+
+/** D6. */
+export function expectIdentity({ meta }: LedgerState, replica: ReplicaId | undefined): void {
+  if (replica === undefined || replica === meta.replicaId) return
+  throw new TidemarkError('unavailable', 'the replica goes on under a new id', { retryable: true })
 }
 
 /** Lists a change as rejected, as its server would have had to; answers with what its dot is now. */

@@ -78,6 +78,9 @@ export const FRAME_OVERHEAD_BYTES = 64
 /** How many bytes of blocks the engine aims to put in one frame, one log record or one snapshot chunk. */
 export const BATCH_BYTES_TARGET: number = 256 * KIB
 
+/** So much a session begins with, and doubles it with each frame: of a line that breaks soon, something has to come whole. */
+export const FIRST_BATCH_BYTES: number = 16 * KIB
+
 function assertRelations(limits: Limits): void {
   invariant(limits.transactionBytesMax + FRAME_OVERHEAD_BYTES <= limits.frameBytesMax, 'a transaction fits a frame')
   invariant(limits.changeBytesMax <= limits.transactionBytesMax, 'a change fits a transaction')

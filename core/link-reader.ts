@@ -11,7 +11,9 @@ import type { Draft, LogCursor } from './draft.ts'
 import { isTidemarkError, TidemarkError } from './errors.ts'
 import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './frame.ts'
 import { ForgetRelay, saveRelayCursor } from './handshake.ts'
+import { expectIdentity } from './identity.ts'
 import type { Ledger } from './ledger.ts'
+import type { ReplicaId } from './names.ts'
 import { ReceiveChanges } from './receive.ts'
 import type { SessionRole } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
@@ -34,6 +36,8 @@ export interface ReaderOptions {
   readonly role: () => SessionRole
   /** An upstream's: whether the peer may pass on changes of others. */
   readonly mayRelay: () => boolean
+  /** Who our hello said that we are. */
+  readonly greetedAs: () => ReplicaId | undefined
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   /** An upstream's: told how many changes of others came in a commit. */
@@ -49,6 +53,8 @@ export class LinkReader {
   /** An upstream's: the log that it reads. */
   #relayLog: RelayLog | undefined
   #snapshot: ReceivingSnapshot | undefined
+  /** Of a snapshot whose first rows have not come. */
+  #beginning: BeginSnapshot | undefined
   /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
   readonly #fromPeer = new Stretches()
   #isReceiving = false
@@ -170,32 +176,45 @@ export class LinkReader {
         return (draft) => saveRelayCursor(draft, cursor)
       case 'client':
       case 'relay':
-        return (draft) => draft.saveCursor(cursor)
+        return (draft) => {
+          expectIdentity(draft.state, this.#options.greetedAs())
+          draft.saveCursor(cursor)
+        }
     }
   }
 
   // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async beginSnapshot({ position, clock }: SnapshotBegin): Promise<void> {
-    const { ledger, role, now } = this.#options
+  /** It begins with its first rows. */
+  beginSnapshot({ position, clock }: SnapshotBegin): void {
+    const { role, now } = this.#options
     const { logId, epoch } = this.#cursor ?? NO_LOG
     const cursor: LogCursor = { logId, epoch, position }
     // What it brings is in no log of ours: who follows that has to begin anew.
     const ownEpoch = role() === 'relay' ? Math.floor(now()) : undefined
-    await ledger.submit(new BeginSnapshot(cursor, clock, ownEpoch))
+    this.#beginning = new BeginSnapshot(cursor, clock, ownEpoch)
     this.#snapshot = { cursor, clock: new VectorClock(clock) }
   }
 
-  async takeRows(rows: SnapshotRows): Promise<void> {
+  /** Answers with whether these are the first ones of a snapshot that this session has begun. */
+  async takeRows(rows: SnapshotRows): Promise<boolean> {
     const { cursor, clock } = this.#expectSnapshot()
-    await this.#options.ledger.submit(new ReceiveRows(rows, cursor, clock))
+    const beginning = this.#beginning
+    this.#beginning = undefined
+    await this.#options.ledger.submit(new ReceiveRows(rows, cursor, clock, beginning))
+    return beginning !== undefined
   }
 
-  async endSnapshot(): Promise<void> {
+  async endSnapshot(): Promise<boolean> {
     const { cursor, clock } = this.#expectSnapshot()
+    const beginning = this.#beginning
+    this.#beginning = undefined
+    // One without rows. In one commit with its end, what is put would stay.
+    if (beginning !== undefined) await this.#options.ledger.submit(beginning)
     await this.#options.ledger.submit(new EndSnapshot(cursor, clock))
     this.#snapshot = undefined
     this.#cursor = cursor
+    return beginning !== undefined
   }
 
   #expectSnapshot(): ReceivingSnapshot {

@@ -15,6 +15,7 @@ import type { Ack, Hello, RefusalRecord, Welcome } from './frame.ts'
 import type { Shortage } from './gate.ts'
 import { answerOf } from './handshake.ts'
 import type { Hub } from './hub.ts'
+import type { ReplicaId } from './names.ts'
 import { ReissueSkewed } from './reissue.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { Withdraw } from './withdraw.ts'
@@ -34,6 +35,7 @@ export class LinkWriter {
   #home: Relation | undefined
   #saidAckedSeq = 0
   #greetedSeq = 0
+  #greetedAs: ReplicaId | undefined
   /** Which pushing to its home this session has begun, and how far it has come. */
   #pushing: number | undefined
   #offeredSeq = 0
@@ -63,7 +65,8 @@ export class LinkWriter {
   }
 
   /** Our hello is on its way. */
-  greeted({ ownSeq, ackedSeq }: Hello): void {
+  greeted({ replica, ownSeq, ackedSeq }: Hello): void {
+    this.#greetedAs = replica
     this.#greetedSeq = ownSeq
     this.#saidAckedSeq = ackedSeq
   }
@@ -71,6 +74,11 @@ export class LinkWriter {
   /** What our hello said that we had written. */
   get greetedSeq(): number {
     return this.#greetedSeq
+  }
+
+  /** Who our hello said that we are. */
+  get greetedAs(): ReplicaId | undefined {
+    return this.#greetedAs
   }
 
   /** True when the server says that it has something else, and may have some of our unanswered changes all the same. */
@@ -85,7 +93,7 @@ export class LinkWriter {
   async takeWelcome(welcome: Welcome, server: Relation): Promise<FeedPlace> {
     const { ledger } = this.#options.hub
     const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
-    const answers = ledger.submit(new TakeAnswer(throughSeq, refusals))
+    const answers = ledger.submit(new TakeAnswer(throughSeq, refusals, this.#greetedAs))
     const answeredSeq = Math.max(this.#saidAckedSeq, welcome.yourSeq)
     const [, pushing] = await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
     this.#pushing = pushing
@@ -102,20 +110,20 @@ export class LinkWriter {
   }
 
   /** The next piece of our stream (N5). */
-  async read(place: Extract<FeedPlace, { readonly type: 'own' }>, peer: Uint8Array): Promise<Feed> {
+  async read(place: Extract<FeedPlace, { readonly type: 'own' }>, bytesMax: number): Promise<Feed> {
     const { ledger, feeds } = this.#options.hub
     const home = this.#home
     const hasMore = ledger.durableSeqOf(ledger.state.own) > place.afterSeq
     if (hasMore && home !== undefined && !isPushing(ledger.state, this.#pushing)) {
       this.#pushing = await ledger.submit(new BeginPushing(home))
     }
-    const feed = await feeds.read(place, peer)
+    const feed = await feeds.readOwn(place.afterSeq, bytesMax)
     if (feed.next.type === 'own') this.#offeredSeq = Math.max(this.#offeredSeq, feed.next.afterSeq)
     return feed
   }
 
   async takeAck({ throughSeq, refusals, pause, time }: Ack): Promise<void> {
-    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, refusals.map(toRefusal)))
+    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, refusals.map(toRefusal), this.#greetedAs))
     if (time !== undefined) this.#mayReissue = this.#reissues < REISSUES_MAX
     else this.#reissues = 0
     await this.#reissue()

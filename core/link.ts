@@ -35,6 +35,7 @@ import {
   type Versions,
 } from './handshake.ts'
 import type { Hub } from './hub.ts'
+import { expectIdentity } from './identity.ts'
 import { type Answered, LinkAdmitter } from './link-admitter.ts'
 import { LinkReader } from './link-reader.ts'
 import { LinkWriter } from './link-writer.ts'
@@ -108,8 +109,7 @@ export class Link {
   readonly #writer: LinkWriter
   /** A server's, once its writer is met. */
   #admitter: LinkAdmitter | undefined
-  /** A relay's: who it is in this session, and the mark behind everything that its upstream had. */
-  #ownId: ReplicaId | undefined
+  /** A relay's: the mark behind everything that its upstream had. */
   #catchUpToken: number | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
@@ -117,6 +117,10 @@ export class Link {
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
+  #hasBrought = false
+  /** Resolves when nothing that came is carried out any more. */
+  readonly left: Promise<void>
+  #resolveLeft: () => void = () => {}
   readonly #gate: Gate
   /** A server's: the epoch of its log that this session is about. */
   #epoch = 0
@@ -124,6 +128,9 @@ export class Link {
   constructor(options: LinkOptions) {
     const { hub, role, isInitiator, now, onAdmit } = options
     this.#options = options
+    this.left = new Promise((resolve) => {
+      this.#resolveLeft = resolve
+    })
     this.#gate = options.gate ?? OPEN_GATE
     this.#session = new Session(role, isInitiator, hub.ledger.limits, hub.ledger.groupChangesMax)
     this.#writer = new LinkWriter({ hub, serverNow: () => now() + this.#serverOffsetMs })
@@ -131,6 +138,7 @@ export class Link {
       ledger: hub.ledger,
       role: () => this.#session.role,
       mayRelay: () => this.#gate.mayRelay?.() === true,
+      greetedAs: () => this.#writer.greetedAs,
       now,
       onRelayed: (changes) => onAdmit?.({ ...NOT_JUDGED, changes }),
     })
@@ -208,6 +216,11 @@ export class Link {
     return this.#session.owedAt
   }
 
+  /** It has brought something, or is about to: the next session has less to do. */
+  get hasBrought(): boolean {
+    return this.#hasBrought || this.#session.isBringing
+  }
+
   /** Why the link closed. */
   get error(): TidemarkError | undefined {
     return this.#error
@@ -241,7 +254,7 @@ export class Link {
    * heard of this has arrived and is durable here. Rejects when the link closes first, and while the server takes no more.
    */
   settled(): Promise<void> {
-    if (this.#session.state === 'closed') return Promise.reject(this.#error ?? closedError())
+    if (this.#isOver) return Promise.reject(this.#error ?? closedError())
     const { pause } = this.#writer
     if (pause !== undefined) return Promise.reject(pausedBy(pause))
     return new Promise((resolve, reject) => {
@@ -250,6 +263,10 @@ export class Link {
       this.#session.askMark(token, this.#goal())
       this.#drain()
     })
+  }
+
+  get #isOver(): boolean {
+    return this.#session.state === 'ending' || this.#session.state === 'closed'
   }
 
   /** As far as our streams have to come to have sent all that is durable now. */
@@ -312,11 +329,13 @@ export class Link {
       case 'take-welcome':
         return this.#report(this.#takeWelcome(effect.welcome))
       case 'read':
-        return this.#read(effect.place)
+        return this.#read(effect.place, effect.bytesMax)
       case 'apply':
         return this.#report(this.#apply(effect.messages))
       case 'close':
         return this.#close(effect.error)
+      case 'leave':
+        return this.#leave()
     }
   }
 
@@ -328,11 +347,11 @@ export class Link {
     )
   }
 
-  #read(place: FeedPlace): void {
+  #read(place: FeedPlace, bytesMax: number): void {
     try {
       this.#expectReader()
       if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
-      const feed = this.#readFeed(place)
+      const feed = this.#readFeed(place, bytesMax)
       if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
       else this.#session.feed(feed)
     } catch (error) {
@@ -340,13 +359,12 @@ export class Link {
     }
   }
 
-  #readFeed(place: FeedPlace): Feed | Promise<Feed> {
-    const { feeds } = this.#options.hub
+  #readFeed(place: FeedPlace, bytesMax: number): Feed | Promise<Feed> {
     const { readSnapshot } = this.#gate
-    if (place.type === 'own') return this.#writer.read(place, this.#peerBytes)
-    if (place.type !== 'snapshot' || readSnapshot === undefined)
-      return feeds.read(place, this.#peerBytes, this.#reader.isFromPeer)
-    return readSnapshot(async () => feeds.read(place, this.#peerBytes))
+    if (place.type === 'own') return this.#writer.read(place, bytesMax)
+    const read = (): Feed | Promise<Feed> =>
+      this.#options.hub.feeds.read(place, bytesMax, this.#peerBytes, this.#reader.isFromPeer)
+    return place.type === 'snapshot' && readSnapshot !== undefined ? readSnapshot(async () => read()) : read()
   }
 
   #onCommit(): void {
@@ -367,27 +385,31 @@ export class Link {
     const { ledger } = this.#options.hub
     if (this.#epoch > 0) expectEpoch(ledger, this.#epoch)
     this.#writer.expectHome()
-    if (this.#ownId !== undefined && this.#ownId !== ledger.state.meta.replicaId) {
-      throw new TidemarkError('unavailable', 'the relay goes on from a backup', { retryable: true })
-    }
+    expectIdentity(ledger.state, this.#writer.greetedAs)
   }
 
   #close(reason: TidemarkError | undefined): void {
     const isStillShared = this.#options.role === 'client' && this.#writer.isStillShared(reason)
     const error = isStillShared ? findingOut() : reason
     this.#error = error
-    this.#stopListening()
-    this.#options.hub.leave(this)
+    if (this.#session.state === 'ending') this.#options.hub.linger(this)
     for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
     this.#asking.clear()
-    this.#writer.end()
     this.#options.transport.close(error)
+  }
+
+  #leave(): void {
+    this.#stopListening()
+    this.#options.hub.leave(this)
+    this.#writer.end()
+    this.#resolveLeft()
   }
 
   // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #introduce(withClock: boolean): Promise<void> {
     const { hub, role, tables, versions = ALL_VERSIONS } = this.#options
+    await hub.othersLeft()
     const hello = await introduce(hub.ledger, role, tables, withClock, versions, hub.past)
     this.#writer.greeted(hello)
     this.#session.greet(hello)
@@ -396,6 +418,7 @@ export class Link {
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables, versions = ALL_VERSIONS, now, onAdmit, onLoss } = this.#options
     const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate: this.#gate, nowMs, onLoss })
+    await hub.othersLeft(hello.replica)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
@@ -420,6 +443,8 @@ export class Link {
     const { hub, role, now } = this.#options
     const { ledger } = hub
     await checkWelcome(ledger, welcome, this.#writer.greetedSeq, hub.past)
+    // Nor may one that is over fence the one that came after it.
+    if (this.#isOver && hub.links.has(welcome.replica)) this.fail(closedError())
     if (this.#session.state === 'closed') return
     this.#peer = welcome.replica
     this.#peerBytes = packUuid(welcome.replica)
@@ -440,7 +465,6 @@ export class Link {
     if (role === 'mesh') return placeOf(ledger, role, resume)
     if (role === 'relay') {
       await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
-      this.#ownId = ledger.state.meta.replicaId
       return placeForUpstream(ledger, resume)
     }
     return this.#writer.takeWelcome(welcome, server)
@@ -463,20 +487,21 @@ export class Link {
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
         await this.#reader.takeChanges(messages as readonly Changes[])
+        this.#hasBrought = true
         if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
         break
       case 'ack':
         await this.#takeAck(first)
         break
       case 'snapshot-begin':
-        await this.#reader.beginSnapshot(first)
-        this.#askCatchUp()
+        this.#reader.beginSnapshot(first)
         break
       case 'snapshot-rows':
-        await this.#reader.takeRows(first)
+        if (await this.#reader.takeRows(first)) this.#askCatchUp()
+        this.#hasBrought = true
         break
       case 'snapshot-end':
-        await this.#reader.endSnapshot()
+        if (await this.#reader.endSnapshot()) this.#askCatchUp()
         break
       case 'mark':
         this.#session.answerMark(first.token, this.#goal())
@@ -502,6 +527,7 @@ export class Link {
 
   async #takeAck(ack: Ack): Promise<void> {
     const { throughSeq, pause, time } = ack
+    this.#hasBrought ||= throughSeq > this.#options.hub.ledger.durableAckedSeq
     if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
     await this.#writer.takeAck(ack)
     if (pause === undefined) return

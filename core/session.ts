@@ -18,6 +18,8 @@
  * I2  The log is the queue: at most one read and one apply are under way, and what waits is bounded by the credit window.
  * I3  An acknowledgement is sent only for what `applied` has reported, which is after the flush.
  * I4  A message that is not allowed in this state, or too large for its credit, ends the session, not the process.
+ * I5  What came whole before the transport went is carried out all the same, so that a line that breaks again and again brings
+ *     something each time. Nothing is sent any more, and a session that fails drops what waits.
  */
 import { blockCount } from './block.ts'
 import { isErrorCode, isTidemarkError, TidemarkError } from './errors.ts'
@@ -38,7 +40,7 @@ import {
   type SnapshotRows,
   type Welcome,
 } from './frame.ts'
-import type { Limits } from './limits.ts'
+import { BATCH_BYTES_TARGET, FIRST_BATCH_BYTES, type Limits } from './limits.ts'
 import type { SnapshotPlace } from './snapshot.ts'
 
 /**
@@ -92,13 +94,17 @@ export type Effect =
   | { readonly type: 'meet'; readonly hello: Hello }
   /** Check a welcome and take its answers; then `begin` or `fail`. */
   | { readonly type: 'take-welcome'; readonly welcome: Welcome }
-  /** Read the outgoing stream; then `feed`. */
-  | { readonly type: 'read'; readonly place: FeedPlace }
+  /** Read about so much of the outgoing stream; then `feed`. */
+  | { readonly type: 'read'; readonly place: FeedPlace; readonly bytesMax: number }
   /** Carry out messages of one kind; then `applied`. */
   | { readonly type: 'apply'; readonly messages: readonly Incoming[] }
+  /** The transport ends; nothing is sent any more. */
   | { readonly type: 'close'; readonly error: TidemarkError | undefined }
+  /** Nothing is carried out any more. */
+  | { readonly type: 'leave' }
 
-export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'closed'
+/** `ending`: without a transport, while what has come is carried out. */
+export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'ending' | 'closed'
 
 interface Queued {
   readonly message: Incoming
@@ -124,10 +130,13 @@ export class Session {
   readonly #groupChangesMax: () => number
   readonly #isInitiator: boolean
   readonly #effects: Effect[] = []
-  readonly #queue: Queued[] = []
+  #queue: Queued[] = []
   #state: SessionState = 'new'
+  /** The handshake is over: what has come may be carried out. */
+  #isOpen = false
   #place: FeedPlace | undefined
   #isReading = false
+  #batchBytes = FIRST_BATCH_BYTES
   #isAtEnd = true
   #credit: number
   #granted = 0
@@ -185,6 +194,11 @@ export class Session {
     return this.#credit <= this.#limits.creditBytes * (1 - CREDIT_STEP) ? this.#granted : undefined
   }
 
+  /** The transport is gone, and something that came is yet to be carried out. */
+  get isBringing(): boolean {
+    return this.#state === 'ending' && (this.#isApplying || this.#queue.length > 0)
+  }
+
   /** How many changes have come in pushes. */
   get pushedChanges(): number {
     return this.#pushedChanges
@@ -218,7 +232,9 @@ export class Session {
 
   /** The initiator has dealt with the welcome; its stream starts at `place`. */
   begin(place: FeedPlace | undefined): void {
-    if (this.#state === 'meeting') this.#stream(place)
+    if (this.#state === 'meeting') return this.#stream(place)
+    this.#isOpen = true
+    this.#applyNext()
   }
 
   feed(feed: Feed): void {
@@ -231,6 +247,7 @@ export class Session {
     this.#place = feed.next
     this.#isAtEnd = feed.isEnd && !this.#grewWhileReading
     this.#grewWhileReading = false
+    if (feed.frames.length > 0) this.#batchBytes = Math.min(BATCH_BYTES_TARGET, this.#batchBytes * 2)
     for (const frame of feed.frames) {
       this.#credit -= frame.length
       this.#effects.push({ type: 'send', frame })
@@ -264,8 +281,12 @@ export class Session {
 
   /** A group of messages is durable; `ack` is what the writer is told. */
   applied(ack: Ack | undefined): void {
-    if (this.#state !== 'streaming') return
     this.#isApplying = false
+    if (this.#state === 'streaming') this.#answer(ack)
+    this.#applyNext()
+  }
+
+  #answer(ack: Ack | undefined): void {
     if (ack !== undefined) this.#send(ack)
     this.#owedCredit += this.#applyingBytes
     this.#applyingBytes = 0
@@ -273,7 +294,6 @@ export class Session {
       this.#send({ type: 'credit', bytes: this.#owedCredit })
       this.#owedCredit = 0
     }
-    this.#applyNext()
   }
 
   /** Tells a writer something between its pushes. */
@@ -301,24 +321,26 @@ export class Session {
   /** Ends the session, telling the peer why. */
   fail(error: TidemarkError): void {
     if (this.#state === 'closed') return
+    if (this.#state === 'ending') return this.#leave()
     if (error.code === 'foreign-cursor' && this.#state === 'meeting' && !this.#isInitiator) {
       this.#state = 'new'
       this.#sendRefusal(error)
       return
     }
     this.#sendRefusal(error)
-    this.#close(error)
+    this.#leave()
+    this.#effects.push({ type: 'close', error })
   }
 
   /** The transport is gone. */
   end(): void {
-    if (this.#state !== 'closed') this.#close(undefined)
+    this.#hangUp(undefined)
   }
 
   // ── What the peer says ────────────────────────────────────────────────────────────────────────────────────────────
 
   receive(bytes: Uint8Array): void {
-    if (this.#state === 'closed') return
+    if (this.#state === 'closed' || this.#state === 'ending') return
     let frame: Frame
     try {
       frame = decodeFrame(bytes, this.#limits)
@@ -368,7 +390,7 @@ export class Session {
       return
     }
     if (code === 'warning') return
-    this.#close(refusalToError(code, message, retryable))
+    this.#hangUp(refusalToError(code, message, retryable))
   }
 
   #enqueue(message: Incoming, bytes: number): void {
@@ -429,6 +451,7 @@ export class Session {
 
   #stream(place: FeedPlace | undefined): void {
     this.#state = 'streaming'
+    this.#isOpen = true
     this.#place = place
     this.#isAtEnd = place === undefined
     this.#sendMarks()
@@ -439,7 +462,7 @@ export class Session {
   #pump(): void {
     if (this.#isReading || this.#isHeld || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
     this.#isReading = true
-    this.#effects.push({ type: 'read', place: this.#place })
+    this.#effects.push({ type: 'read', place: this.#place, bytesMax: this.#batchBytes })
   }
 
   #sendMarks(): void {
@@ -452,7 +475,11 @@ export class Session {
   /** Hands out what waits: all messages of one kind at the front, up to a bound, so that they share a commit. */
   #applyNext(): void {
     const [first] = this.#queue
-    if (this.#state !== 'streaming' || this.#isApplying || first === undefined) return
+    if (this.#state === 'closed' || this.#isApplying || !this.#isOpen) return
+    if (first === undefined) {
+      if (this.#state === 'ending') this.#leave()
+      return
+    }
     const isGrouped = first.message.type === 'push' || first.message.type === 'changes'
     const changesMax = Math.min(GROUP_CHANGES_MAX, this.#groupChangesMax())
     let count = 1
@@ -494,11 +521,27 @@ export class Session {
     this.#effects.push({ type: 'send', frame: encodeFrame(frame) })
   }
 
-  #close(error: TidemarkError | undefined): void {
-    this.#state = 'closed'
-    this.#queue.length = 0
+  /** Nobody hears us any more (I5). */
+  #hangUp(error: TidemarkError | undefined): void {
+    if (this.#state === 'closed' || this.#state === 'ending') return
+    const isWelcomed = this.#state === 'meeting' && this.#isInitiator
     this.#effects.push({ type: 'close', error })
+    if (!isWelcomed && this.#state !== 'streaming') return this.#leave()
+    this.#state = 'ending'
+    this.#queue = this.#queue.filter(({ message }) => isLasting(message))
+    this.#applyNext()
   }
+
+  #leave(): void {
+    this.#state = 'closed'
+    this.#queue = []
+    this.#effects.push({ type: 'leave' })
+  }
+}
+
+/** False for what only asks for an answer, or is one that nobody waits for any more. */
+function isLasting({ type }: Incoming): boolean {
+  return type !== 'mark' && type !== 'compare' && type !== 'compared'
 }
 
 function hasReached(place: FeedPlace | undefined, goal: StreamGoal): boolean {

@@ -13,6 +13,7 @@
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
  * Q4  The clock of a snapshot is what its sender held, whatever other snapshots began before it.
+ * Q5  A snapshot begins in the commit with its first rows: what has begun can be gone on with.
  */
 
 import { hasUnanswered } from './agreed.ts'
@@ -164,11 +165,16 @@ export class BeginSnapshot implements Job<void> {
   }
 
   apply(draft: Draft): void {
+    this.begin(draft)
+    saveProgress(draft, this.#cursor, undefined)
+  }
+
+  /** For whoever saves how far it has come. */
+  begin(draft: Draft): void {
     const { meta } = draft.state
     if (this.#epoch !== undefined) meta.epoch = Math.max(meta.epoch + 1, this.#epoch)
     draft.put(BASE_CLOCK_KEY, packClock([...this.#base.entries()]))
     draft.put(SNAPSHOT_CLOCK_KEY, packClock(this.#clock))
-    saveProgress(draft, this.#cursor, undefined)
   }
 }
 
@@ -178,12 +184,14 @@ export class ReceiveRows implements Job<void> {
   readonly #chunk: SnapshotRows
   readonly #cursor: LogCursor
   readonly #covered: VectorClock
+  readonly #beginning: BeginSnapshot | undefined
   #rows: { readonly entry: RowEntry; readonly state: RowState }[] = []
   #gone: RowEntry[] = []
   readonly #agreed = new Map<RowEntry, RowState>()
 
-  /** `covered` is the clock that the snapshot began with. */
-  constructor(chunk: SnapshotRows, cursor: LogCursor, covered: VectorClock) {
+  /** `covered` is the clock that the snapshot began with; the first rows come with its `beginning` (Q5). */
+  constructor(chunk: SnapshotRows, cursor: LogCursor, covered: VectorClock, beginning?: BeginSnapshot) {
+    this.#beginning = beginning
     this.#chunk = chunk
     this.#cursor = cursor
     this.#covered = covered
@@ -192,6 +200,7 @@ export class ReceiveRows implements Job<void> {
 
   async prepare(ledger: Ledger): Promise<void> {
     const { state } = ledger
+    await this.#beginning?.prepare(ledger)
     if (!isName(this.#chunk.table)) throw badFrame('a table name is not allowed')
     const table = state.internName(this.#chunk.table)
     const map = indexMapOf(state, this.#chunk)
@@ -232,6 +241,7 @@ export class ReceiveRows implements Job<void> {
 
   apply(draft: Draft, ledger: Ledger): void {
     const { replicas, own, meta } = draft.state
+    this.#beginning?.begin(draft)
     for (const { entry, state } of this.#rows) {
       // Our next change would have the dot of one that the row covers already, and so do nothing.
       if (clockGet(state.clock, own) > meta.ownSeq) {

@@ -8,8 +8,9 @@
  * Invariants:
  * C1  There is one connection, or one timer for the next, or one renewal under way; after `close` none of them.
  * C2  What cannot get better by itself stops the link, with the error; everything else is tried again.
- * C3  Failures in a row wait longer. A connection counts as good only after it has lasted, so that a session that is
- *     refused right after its handshake does not turn into a busy loop.
+ * C3  Failures in a row wait longer. A connection counts as good only after it has lasted or has brought something, so that a
+ *     session that is refused right after its handshake does not turn into a busy loop, and a line that breaks again and again
+ *     gets on.
  * C4  Every wait has a bound: `settled` by its timeout, all else by connection.ts.
  * C5  A replica that was restored or copied goes on under a new id, without losing a change, before it connects again.
  * C6  What the server has no room for is offered again after the time it named; the connection stays, and downloads go on.
@@ -230,6 +231,7 @@ class ReconnectingLink implements SyncLink {
     if (link !== undefined) {
       this.#behind = link.behind
       this.#serverOffsetMs = link.serverOffsetMs
+      if (link.hasBrought) this.#attempts = 0
     }
     this.#connection = undefined
     this.#gone = connection.gone

@@ -1,9 +1,18 @@
 /**
  * New identities: what a replica takes with it when it goes on under another id, and what it must leave behind.
  */
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { TakeAnswer } from '../../core/answer.ts'
-import { counter, type Gate, type Hub, increment, openReplica, type Replica, type Store } from '../../core/index.ts'
+import {
+  counter,
+  type Gate,
+  type Hub,
+  increment,
+  Link,
+  openReplica,
+  type Replica,
+  type Store,
+} from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { HandClock, meetServer, openClients, openHub, TENANT } from '../conflicts/group.ts'
 import { notesBy } from '../conflicts/note.ts'
@@ -203,4 +212,61 @@ test('J3: a block that was answered in part is pushed without the part of the ol
   for (const replica of [ann, bob]) await meetServer(hub, replica, clock.now)
   expect(await titlesOf(bob, 'a', 'b', 'c')).toEqual(['a', 'b', 'c'])
   expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
+})
+
+describe('answers that a replica did not hear', () => {
+  const ACK_FRAME = 5
+
+  /** A session that brings no answers but keeps them, until it is told to `answer`. */
+  function openDeafSession(hub: Hub, { hub: own, tables }: Client, now: () => number) {
+    const answers: Uint8Array[] = []
+    const client: Link = new Link({
+      ...{ hub: own, role: 'client', isInitiator: true, tables, now },
+      transport: { send: (frame) => queueMicrotask(() => server.receive(frame)), close: () => server.end() },
+    })
+    const deliver = (frame: Uint8Array): void => {
+      if (frame[1] === ACK_FRAME) answers.push(frame)
+      else queueMicrotask(() => client.receive(frame))
+    }
+    const server: Link = new Link({
+      ...{ hub, role: 'server', isInitiator: false, tables: new Map(), now },
+      transport: { send: deliver, close: () => {} },
+    })
+    client.start()
+    const answer = (): void => {
+      for (const frame of answers.splice(0)) client.receive(frame)
+    }
+    return { answers, answer, end: () => client.end() }
+  }
+
+  test('D5: what the server took meanwhile is read again after a renewal, although the log was read beyond it', async () => {
+    const { clock, hub, ann, bob } = await openStage()
+    const before = ann.id
+    await ann.table('notes').insert({ id: 'own', title: 'taken' })
+    const session = openDeafSession(hub, ann, clock.now)
+    await vi.waitUntil(() => session.answers.length > 0)
+    await bob.table('notes').insert({ id: 'other', title: 'behind it' })
+    await meetServer(hub, bob, clock.now)
+    await vi.waitUntil(() => ann.clock.get(bob.id) === 1)
+    session.end()
+    await ann.renewIdentity('replica-cloned')
+    for (const replica of [ann, bob]) await meetServer(hub, replica, clock.now)
+    expect(ann.clock.get(before)).toBe(1)
+    expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
+  })
+
+  test('D6: count for nothing under another id', async () => {
+    const { clock, hub, ann, bob } = await openStage()
+    await ann.table('notes').insert({ id: 'own', title: 'taken' })
+    const session = openDeafSession(hub, ann, clock.now)
+    await vi.waitUntil(() => session.answers.length > 0)
+    const renewing = ann.renewIdentity('replica-cloned')
+    session.answer()
+    await renewing
+    await ann.ledger.catchUp()
+    expect(ann.ledger.pending).toBe(1)
+    session.end()
+    for (const replica of [ann, bob]) await meetServer(hub, replica, clock.now)
+    expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
+  })
 })

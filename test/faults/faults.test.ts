@@ -92,6 +92,21 @@ describe('regression 24: over a network that cuts every connection after some by
     expectProgress(wire, writer.ledger.state.meta.logBytes)
   })
 
+  test('who gets further with each connection does not wait longer for the next', async () => {
+    const server = await openServer()
+    const writer = await openNotes()
+    await writeNotes(writer, 6_000, 'x'.repeat(200))
+    await linkTo(writer, server.url).settled()
+    const wire = await openFaultWire(server.port)
+    wire.cutAfter(60_000)
+    const replica = await openNotes()
+    const link = linkTo(replica, wire.url, { backoff: { baseMs: 40, capMs: 60_000 }, random: () => 0.999 })
+    await link.settled({ timeoutMs: 60_000 })
+    // Doubled each time, the tenth wait alone would be 40 s.
+    expect(wire.accepted).toBeGreaterThan(10)
+    expect(await replica.digest()).toEqual(await writer.digest())
+  })
+
   /** What was under way at a cut goes again; a frame or more of each connection stays. */
   function expectProgress(wire: FaultWire, bytes: number): void {
     expect(wire.accepted).toBeGreaterThan(3)
