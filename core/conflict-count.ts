@@ -8,8 +8,8 @@
  * CC2  A policy that is an app's own code is told as `custom`: its name is whatever a client made up.
  */
 import { type ConflictType, relate } from './conflict.ts'
+import { rememberedTables } from './definitions.ts'
 import type { TouchedRow } from './draft.ts'
-import { rememberedTables } from './handshake.ts'
 import { type Ledger, tell } from './ledger.ts'
 import { type Head, sameStamp } from './row.ts'
 import { parseTableFingerprint, type TableDefinition, table } from './table.ts'

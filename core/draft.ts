@@ -12,10 +12,10 @@
  * W3  The row remembers the position of its last change, and each change the position of the one before it on its row.
  */
 import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
-import { ByteWriter, concatBytes } from './bytes.ts'
+import { ByteWriter, compareBytes, concatBytes } from './bytes.ts'
 import type { Usage } from './gate.ts'
 import { type Meeting, recordMeetings } from './journal.ts'
-import { CURSOR_KEY, dotKey, logKey, rowKeyAs, voidKey } from './keys.ts'
+import { CURSOR_KEY, dotKey, type KeyRange, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
 import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
@@ -265,6 +265,11 @@ export class Draft {
 
   delete(key: Uint8Array): void {
     this.#deletes.push(key)
+  }
+
+  /** What other jobs of this commit have put there. */
+  putsIn({ from, to }: KeyRange): StoreEntry[] {
+    return this.#puts.filter(({ key }) => compareBytes(key, from) >= 0 && compareBytes(key, to) < 0)
   }
 
   // ── Undo and finish ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,15 +11,12 @@
  * FM2  A relay answers nobody before it has caught up with its upstream in this epoch of its log.
  * FM3  A relay never changes its family, and begins with an empty store: what it held before was admitted elsewhere.
  */
-import { equalSlices } from './bytes.ts'
+import { readDefinitions, takeOver } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import type { TableRecord } from './frame.ts'
-import { tableKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
-import { packRecord } from './packing.ts'
-import type { StoreEntry } from './store.ts'
 
 /** What a server says of itself: its log, and the root's. */
 export interface Relation {
@@ -183,20 +180,17 @@ export class JoinFamily implements Job<void> {
   readonly weight = 1
   readonly #upstream: Relation
   readonly #tables: readonly TableRecord[]
-  #news: readonly StoreEntry[] = []
+  #news: readonly TableRecord[] = []
 
   constructor(upstream: Relation, tables: readonly TableRecord[]) {
     this.#upstream = upstream
     this.#tables = tables
   }
 
-  async prepare({ store }: Ledger): Promise<void> {
-    const told = this.#tables.map(([table, text]) => ({ key: tableKey(table), value: packRecord(text) }))
-    const known = await store.getMany(told.map(({ key }) => key))
-    this.#news = told.filter(({ value }, index) => {
-      const ours = known[index]
-      return ours === undefined || !equalSlices(ours, 0, ours.length, value, 0, value.length)
-    })
+  async prepare(ledger: Ledger): Promise<void> {
+    const names = this.#tables.map(([name]) => name)
+    const known = await readDefinitions(ledger, names)
+    this.#news = this.#tables.filter(([, text], at) => known[at] !== text)
   }
 
   apply(draft: Draft): void {
@@ -208,7 +202,7 @@ export class JoinFamily implements Job<void> {
         remedy: 'Connect it to a server of its family, or let it begin with an empty store',
       })
     }
-    for (const { key, value } of this.#news) draft.put(key, value)
+    takeOver(draft, this.#news)
     if (known.home !== logId || known.name !== name) setFamily(draft, { ...known, home: logId, name })
   }
 }

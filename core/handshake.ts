@@ -12,6 +12,15 @@ import { TakeAnswer } from './answer.ts'
 import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
 import { VectorClock } from './clock.ts'
+import {
+  type Definition,
+  expectDefinitions,
+  listDefinitions,
+  mismatch,
+  readDefinitions,
+  remember,
+  rememberedTables,
+} from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { isTidemarkError, TidemarkError } from './errors.ts'
 import { expectCaughtUp, familyName, hasRelatives, noteRelay } from './family.ts'
@@ -28,20 +37,8 @@ import {
   type Welcome,
 } from './frame.ts'
 import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import {
-  CURSOR_KEY,
-  kindRange,
-  relayKey,
-  subjectKey,
-  tableKey,
-  tableKeyName,
-  voidKey,
-  voidKeySeq,
-  voidRange,
-} from './keys.ts'
+import { CURSOR_KEY, relayKey, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
-import { scanRange } from './ledger-state.ts'
-import { isName, quote } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
@@ -54,7 +51,6 @@ import { type TableDefinition, tableFingerprint } from './table.ts'
 const SNAPSHOT_CHANGES_MIN = 1_000
 /** Refusals that a welcome tells of: part of the protocol, because one that is full does not tell of all. */
 const REFUSALS_MAX = 4_096
-const TABLES_MAX = 256
 
 export type Tables = ReadonlyMap<string, TableDefinition>
 
@@ -225,7 +221,7 @@ export interface MeetOptions {
 
 /** Decides about a hello. Throws what the session has to end with. */
 export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): Promise<Meeting> {
-  const { role, versions, tables, gate, nowMs, onLoss } = options
+  const { role, versions, gate, nowMs, onLoss } = options
   await ledger.catchUp()
   const { state } = ledger
   const version = negotiate(hello, versions)
@@ -246,7 +242,7 @@ export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): 
   }
   const { epoch } = state.meta
   const place = await placeOf(ledger, role, hello.resume)
-  const { replica } = await ledger.submit(new MeetReplica(hello, tables, gate))
+  const { replica } = await ledger.submit(new MeetReplica(hello, options))
   // A copy must not fence its original.
   await readStream(ledger, replica, hello)
   return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, replica }
@@ -432,33 +428,36 @@ class MeetReplica implements Job<{ readonly replica: number }> {
   readonly #hello: Hello
   readonly #tables: Tables
   readonly #gate: Gate
+  readonly #nowMs: number
   #fresh: (readonly [string, string])[] = []
+  #stored: readonly Definition[] = []
   /** Whom the replica belongs to. */
   #owner: string | undefined
 
-  constructor(hello: Hello, tables: Tables, gate: Gate) {
+  constructor(hello: Hello, { tables, gate, nowMs }: MeetOptions) {
     this.#gate = gate
     this.#hello = hello
     this.#tables = tables
+    this.#nowMs = nowMs
   }
 
   async prepare(ledger: Ledger): Promise<void> {
     const { tables } = this.#hello
-    if (tables.length > TABLES_MAX)
-      throw new TidemarkError('too-large', `a replica defines at most ${TABLES_MAX} tables`)
-    for (const [name] of tables)
-      if (!isName(name)) throw new TidemarkError('bad-name', `${quote(name)} is not a table name`)
+    expectDefinitions(tables)
     await this.#readOwner(ledger)
-    const known = await ledger.store.getMany(tables.map(([name]) => tableKey(name)))
+    const known = await readDefinitions(
+      ledger,
+      tables.map(([name]) => name),
+    )
     this.#fresh = []
     for (const [index, [name, fingerprint]] of tables.entries()) {
-      const bytes = known[index]
       const ours = this.#tables.get(name)
-      const expected = ours === undefined ? bytes && asText(unpackRecord(bytes)) : tableFingerprint(ours)
+      const expected = ours === undefined ? known[index] : tableFingerprint(ours)
       if (expected === undefined) this.#fresh.push([name, fingerprint])
       // A relay takes over ours: its clients are told when they come again.
       else if (expected !== fingerprint && this.#hello.relay === undefined) throw mismatch(name, expected, fingerprint)
     }
+    this.#stored = this.#fresh.length === 0 ? [] : await listDefinitions(ledger)
   }
 
   async #readOwner({ state, store }: Ledger): Promise<void> {
@@ -478,9 +477,8 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     if (shortage !== undefined) throw quotaExceeded(shortage)
     const { mayDefine } = this.#gate
     const isRelay = this.#hello.relay !== undefined
-    for (const [name, fingerprint] of this.#fresh) {
-      if (isRelay || (mayDefine?.(name) ?? true)) draft.put(tableKey(name), packRecord(fingerprint))
-    }
+    const fresh = this.#fresh.filter(([name]) => isRelay || (mayDefine?.(name) ?? true))
+    remember(draft, fresh, { stored: this.#stored, replica: this.#hello.replica, nowMs: this.#nowMs })
     if (!isKnown) draft.touchMeta()
     if (isRelay) noteRelay(draft)
     const replica = state.internReplica(this.#hello.replica)
@@ -488,24 +486,4 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     if (subject !== undefined && this.#owner === undefined) draft.put(subjectKey(replica), packRecord(subject))
     return { replica }
   }
-}
-
-/** The tables that replicas brought with their hellos, by name, as fingerprints. A replica's own store has none. */
-export async function rememberedTables({ store }: Ledger): Promise<ReadonlyMap<string, string>> {
-  const tables = new Map<string, string>()
-  for await (const { key, value } of scanRange(store, kindRange('t'))) {
-    tables.set(tableKeyName(key), asText(unpackRecord(value)))
-  }
-  return tables
-}
-
-function mismatch(name: string, expected: string, actual: string): TidemarkError {
-  return new TidemarkError(
-    'schema-mismatch',
-    `table ${name} is defined as "${expected}" here and as "${actual}" by the replica`,
-    {
-      remedy: 'All replicas of a tenant must agree on granularity, policy and its version',
-      details: { table: name, expected, actual },
-    },
-  )
 }

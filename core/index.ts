@@ -19,17 +19,15 @@ export {
   type ConflictSide,
   type ConflictType,
 } from './conflict.ts'
-export { type CountedConflict, countConflicts } from './conflict-count.ts'
 export type { ConflictEvent, Decision, JournalEntry, JournalQuery, ReplicaConflicts } from './conflicts.ts'
 export { type Increment, increment } from './counter.ts'
 export { type Digest, digestRows } from './digest.ts'
 export { type DirectLink, syncDirectly } from './direct.ts'
 export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
-export { BecomeRelay } from './family.ts'
 export { decodeFrame, encodeFrame, type Frame, PROTOCOL_MAX, PROTOCOL_MIN, type Resume } from './frame.ts'
 export { type Gate, type Growth, type Proposal, pausedBy, quotaExceeded, type Shortage, type Usage } from './gate.ts'
-export { readCursor, rememberedTables } from './handshake.ts'
+export { readCursor } from './handshake.ts'
 export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
@@ -61,8 +59,6 @@ export {
   union,
   updateWins,
 } from './policy.ts'
-export { readingReplica } from './reading.ts'
-export { BeginEpoch, EndRecovery, isRecovering } from './recovery.ts'
 export {
   openReplica,
   type RejectedChange,
@@ -89,4 +85,3 @@ export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'
 export { askLedger, joinStretch, type RowDifference, tablesWithRows, type VerifyReport } from './verify.ts'
-export { listWriters, type Writer, type WriterQuery } from './writers.ts'

@@ -17,6 +17,7 @@
  *   c                     cursor into the server's log
  *   p                     progress of a snapshot that is being received;  q: its clock;  P: the clock of all that began
  *   s replica(4)          whom a replica belongs to, on a server
+ *   w replica(4)          where a replica stood in the log when its last session ended, on a server
  *   t name                definition of a table, as far as convergence depends on it
  *   h                     home and family: see family.ts
  *   y log                 how far the log of a relay has been read
@@ -101,6 +102,10 @@ export function subjectKey(replica: number): Uint8Array {
 
 export function nameKey(name: number): Uint8Array {
   return fixedKey('n', [name, INDEX_WIDTH])
+}
+
+export function placeKey(replica: number): Uint8Array {
+  return fixedKey('w', [replica, INDEX_WIDTH])
 }
 
 /** The index that a replica or name key is about. */

@@ -1,12 +1,15 @@
 /**
- * Writers: the replicas that a ledger knows, and what each has brought. For the operator of a server.
+ * Writers: the replicas that a ledger knows, what each has brought, and how far each has read. For the operator of a server.
  *
- * Knows: the dictionary of replicas, the last change of each, whose each is. Must never know: sessions.
+ * Knows: the dictionary of replicas, the last change of each, whose each is, where each stood. Must never know: sessions.
+ *
+ * Invariant WR1: nothing is decided by where a replica stood: a session goes by the cursor that the replica brings.
  */
-import { subjectKey } from './keys.ts'
-import type { Ledger } from './ledger.ts'
+import type { Draft } from './draft.ts'
+import { placeKey, subjectKey } from './keys.ts'
+import type { Job, Ledger } from './ledger.ts'
 import type { ReplicaId } from './names.ts'
-import { unpackRecord } from './packing.ts'
+import { asArray, asCount, packRecord, unpackRecord } from './packing.ts'
 import { timestampToMs } from './timestamp.ts'
 
 export interface Writer {
@@ -18,6 +21,19 @@ export interface Writer {
   readonly refused: number
   /** When it made the last one that was accepted, by its own clock, Unix milliseconds; undefined when there is none. */
   readonly lastChangeMs: number | undefined
+  /** Undefined when none of its sessions has ended yet. */
+  readonly lastSeenMs: number | undefined
+  /** Entries of the log that it was not sent; undefined as well when the log has gone on from a backup since. */
+  readonly behind: number | undefined
+}
+
+/** Where a replica stood when it was last heard of. */
+export interface WriterPlace {
+  /** Unix milliseconds. */
+  readonly atMs: number
+  readonly epoch: number
+  /** What comes from here on in the log, it was not sent. */
+  readonly position: number
 }
 
 export interface WriterQuery {
@@ -33,6 +49,7 @@ export async function listWriters(ledger: Ledger, { skip = 0, limit = 100 }: Wri
   const indexes = Array.from({ length: state.replicas.size }, (_, index) => index)
   const asked = indexes.filter((index) => index !== state.own).slice(skip, skip + limit)
   const subjects = await ledger.store.getMany(asked.map(subjectKey))
+  const places = await ledger.store.getMany(asked.map(placeKey))
   const writers: Writer[] = []
   for (const [at, index] of asked.entries()) {
     const bytes = subjects[at]
@@ -44,8 +61,40 @@ export async function listWriters(ledger: Ledger, { skip = 0, limit = 100 }: Wri
       subject: bytes === undefined ? undefined : String(unpackRecord(bytes)),
       changes,
       refused: state.voidCounts[index] ?? 0,
+      ...readPlace(ledger, places[at]),
       lastChangeMs: last === undefined || last.op === 'void' ? undefined : timestampToMs(last.timestamp),
     })
   }
   return writers
+}
+
+function readPlace(
+  { state, durablePosition }: Ledger,
+  bytes: Uint8Array | undefined,
+): Pick<Writer, 'lastSeenMs' | 'behind'> {
+  if (bytes === undefined) return { lastSeenMs: undefined, behind: undefined }
+  const [atMs, epoch, position] = asArray(unpackRecord(bytes)).map(asCount)
+  const isOfNow = epoch === state.meta.epoch && position !== undefined
+  return { lastSeenMs: atMs, behind: isOfNow ? Math.max(0, durablePosition - position) : undefined }
+}
+
+/** Notes where a replica stands, so that it is known after a restart. */
+export class NotePlace implements Job<void> {
+  readonly weight = 1
+  readonly #replica: ReplicaId
+  readonly #place: WriterPlace
+
+  constructor(replica: ReplicaId, place: WriterPlace) {
+    this.#replica = replica
+    this.#place = place
+  }
+
+  prepare(): void {}
+
+  apply(draft: Draft): void {
+    const index = draft.state.replicas.find(this.#replica)
+    if (index < 0) return
+    const { atMs, epoch, position } = this.#place
+    draft.put(placeKey(index), packRecord([Math.floor(atMs), epoch, position]))
+  }
 }

@@ -8,15 +8,16 @@
 import { TidemarkError } from '../core/index.ts'
 import { authenticateToken, parseTokenRules, type TokenRulesInput } from '../tenant/index.ts'
 import type { Authenticate } from './admission.ts'
-import { createTokenVerifier, type KeySource } from './token-verifier.ts'
+import type { KeySource } from './key-set.ts'
+import { createTokenVerifier } from './token-verifier.ts'
 
 /** Exactly one of `secret`, `jwksFile` and `jwksUrl`. */
 export interface AuthOptions extends Omit<TokenRulesInput, 'secret'> {
   /** That HMAC tokens are signed with: 32 random bytes or more, or a text that has as many. */
   readonly secret?: string | Uint8Array
-  /** A JSON Web Key Set with the public keys. Read once. */
+  /** A JSON Web Key Set with the public keys; read again every ten minutes, and when a token names a key that is not in it. */
   readonly jwksFile?: string
-  /** Where such a set is fetched, with a cache of ten minutes; https. */
+  /** Where such a set is fetched, just as often; https. */
   readonly jwksUrl?: string
 }
 

@@ -13,6 +13,7 @@
  */
 import type { Socket } from 'socket.io'
 import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
+import { NotePlace } from '../core/server-door.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
 import type { ConnectionFigures } from './metrics.ts'
@@ -58,6 +59,9 @@ const LOSS =
 /** How long a client may take to take our last frame and close its side. */
 const GOODBYE_MS = 1_000
 
+/** One commit in so long, for a replica that reads. */
+const NOTE_MS = 600_000
+
 /** A token is signed, and that costs: so often may one connection bring a new one. */
 const RENEWAL_MS = 1_000
 
@@ -77,6 +81,9 @@ export class Connection {
   #owedAt = 0
   #closedAtMs: number | undefined
 
+  /** When the operator was last told where it stands, and where that was. */
+  #notedAtMs: number
+  #notedPosition = 0
   /** How far the client's clock was ahead when it last wrote. */
   #aheadMs = Number.NEGATIVE_INFINITY
   /** Why nothing more is processed or sent. */
@@ -90,6 +97,7 @@ export class Connection {
     const { socket, visit, traffic, tally, limits, hasCompression, now, monotonicMs } = options
     this.#options = options
     this.#openedAtMs = monotonicMs()
+    this.#notedAtMs = this.#openedAtMs
     this.#sinceMs = now()
     this.#outbox = new Outbox(socket.conn, limits.bufferedBytesMax, hasCompression)
     this.#link = new Link({
@@ -167,6 +175,7 @@ export class Connection {
       return
     }
     if (!this.#mayGoOn()) return
+    this.#noteProgress(nowMs)
     const { helloMs, stalledMs } = this.#options.limits
     if (this.#link.state === 'new' && nowMs - this.#openedAtMs > helloMs) {
       return this.fail(new TidemarkError('timeout', `no hello came within ${helloMs} ms`, { retryable: true }))
@@ -187,6 +196,28 @@ export class Connection {
     // It may owe for long while there is nothing else for it.
     else if (isStarved && nowMs - this.#owingSinceMs > stalledMs) this.#cutOff('it has dealt with nothing for too long')
     this.#owedAt = owedAt ?? 0
+  }
+
+  /** So that the operator sees how far behind a replica is that is gone. */
+  #notePlace(): void {
+    const { peer, lag } = this.#link
+    if (peer === undefined) return
+    const { visit, now, monotonicMs } = this.#options
+    const { ledger } = visit.tenant.hub
+    const position = ledger.durablePosition - lag
+    this.#notedAtMs = monotonicMs()
+    this.#notedPosition = position
+    const place = { atMs: now(), epoch: ledger.state.meta.epoch, position }
+    // Where the store fails or is closed, there is nobody to tell.
+    ledger.submit(new NotePlace(peer, place)).catch(() => {})
+  }
+
+  /** A server that is killed notes nothing at the end. */
+  #noteProgress(nowMs: number): void {
+    if (nowMs - this.#notedAtMs < NOTE_MS) return
+    const { ledger } = this.#options.visit.tenant.hub
+    if (ledger.durablePosition - this.#link.lag === this.#notedPosition) this.#notedAtMs = nowMs
+    else this.#notePlace()
   }
 
   /** Ends the transport at once. */
@@ -278,8 +309,9 @@ export class Connection {
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)
-    const position = this.#options.visit.tenant.hub.ledger.durablePosition - this.#link.lag
-    this.#options.tally.end(error, this.#link.peer, { atMs: this.#options.now(), position })
+    this.#notePlace()
+    const { tally, visit, now } = this.#options
+    tally.end(error, visit.principal.subject, now())
     this.#options.trace.end(error)
     this.#options.onEnd(error)
     this.#outbox.whenGone(this.#options.onGone)

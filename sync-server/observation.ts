@@ -3,7 +3,8 @@
  *
  * Knows: the tenant room, as far as it tells of itself. Must never know: who reads what is measured.
  */
-import { countConflicts, type TenantName } from '../core/index.ts'
+import type { TenantName } from '../core/index.ts'
+import { countConflicts } from '../core/server-door.ts'
 import { ISOLATION_MODES, type IsolationMode, type OpenTenant, type StoreFactory } from '../tenant/index.ts'
 import { Metrics, type MetricsSource } from './metrics.ts'
 import { type CommitOutcome, observeStores } from './observed-stores.ts'

@@ -8,21 +8,20 @@
  * TY1  Counting costs an addition, and memory for what is bounded: tenants up to `TENANTS_MAX`, codes, conflict types.
  * TY2  A count never goes down while the server runs.
  */
-import type { Answered, CountedConflict, TenantName, TidemarkError } from '../core/index.ts'
+import type { Answered, TenantName, TidemarkError } from '../core/index.ts'
+import type { CountedConflict } from '../core/server-door.ts'
 
-/** Of one tenant. The one that has been away for longest is forgotten first. */
-const REPLICAS_MAX = 10_000
 /** The rest share one tally: a page of metrics with more series than this helps nobody. */
 const TENANTS_MAX = 1_000
 /** No tenant has this name: it does not begin with a letter or digit. */
 const OTHERS = '_others'
 
-/** How a replica's last session ended. */
-export interface LastSeen {
+/** A definition of a table that some replica came with and that is not the one in force. */
+export interface RefusedDefinition {
+  readonly text: string
+  readonly subject: string
   /** Unix milliseconds. */
   readonly atMs: number
-  /** Where in the log it stood: what comes from there on, it was not sent. */
-  readonly position: number
 }
 
 /** Of one tenant. */
@@ -45,7 +44,8 @@ export class Tally {
   /** By `type policy`. */
   readonly conflicts: Counts = new Counts()
 
-  readonly #lastSeen = new Map<string, LastSeen>()
+  /** The last one of each table; only tables that are defined can be refused, and those are bounded. */
+  readonly refusedDefinitions: Map<string, RefusedDefinition> = new Map()
 
   frameIn(bytes: number): void {
     this.framesIn++
@@ -67,19 +67,12 @@ export class Tally {
     this.conflicts.add(`${type} ${policy}`)
   }
 
-  /** `replica`: undefined when it ended before its hello. */
-  end(error: TidemarkError | undefined, replica: string | undefined, lastSeen: LastSeen): void {
-    if (error !== undefined) this.failures.add(error.code)
-    if (replica === undefined) return
-    this.#lastSeen.delete(replica)
-    this.#lastSeen.set(replica, lastSeen)
-    const [oldest] = this.#lastSeen.keys()
-    if (this.#lastSeen.size > REPLICAS_MAX && oldest !== undefined) this.#lastSeen.delete(oldest)
-  }
-
-  /** How its last session ended; undefined when none has ended here. */
-  lastSeen(replica: string): LastSeen | undefined {
-    return this.#lastSeen.get(replica)
+  end(error: TidemarkError | undefined, subject: string, atMs: number): void {
+    if (error === undefined) return
+    this.failures.add(error.code)
+    const { table, actual } = error.details
+    if (error.code !== 'schema-mismatch' || typeof table !== 'string' || typeof actual !== 'string') return
+    this.refusedDefinitions.set(table, { text: actual, subject, atMs })
   }
 }
 

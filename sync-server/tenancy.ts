@@ -8,7 +8,8 @@
  * O2  What cannot be opened is `unavailable`: never taken for an empty tenant, and never opened as one.
  * O3  A tenant whose store failed ends for everybody, and is opened anew for those who come back.
  */
-import { BecomeRelay, isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
+import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
+import { BecomeRelay } from '../core/server-door.ts'
 import {
   type Lease,
   type OpenTenant,

@@ -1,26 +1,16 @@
 /**
  * Signatures of tokens, with jose: what tenant asks for through its port `VerifyToken`.
  *
- * Knows: keys, and where they come from. Must never know: what claims mean; that is decided in tenant.
+ * Knows: keys, signatures. Must never know: what claims mean; that is decided in tenant.
  *
  * Invariants:
  * K2  A key only ever verifies with the algorithms that the rules pin.
  * K3  Keys that cannot be fetched are our trouble (`unavailable`), not the token's.
  */
-import { readFile } from 'node:fs/promises'
-import {
-  type CompactVerifyGetKey,
-  compactVerify,
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JSONWebKeySet,
-} from 'jose'
+import { type CompactVerifyGetKey, compactVerify, errors } from 'jose'
 import { TidemarkError } from '../core/index.ts'
 import type { TokenRules, VerifyToken } from '../tenant/index.ts'
-
-/** Where public keys are: a file, or a URL that is asked again when a token names a key that is not known. */
-export type KeySource = { readonly file: string } | { readonly url: string }
+import { type KeySource, openKeySet } from './key-set.ts'
 
 /** What jose says of a token. Whatever else it says is about the keys. */
 const BAD_TOKEN_CODES: readonly string[] = [
@@ -31,9 +21,6 @@ const BAD_TOKEN_CODES: readonly string[] = [
   'ERR_JWKS_NO_MATCHING_KEY',
   'ERR_JWKS_MULTIPLE_MATCHING_KEYS',
 ]
-const FETCH_MS = 5_000
-const COOLDOWN_MS = 30_000
-const CACHE_MS = 600_000
 const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** Without a secret in the rules, `source` says where the keys are. Throws `bad-option` when they cannot be read. */
@@ -43,7 +30,7 @@ export async function createTokenVerifier(rules: TokenRules, source?: KeySource)
     throw new TidemarkError('bad-option', 'tokens are verified with a secret or with public keys, one of them')
   }
   const options = { algorithms: [...rules.algorithms] }
-  const key = source === undefined ? undefined : await openKeys(source)
+  const key = source === undefined ? undefined : await openKeySet(source)
   return async (token) => {
     const { payload, protectedHeader } = await verify(token, key ?? (secret as Uint8Array), options)
     return { header: { ...protectedHeader }, claims: readClaims(payload) }
@@ -67,22 +54,6 @@ function readClaims(payload: Uint8Array): Readonly<Record<string, unknown>> {
   const claims: unknown = JSON.parse(decoder.decode(payload))
   if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return { ...claims }
   throw new TypeError('the claims are no object')
-}
-
-async function openKeys(source: KeySource): Promise<CompactVerifyGetKey> {
-  if ('url' in source) {
-    const url = new URL(source.url)
-    const isLocal = url.hostname === 'localhost' || url.hostname === '127.0.0.1'
-    if (url.protocol !== 'https:' && !isLocal) {
-      throw new TidemarkError('bad-option', 'auth.jwksUrl must begin with https: whoever changes keys signs tokens')
-    }
-    return createRemoteJWKSet(url, { timeoutDuration: FETCH_MS, cooldownDuration: COOLDOWN_MS, cacheMaxAge: CACHE_MS })
-  }
-  try {
-    return createLocalJWKSet(JSON.parse(await readFile(source.file, 'utf8')) as JSONWebKeySet)
-  } catch (error) {
-    throw new TidemarkError('bad-option', 'auth.jwksFile holds no JSON Web Key Set', { cause: error })
-  }
 }
 
 function noKeys(cause: unknown): TidemarkError {

@@ -8,15 +8,8 @@
  *
  * Invariant TX1: an export that was not read to its `end` is no export; `end` says what has to be there.
  */
-import {
-  type Change,
-  type Ledger,
-  type Replica,
-  readingReplica,
-  type TableDefinition,
-  table,
-  type Value,
-} from '../core/index.ts'
+import { type Change, type Ledger, type Replica, type TableDefinition, table, type Value } from '../core/index.ts'
+import { readingReplica } from '../core/server-door.ts'
 
 export type ExportRecord =
   | {

@@ -10,8 +10,6 @@
  *      work to do again, never data that nobody knows of.
  */
 import {
-  BeginEpoch,
-  EndRecovery,
   type Ledger,
   type Limits,
   parseLimits,
@@ -22,6 +20,7 @@ import {
   type TenantName,
   TidemarkError,
 } from '../core/index.ts'
+import { BeginEpoch, EndRecovery, Redefine } from '../core/server-door.ts'
 import { Arrivals } from './arrivals.ts'
 import { type Destination, departTenant, finishDeparture, rollBackDeparture } from './departures.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
@@ -31,7 +30,7 @@ import { OpenTenants } from './open-tenants.ts'
 import { type OpenPlace, Places } from './places.ts'
 import { type Plan, Plans } from './plan.ts'
 import type { UsageEvent } from './quota.ts'
-import { moving, notNow, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
+import { moving, notNow, redefined, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
 import { type ListOptions, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
@@ -71,6 +70,13 @@ export interface Registration {
   readonly mode: IsolationMode
   /** True: the store may be there already, with this tenant's ledger in it. */
   readonly adopt?: boolean
+}
+
+export interface Redefinition {
+  readonly table: string
+  /** As it is now. */
+  readonly from: string
+  readonly to: string
 }
 
 export interface Recovery {
@@ -296,6 +302,22 @@ export class TenantManager {
     } finally {
       await release()
     }
+  }
+
+  /**
+   * Replaces the definition of a table, which has to be the one in force. Sessions end: who goes by the old one is refused
+   * when it comes back, and keeps what it has written until its app was updated.
+   */
+  async redefine(name: string, definition: Redefinition): Promise<void> {
+    const tenant = parseTenantName(name)
+    const { table, from, to } = definition
+    const { ledger, release } = await this.#hold(tenant)
+    try {
+      await ledger.submit(new Redefine(table, from, to, this.#options.now()))
+    } finally {
+      await release()
+    }
+    await this.#tenants.evict(tenant, redefined(table))
   }
 
   // ── Moving ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -42,6 +42,13 @@ export function moving(): TidemarkError {
   })
 }
 
+export function redefined(table: string): TidemarkError {
+  return new TidemarkError('unavailable', `table ${quote(table)} was defined anew`, {
+    retryable: true,
+    remedy: 'Connect again in a moment',
+  })
+}
+
 function moved(url: string): TidemarkError {
   return new TidemarkError('moved', `the tenant lives on another server: ${url}`, {
     remedy: 'Connect there; with `onMoved` a link does so by itself',

@@ -24,7 +24,7 @@ import {
   type Route,
   textOf,
 } from './route.ts'
-import { listConflicts, listReplicas, usageOfTenant } from './views.ts'
+import { listConflicts, listReplicas, listTables, usageOfTenant } from './views.ts'
 
 const PAGE_DEFAULT = 100
 /** The clocks of whoever issues tokens may be apart from ours, by less than this. */
@@ -60,6 +60,8 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: ['tenants', ':tenant', 'usage'], isForTenant: true, answer: tenantUsage },
   { method: 'GET', path: ['tenants', ':tenant', 'export'], isForTenant: true, answer: exportTenant },
   { method: 'GET', path: ['tenants', ':tenant', 'replicas'], isForTenant: true, answer: replicas },
+  { method: 'GET', path: ['tenants', ':tenant', 'tables'], isForTenant: true, answer: tables },
+  { method: 'PUT', path: ['tenants', ':tenant', 'tables', ':table'], answer: redefine },
   { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], isForTenant: true, answer: conflicts },
   { method: 'GET', path: ['tenants', ':tenant', 'revocations'], isForTenant: true, answer: revocations },
   { method: 'POST', path: ['tenants', ':tenant', 'revoke'], isForTenant: true, answer: revoke },
@@ -195,6 +197,20 @@ async function replicas(request: AdminRequest): Promise<Reply> {
   const { name } = await expectTenant(request)
   const query = { skip: countOf(request, 'skip', 0), limit: countOf(request, 'limit', PAGE_DEFAULT) }
   return json(await listReplicas(request.target, name, query))
+}
+
+async function tables(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  return json(await listTables(request.target, name))
+}
+
+/** `from`: the definition in force, so that nobody replaces another one than the one that was looked at. */
+async function redefine(request: AdminRequest): Promise<Reply> {
+  const { name } = await expectTenant(request)
+  const { target, parameters } = request
+  const definition = { table: parameters.table ?? '', from: textOf(request, 'from'), to: textOf(request, 'to') }
+  await target.manager.redefine(name, definition)
+  return json(await listTables(target, name))
 }
 
 async function conflicts(request: AdminRequest): Promise<Reply> {

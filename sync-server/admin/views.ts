@@ -7,22 +7,25 @@
  * and has no business in the rows.
  */
 import {
-  type CountedConflict,
   isTidemarkError,
   type Ledger,
-  listWriters,
   parseTableFingerprint,
-  readingReplica,
-  rememberedTables,
   type TableDefinition,
   type TenantName,
   table,
   type Usage,
-  type WriterQuery,
 } from '../../core/index.ts'
+import {
+  type CountedConflict,
+  listDefinitions,
+  listWriters,
+  readingReplica,
+  rememberedTables,
+  type WriterQuery,
+} from '../../core/server-door.ts'
 import { type TenantRecord, usageOf } from '../../tenant/index.ts'
 import type { SessionFigures } from '../connection.ts'
-import type { Counts, Tally } from '../tally.ts'
+import type { Counts, RefusedDefinition, Tally } from '../tally.ts'
 import type { UpstreamStatus } from '../upstream.ts'
 import type { AdminTarget } from './route.ts'
 
@@ -122,11 +125,11 @@ export interface ReplicaView {
   readonly refused: number
   /** By its own clock, Unix milliseconds; null when it has written nothing. */
   readonly lastChangeMs: number | null
-  /** Unix milliseconds; null when it was not here since the server started. */
+  /** Unix milliseconds; null when none of its sessions has ended yet. */
   readonly lastSeenMs: number | null
   /** Whose it is; null while nobody has signed in with it. */
   readonly subject: string | null
-  /** Entries of the log that were not sent to it yet; null when it was not here since the server started. */
+  /** Entries of the log that were not sent to it yet; null when that is not known, as after a backup was restored. */
   readonly lag: number | null
   /** Null while it is not connected. */
   readonly session: SessionView | null
@@ -149,22 +152,18 @@ export async function listReplicas(
   tenant: TenantName,
   query: WriterQuery,
 ): Promise<ReplicaView[]> {
-  const [writers, end] = await target.manager.inspect(tenant, async (ledger) => {
-    return [await listWriters(ledger, query), ledger.durablePosition] as const
-  })
+  const writers = await target.manager.inspect(tenant, (ledger) => listWriters(ledger, query))
   const connections = connectionsOf(target, tenant)
-  return writers.map(({ replica, subject, changes, refused, lastChangeMs }) => {
+  return writers.map(({ replica, subject, changes, refused, lastChangeMs, lastSeenMs, behind }) => {
     const connection = connections.find((each) => each.replica === replica)
-    const lastSeen = target.tallies.find(tenant)?.lastSeen(replica)
-    const behind = lastSeen === undefined ? null : Math.max(0, end - lastSeen.position)
     return {
       replica,
       subject: subject ?? connection?.subject ?? null,
-      lag: connection?.lag ?? behind,
+      lag: connection?.lag ?? behind ?? null,
       changes,
       refused,
       lastChangeMs: lastChangeMs ?? null,
-      lastSeenMs: connection === undefined ? (lastSeen?.atMs ?? null) : target.now(),
+      lastSeenMs: connection === undefined ? (lastSeenMs ?? null) : target.now(),
       session: connection === undefined ? null : toSession(connection),
     }
   })
@@ -181,6 +180,31 @@ function toSession(connection: SessionFigures): SessionView {
     aheadMs: aheadMs > 0 ? aheadMs : null,
     waitingBytes,
   }
+}
+
+// ── Definitions of tables ───────────────────────────────────────────────────────────────────────────────────────────
+
+export interface DefinitionView {
+  readonly table: string
+  /** In force. */
+  readonly definition: string
+  /** Who told it first; null when it came from an operator or an upstream. */
+  readonly replica: string | null
+  readonly sinceMs: number | null
+  /** The last other one that a replica came with since the server started, and was refused for. */
+  readonly refused: RefusedDefinition | null
+}
+
+export async function listTables(target: AdminTarget, tenant: TenantName): Promise<DefinitionView[]> {
+  const definitions = await target.manager.inspect(tenant, listDefinitions)
+  const refused = target.tallies.find(tenant)?.refusedDefinitions
+  return definitions.map(({ table: name, text, replica, sinceMs }) => ({
+    table: name,
+    definition: text,
+    replica: replica ?? null,
+    sinceMs: sinceMs ?? null,
+    refused: refused?.get(name) ?? null,
+  }))
 }
 
 // ── Conflicts ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,11 +1,11 @@
 /**
- * How values, ids and lists look on a terminal.
+ * How values, ids, times and lists look on a terminal.
  *
  * Invariant W3: what comes from rows and other replicas cannot move the cursor, and does not look like what it is not.
  */
 import { InvalidArgumentError } from 'commander'
 import type { Dot } from '../../core/index.ts'
-import { UNSEEN } from '../json.ts'
+import { toJson, UNSEEN } from '../json.ts'
 
 /** A dot with its replica shortened. */
 export function nameOf({ replica, seq }: Dot): string {
@@ -43,4 +43,17 @@ function cut(text: string): string {
 /** Row ids and texts come from anywhere: nothing in them may move the terminal's cursor. */
 export function oneLine(text: string): string {
   return text.replace(UNSEEN, '\ufffd')
+}
+
+/** What a command answers with: for people, or for programs. */
+export function print<Answer>(
+  { json }: { readonly json: boolean },
+  answer: Answer,
+  toText: (answer: Answer) => string,
+): void {
+  process.stdout.write(`${json ? toJson(answer) : toText(answer)}\n`)
+}
+
+export function showTime(ms: number | null): string {
+  return ms === null ? '' : new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
 }

@@ -17,11 +17,11 @@ import {
   parseTenantName,
   quote,
   Replica,
-  rememberedTables,
   type TableDefinition,
   TidemarkError,
   table,
 } from '../../core/index.ts'
+import { rememberedTables } from '../../core/server-door.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
 
 export type Tables = ReadonlyMap<string, TableDefinition>

@@ -7,10 +7,10 @@ import { Command } from 'commander'
 import { TidemarkError } from '../../core/index.ts'
 import { ISOLATION_MODES, type Revocation, type TenantRecord } from '../../tenant/index.ts'
 import type { ConflictView, ReplicaView } from '../admin/views.ts'
-import { toJson } from '../json.ts'
 import { type AdminFlags, ask, download, readTokenFile, withAdmin } from './admin-client.ts'
 import { orFail } from './failure.ts'
-import { formatColumns, parseCount } from './printing.ts'
+import { formatColumns, parseCount, print, showTime } from './printing.ts'
+import { redefineCommand, tablesCommand } from './tables.ts'
 
 const HELP = `
 All of them ask a running server, on its admin port; see docs/operations.md.
@@ -50,6 +50,8 @@ export function tenantsCommand(): Command {
     .addCommand(exporting())
     .addCommand(erasing())
     .addCommand(replicasOf())
+    .addCommand(tablesCommand())
+    .addCommand(redefineCommand())
     .addCommand(conflictsOf())
     .addCommand(revoking())
     .addCommand(lifting())
@@ -340,14 +342,4 @@ function toRevocationTable(revocations: readonly Revocation[]): string {
   if (revocations.length === 0) return 'Nothing is revoked.'
   const rows = revocations.map(({ type, name, issuedThroughMs }) => [type, showTime(issuedThroughMs), name])
   return formatColumns(['WHAT', 'AT', 'NAME'], rows)
-}
-
-// ── Printing ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-export function print<Answer>({ json }: AdminFlags, answer: Answer, toText: (answer: Answer) => string): void {
-  process.stdout.write(`${json ? toJson(answer) : toText(answer)}\n`)
-}
-
-function showTime(ms: number | null): string {
-  return ms === null ? '' : new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
 }

@@ -5,8 +5,7 @@ import { Command, Option } from 'commander'
 import type { Share, TenantUsage } from '../admin/views.ts'
 import { type AdminFlags, ask, withAdmin } from './admin-client.ts'
 import { orFail } from './failure.ts'
-import { formatColumns } from './printing.ts'
-import { print } from './tenants.ts'
+import { formatColumns, print } from './printing.ts'
 
 interface UsageFlags extends AdminFlags {
   readonly sort: Order

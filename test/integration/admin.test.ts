@@ -3,11 +3,15 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { causal, table } from '../../core/index.ts'
+import { openMemoryStore } from '../../core/stores/memory.ts'
 import { createSyncServer, type ServerOptions, type SyncServer } from '../../sync-server/index.ts'
 import { ended, launch, launchServer } from './shell.ts'
 import {
+  contentOf,
   createFolder,
   linkTo,
+  type Note,
   type NoteReplica,
   openNotes,
   openServer,
@@ -295,6 +299,64 @@ describe('an operator', () => {
     await settleAll(bob.link, (await openAs('ann', server)).link)
   })
 
+  test('sees how far behind a replica is that has gone, also after a restart, and not once the log began anew', async () => {
+    const dataDir = createFolder()
+    const first = await openAdministered({ dataDir, defaultPlan: 'free' })
+    const [ann, bob] = [await openAs('ann', first), await openAs('bob', first)]
+    await writeNotes(ann.replica, 3)
+    await settleAll(ann.link, bob.link)
+    await ann.link.close()
+    await writeNotes(bob.replica, 5, 'of bob')
+    await settleAll(bob.link)
+    // Bob is connected when the server stops.
+    await first.close()
+    await bob.link.close()
+    const second = await openAdministered({ dataDir, defaultPlan: 'free' })
+    const find = async (id: string) => {
+      const list = (await ask(second, 'GET', '/tenants/acme/replicas')).body as Record<string, unknown>[]
+      return list.find(({ replica }) => replica === id)
+    }
+    const gone = { session: null, lastSeenMs: expect.any(Number) }
+    expect(await find(ann.replica.id)).toMatchObject({ ...gone, lag: 5 })
+    expect(await find(bob.replica.id)).toMatchObject({ ...gone, lag: 0 })
+    await second.manager.restored('acme')
+    expect(await find(ann.replica.id)).toMatchObject({ ...gone, lag: null })
+  })
+
+  test('sees how tables are defined, by whom, and what was refused; and replaces a definition', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    const old = await openAs('ann', server)
+    await writeNotes(old.replica, 1, 'old')
+    await settleAll(old.link)
+    const [LWW, CAUSAL] = ['fields lastWriteWins@1', 'fields causal@1']
+    const store = openMemoryStore()
+    const updated = await openAs('bob', server, await openNotes({ store, notes: table<Note>({ policy: causal() }) }))
+    await updated.replica.table('notes').insert({ id: 'new', title: 'by the new app', done: false })
+    expect((await statusOf(updated.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('schema-mismatch')
+    expect((await ask(server, 'GET', '/tenants/acme/tables')).body).toMatchObject([
+      { table: 'notes', definition: LWW, replica: old.replica.id, refused: { text: CAUSAL, subject: 'bob' } },
+    ])
+    const wrong = await ask(server, 'PUT', '/tenants/acme/tables/notes', { from: CAUSAL, to: 'row causal@1' })
+    expect(wrong).toMatchObject({ status: 400, body: { error: { code: 'bad-option' } } })
+    const done = await ask(server, 'PUT', '/tenants/acme/tables/notes', { from: LWW, to: CAUSAL })
+    expect(done).toMatchObject({ status: 200, body: [{ definition: CAUSAL, replica: null }] })
+    // Who was there under the old one is told, keeps what it writes, and pushes it once its app is updated.
+    expect((await statusOf(old.link, ({ state }) => state === 'stopped')).lastError?.code).toBe('schema-mismatch')
+    await old.replica.table('notes').insert({ id: 'late', title: 'by the old app', done: false })
+    const again = await openAs('bob', server, updated.replica)
+    await settleAll(again.link)
+    expect(await updated.replica.table('notes').get('late')).toBeUndefined()
+    expect(await updated.replica.table('notes').get('old-000000')).toBeDefined()
+    await old.link.close()
+    const oldStore = old.replica.ledger.store
+    await old.replica.close()
+    const replica = await openNotes({ store: oldStore, notes: table<Note>({ policy: causal() }) })
+    const caughtUp = await openAs('ann', server, replica)
+    await settleAll(caughtUp.link, again.link)
+    expect(await updated.replica.table('notes').get('late')).toMatchObject({ title: 'by the old app' })
+    expect(await contentOf(replica)).toEqual(await contentOf(updated.replica))
+  })
+
   test('shuts a replica out for good: also of the next process, and whatever its token', async () => {
     const dataDir = createFolder()
     const first = await openAdministered({ dataDir, defaultPlan: 'free' })
@@ -458,6 +520,10 @@ describe('from the shell', () => {
     await tidemark('tenants', 'revoke', 'acme', '--subject', 'ann')
     await statusOf(link, ({ state }) => state === 'stopped')
     await link.close()
+    const tables = await tidemark('tenants', 'tables', 'acme')
+    expect(tables).toMatch(new RegExp(`^notes: fields lastWriteWins@1\\n  since .*, told by replica ${replica.id}\\n$`))
+    const redefinition = ['--from', 'fields lastWriteWins@1', '--to', 'fields lastWriteWins@1 stars:max@1']
+    expect(await tidemark('tenants', 'redefine', 'acme', 'notes', ...redefinition)).toContain(' stars:max@1\n')
     const unsure = await ended(launch(['tenants', 'erase', 'acme', '--url', adminUrl], env))
     expect(unsure).toMatchObject({ code: 1, stderr: expect.stringContaining('--yes') })
     expect(await tidemark('tenants', 'erase', 'acme', '--yes')).toBe('Erased acme.\n')

@@ -48,7 +48,7 @@ test('TY2: reading a page changes no count', async () => {
   const tallies = new Tallies()
   const tally = tallies.of(parseTenantName('acme'))
   tally.frameIn(100)
-  tally.end(new TidemarkError('timeout', 'too slow'), 'r1', { atMs: 0, position: 1 })
+  tally.end(new TidemarkError('timeout', 'too slow'), 'ann', 0)
   tallies.refusedConnections.add('unauthenticated')
   const metrics = new Metrics(() => ({ tallies, openTenants: [], connections: [], sockets: 0, upstreams: [] }))
   const read = async () => (await metrics.page()).split('\n').filter((line) => /^tidemark_.*_total/.test(line))

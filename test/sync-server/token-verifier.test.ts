@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT } from 'jose'
 import { expect, test } from 'vitest'
 import { isTidemarkError } from '../../core/index.ts'
-import { createTokenVerifier, type KeySource } from '../../sync-server/token-verifier.ts'
+import type { KeySource } from '../../sync-server/key-set.ts'
+import { createTokenVerifier } from '../../sync-server/token-verifier.ts'
 import { authenticateToken, parseTokenRules } from '../../tenant/index.ts'
 
 const NOW_MS = 1_700_000_000_000

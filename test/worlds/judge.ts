@@ -5,7 +5,8 @@
  * Knows: what two replicas must have in common, and what is each one's own affair: how long it remembers conflicts, whether it
  * tells values, and how far back its log goes. Must never know: what any of it should be.
  */
-import { type Conflict, type Explanation, type Replica, readingReplica, type VectorClock } from '../../core/index.ts'
+import type { Conflict, Explanation, Replica, VectorClock } from '../../core/index.ts'
+import { readingReplica } from '../../core/server-door.ts'
 import { definitionOf } from './definitions.ts'
 import type { Cells, Member } from './member.ts'
 import { IDS, spell } from './values.ts'

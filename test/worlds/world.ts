@@ -16,11 +16,11 @@ import {
   parseLimits,
   parseTenantName,
   type Replica,
-  readingReplica,
   type Store,
   type TableDefinition,
 } from '../../core/index.ts'
 import { tableKey } from '../../core/keys.ts'
+import { readingReplica } from '../../core/server-door.ts'
 import {
   BeginSnapshot,
   EndSnapshot,
