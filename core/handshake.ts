@@ -22,8 +22,8 @@ import {
   rememberedTables,
 } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
-import { isTidemarkError, TidemarkError } from './errors.ts'
-import { expectCaughtUp, familyName, hasRelatives, noteRelay } from './family.ts'
+import { TidemarkError } from './errors.ts'
+import { expectCaughtUp, familyName, noteRelay } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import {
   type ClockEntry,
@@ -32,12 +32,11 @@ import {
   PROTOCOL_MIN,
   RELAYS_SINCE,
   type RefusalRecord,
-  type RelayLog,
   type Resume,
   type Welcome,
 } from './frame.ts'
 import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import { CURSOR_KEY, relayKey, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import { CURSOR_KEY, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'
@@ -241,7 +240,7 @@ export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): 
     onLoss?.()
   }
   const { epoch } = state.meta
-  const place = await placeOf(ledger, role, hello.resume)
+  const place = await placeOf(ledger, hello.relay === undefined ? role : 'upstream', hello.resume)
   const { replica } = await ledger.submit(new MeetReplica(hello, options))
   // A copy must not fence its original.
   await readStream(ledger, replica, hello)
@@ -267,7 +266,6 @@ export async function composeWelcome(
   expectEpoch(ledger, epoch)
   const { meta } = ledger.state
   const { yourSeq, fingerprint } = await readStream(ledger, replica, hello)
-  if (role === 'server') await expectAnswers(ledger, replica, hello.ackedSeq, yourSeq)
   return {
     type: 'welcome',
     version,
@@ -280,58 +278,13 @@ export async function composeWelcome(
     refusals: await refusalsOf(ledger, replica, hello.ackedSeq, yourSeq),
     from: place.type === 'log' ? { type: 'log', position: place.position } : { type: 'snapshot' },
     time: nowMs,
-    resume: await placeInLogOf(ledger, role, hello.relay),
+    resume:
+      role === 'mesh' || role === 'upstream'
+        ? { type: 'clock', clock: [...ledger.durableClock().entries()] }
+        : undefined,
     ...(version >= RELAYS_SINCE && role !== 'mesh' ? { family: familyName(ledger.state) } : {}),
     ...(role === 'upstream' ? { tables: [...(await rememberedTables(ledger))] } : {}),
   }
-}
-
-/** Where we stand in the log of a peer that is going to send it. */
-async function placeInLogOf(ledger: Ledger, role: SessionRole, log: RelayLog | undefined): Promise<Resume | undefined> {
-  const cursor = log === undefined ? undefined : await readRelayCursor(ledger, log)
-  if (cursor !== undefined) return { type: 'cursor', ...cursor }
-  if (role !== 'mesh' && role !== 'upstream') return undefined
-  return { type: 'clock', clock: [...ledger.durableClock().entries()] }
-}
-
-/** How far the log of a relay has been read; undefined when that is not known of this epoch, or cannot be right. */
-async function readRelayCursor(
-  { store }: Ledger,
-  { logId, epoch, position }: RelayLog,
-): Promise<LogCursor | undefined> {
-  const [bytes] = await store.getMany([relayKey(logId)])
-  if (bytes === undefined) return undefined
-  const [known, place] = asArray(unpackRecord(bytes)).map(asCount)
-  return known === epoch && place !== undefined && place <= position ? { logId, epoch, position: place } : undefined
-}
-
-export function saveRelayCursor(draft: Draft, { logId, epoch, position }: LogCursor): void {
-  draft.put(relayKey(logId), packRecord([epoch, position]))
-}
-
-/** Forgets how far the log of a relay was read: what came from there did not go on where that ended. */
-export class ForgetRelay implements Job<void> {
-  readonly weight = 1
-  readonly #logId: string
-
-  constructor(logId: string) {
-    this.#logId = logId
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
-    draft.delete(relayKey(this.#logId))
-  }
-}
-
-/** What came with a snapshot may be void, and nobody here knows. */
-async function expectAnswers(ledger: Ledger, replica: number, ackedSeq: number, heldSeq: number): Promise<void> {
-  if (!hasRelatives(ledger.state) || heldSeq <= ackedSeq) return
-  if ((await ledger.log.entryOf(replica, ackedSeq + 1)) !== undefined) return
-  throw new TidemarkError('not-home', 'this server cannot tell which of the changes of this replica were refused', {
-    remedy: 'Connect to the server that this replica was connected to before',
-  })
 }
 
 /** What we have of the peer's changes. Throws `replica-cloned` when the last one that both have differs. */
@@ -376,7 +329,8 @@ export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume)
       remedy: 'Offer a clock instead',
     })
   }
-  const isHeld = resume.position >= meta.floor
+  // Who passes on what it reads reads all of it: `truncated` says so where that is gone.
+  const isHeld = resume.position >= meta.floor || role === 'upstream'
   if (resume.type === 'cursor') {
     return isHeld
       ? { type: 'log', position: resume.position }
@@ -384,16 +338,6 @@ export async function placeOf(ledger: Ledger, role: SessionRole, resume: Resume)
   }
   if (!isHeld) return { type: 'snapshot', position: undefined, after: undefined }
   return { type: 'snapshot', position: resume.position, after: { table: resume.table, id: resume.id } }
-}
-
-/** A place that is none of ours is no place to go on from: everything comes again, and what is held is skipped. */
-export async function placeForUpstream(ledger: Ledger, resume: Resume): Promise<FeedPlace> {
-  try {
-    return await placeOf(ledger, 'relay', resume)
-  } catch (error) {
-    if (!isTidemarkError(error) || error.code !== 'foreign-cursor') throw error
-    return { type: 'log', position: ledger.state.meta.floor }
-  }
 }
 
 /** Only places that a reader was given count: the end of the log, the start of a block, and what is gone by now. */

@@ -20,7 +20,6 @@
  *   w replica(4)          where a replica stood in the log when its last session ended, on a server
  *   t name                definition of a table, as far as convergence depends on it
  *   h                     home and family: see family.ts
- *   y log                 how far the log of a relay has been read
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
@@ -162,10 +161,6 @@ export function tableKey(name: string): Uint8Array {
 
 export function tableKeyName(key: Uint8Array): string {
   return readText(key, 1, key.length)
-}
-
-export function relayKey(logId: string): Uint8Array {
-  return textKey('y', logId)
 }
 
 function textKey(kind: string, text: string): Uint8Array {

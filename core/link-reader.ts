@@ -8,9 +8,8 @@
  */
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
-import { isTidemarkError, TidemarkError } from './errors.ts'
+import { TidemarkError } from './errors.ts'
 import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './frame.ts'
-import { ForgetRelay, saveRelayCursor } from './handshake.ts'
 import { expectIdentity } from './identity.ts'
 import type { Ledger } from './ledger.ts'
 import type { ReplicaId } from './names.ts'
@@ -89,11 +88,10 @@ export class LinkReader {
     this.#peerEnd = Math.max(this.#peerEnd, position)
   }
 
-  /** An upstream's: a relay said hello. `from`: how far its log was read before, if that is known. */
-  meetRelay(relay: RelayLog | undefined, from: LogCursor | undefined): void {
+  /** An upstream's: a relay said hello. */
+  meetRelay(relay: RelayLog | undefined): void {
     this.#relayLog = relay
     this.#peerEnd = relay?.position ?? 0
-    if (from !== undefined) this.#startAt(from)
   }
 
   async takeWelcome({ logId, epoch, position, from }: Welcome): Promise<void> {
@@ -119,11 +117,9 @@ export class LinkReader {
     const blocks: Uint8Array[] = []
     for (const message of messages) {
       if (role !== 'mesh' && message.from !== cursor.position) {
-        throw await this.#astray(
-          new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
-            retryable: true,
-          }),
-        )
+        throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
+          retryable: true,
+        })
       }
       for (const block of message.blocks) blocks.push(block)
       cursor = { ...cursor, position: message.to }
@@ -131,7 +127,7 @@ export class LinkReader {
     this.heardOf(cursor.position)
     // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
     const isFar = cursor.position - this.#savedPosition >= CURSOR_STEP
-    if (blocks.length > 0 || (isFar && role !== 'mesh')) {
+    if (blocks.length > 0 || (isFar && role !== 'mesh' && role !== 'upstream')) {
       await this.#receive(blocks, cursor)
       this.#savedPosition = cursor.position
     }
@@ -151,29 +147,18 @@ export class LinkReader {
       const stretch = await ledger.submit(job)
       if (isBetweenServers) this.#fromPeer.add(stretch)
       if (isUpstream) onRelayed(stretch.to - stretch.from)
-    } catch (error) {
-      throw await this.#astray(error)
     } finally {
       this.#isReceiving = false
     }
   }
 
-  /** What a relay sends does not go on where its log was left: the next session finds out by clocks. */
-  async #astray(error: unknown): Promise<unknown> {
-    const isAstray = isTidemarkError(error) && (error.code === 'gap' || error.code === 'unknown-context')
-    if (isAstray && this.#relayLog !== undefined)
-      await this.#options.ledger.submit(new ForgetRelay(this.#relayLog.logId))
-    return error
-  }
-
-  /** Only a server's log is worth a cursor: peers without a server go by clocks. */
+  /** Only a server's log is worth a cursor. Who passes on by its log, a relay or a peer without a server, is asked by clocks. */
   #saving(cursor: LogCursor): ((draft: Draft) => void) | undefined {
     switch (this.#options.role()) {
       case 'mesh':
       case 'server':
-        return undefined
       case 'upstream':
-        return (draft) => saveRelayCursor(draft, cursor)
+        return undefined
       case 'client':
       case 'relay':
         return (draft) => {
@@ -187,25 +172,21 @@ export class LinkReader {
 
   /** It begins with its first rows. */
   beginSnapshot({ position, clock }: SnapshotBegin): void {
-    const { role, now } = this.#options
     const { logId, epoch } = this.#cursor ?? NO_LOG
     const cursor: LogCursor = { logId, epoch, position }
-    // What it brings is in no log of ours: who follows that has to begin anew.
-    const ownEpoch = role() === 'relay' ? Math.floor(now()) : undefined
-    this.#beginning = new BeginSnapshot(cursor, clock, ownEpoch)
+    this.#beginning = new BeginSnapshot(cursor, clock)
     this.#snapshot = { cursor, clock: new VectorClock(clock) }
   }
 
   /** Answers with whether these are the first ones of a snapshot that this session has begun. */
-  async takeRows(rows: SnapshotRows): Promise<boolean> {
+  async takeRows(rows: SnapshotRows): Promise<void> {
     const { cursor, clock } = this.#expectSnapshot()
     const beginning = this.#beginning
     this.#beginning = undefined
     await this.#options.ledger.submit(new ReceiveRows(rows, cursor, clock, beginning))
-    return beginning !== undefined
   }
 
-  async endSnapshot(): Promise<boolean> {
+  async endSnapshot(): Promise<void> {
     const { cursor, clock } = this.#expectSnapshot()
     const beginning = this.#beginning
     this.#beginning = undefined
@@ -214,7 +195,6 @@ export class LinkReader {
     await this.#options.ledger.submit(new EndSnapshot(cursor, clock))
     this.#snapshot = undefined
     this.#cursor = cursor
-    return beginning !== undefined
   }
 
   #expectSnapshot(): ReceivingSnapshot {

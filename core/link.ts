@@ -29,7 +29,6 @@ import {
   composeWelcome,
   introduce,
   meet,
-  placeForUpstream,
   placeOf,
   type Tables,
   type Versions,
@@ -426,7 +425,7 @@ export class Link {
     hub.enter(this)
     if (role === 'server') this.#epoch = meeting.epoch
     const welcome = await composeWelcome(hub.ledger, hello, meeting, nowMs)
-    this.#reader.meetRelay(hello.relay, welcome.resume?.type === 'cursor' ? welcome.resume : undefined)
+    this.#reader.meetRelay(hello.relay)
     this.#admitter = new LinkAdmitter({
       ledger: hub.ledger,
       gate: this.#gate,
@@ -465,7 +464,7 @@ export class Link {
     if (role === 'mesh') return placeOf(ledger, role, resume)
     if (role === 'relay') {
       await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
-      return placeForUpstream(ledger, resume)
+      return placeOf(ledger, role, resume)
     }
     return this.#writer.takeWelcome(welcome, server)
   }
@@ -497,11 +496,11 @@ export class Link {
         this.#reader.beginSnapshot(first)
         break
       case 'snapshot-rows':
-        if (await this.#reader.takeRows(first)) this.#askCatchUp()
+        await this.#reader.takeRows(first)
         this.#hasBrought = true
         break
       case 'snapshot-end':
-        if (await this.#reader.endSnapshot()) this.#askCatchUp()
+        await this.#reader.endSnapshot()
         break
       case 'mark':
         this.#session.answerMark(first.token, this.#goal())

@@ -438,10 +438,9 @@ export class Session {
       case 'server':
         return type === 'push'
       case 'mesh':
+      case 'relay':
       case 'upstream':
         return type === 'changes'
-      case 'relay':
-        return type !== 'push' && type !== 'ack'
       case 'client':
         return type !== 'push'
     }

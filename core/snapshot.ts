@@ -1,8 +1,8 @@
 /**
  * Snapshots: row states in key order for a replica that is new or too far behind, resumable, while writes go on.
  *
- * Only servers give them. What a snapshot brings is in no log, so peers without a server, who pass on what they get by
- * their logs, use the log alone.
+ * Only servers give them, and only to clients. What a snapshot brings is in no log, so whoever passes on what it gets by its
+ * log, a relay or a peer without a server, uses the log alone.
  *
  * Because row states join, the scan needs no frozen view: a row that changes meanwhile is sent as it is then, and the log
  * from the position at which the snapshot began brings what was missed.
@@ -148,14 +148,11 @@ export class BeginSnapshot implements Job<void> {
   readonly weight = 1
   readonly #cursor: LogCursor
   readonly #clock: readonly ClockEntry[]
-  readonly #epoch: number | undefined
   #base: VectorClock = new VectorClock()
 
-  /** `epoch`: whoever reads our own log has to begin anew, because what a snapshot brings is not in it. */
-  constructor(cursor: LogCursor, clock: readonly ClockEntry[], epoch?: number) {
+  constructor(cursor: LogCursor, clock: readonly ClockEntry[]) {
     this.#cursor = cursor
     this.#clock = clock
-    this.#epoch = epoch
   }
 
   /** The base of the log grows: what an earlier snapshot brought is not in the log either. */
@@ -171,8 +168,6 @@ export class BeginSnapshot implements Job<void> {
 
   /** For whoever saves how far it has come. */
   begin(draft: Draft): void {
-    const { meta } = draft.state
-    if (this.#epoch !== undefined) meta.epoch = Math.max(meta.epoch + 1, this.#epoch)
     draft.put(BASE_CLOCK_KEY, packClock([...this.#base.entries()]))
     draft.put(SNAPSHOT_CLOCK_KEY, packClock(this.#clock))
   }

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { BecomeRelay, JoinFamily, TakeHome } from '../../core/family.ts'
 import { digestRows, type Hub, type Store } from '../../core/index.ts'
 import { createReplicaId } from '../../core/names.ts'
+import { BeginEpoch } from '../../core/recovery.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import {
   type Client,
@@ -30,6 +31,15 @@ async function copyOf(store: Store): Promise<Store> {
   const copy = openMemoryStore()
   await copy.commit({ expectedHead: 0, puts: await store.range(everything), deletes: [] })
   return copy
+}
+
+/** More than a newcomer is told change by change. */
+async function writeMany(client: Client, count: number): Promise<void> {
+  for (let row = 0; row < count; row += 500) {
+    await client.transact((transaction) => {
+      for (let each = row; each < row + 500; each++) transaction.table('notes').insert({ id: `m${each}`, text: 'many' })
+    })
+  }
 }
 
 async function family(): Promise<{ root: Hub; relay: Hub; line: Line; phone: Client; laptop: Client }> {
@@ -129,61 +139,42 @@ describe('a relay', () => {
     expect(await digestOf(root)).toBe(await digestOf(relay))
   })
 
-  it('E3: goes on where its log was left, and that place is saved with what came before it', async () => {
-    const commits: string[] = []
-    const store = openMemoryStore()
-    const recording: Store = {
-      ...store,
-      head: () => store.head(),
-      getMany: (keys) => store.getMany(keys),
-      range: (range) => store.range(range),
-      commit: (commit) => {
-        commits.push([...new Set(commit.puts.map(({ key }) => String.fromCharCode(key[0] ?? 0)))].join(''))
-        return store.commit(commit)
-      },
-    }
-    const [root, relay, phone] = [await openRoot(recording), await openRelay(), await openClient()]
-    const line = await connect(relay, root)
+  it('goes on with what its upstream lacks, as that says itself', async () => {
+    const { root, relay, line, phone } = await family()
     const below = await connect(phone, relay)
     for (const id of ['n1', 'n2']) {
       await write(phone, id)
       for (const each of [below, line]) await each.settled()
     }
-    const saving = commits.filter((kinds) => kinds.includes('y'))
-    expect(saving.length).toBeGreaterThan(0)
-    for (const kinds of saving) expect(kinds).toContain('l')
     await line.close()
     const again = await connect(relay, root)
-    expect(again.sent.find(({ frame }) => frame.type === 'welcome')?.frame).toMatchObject({
-      resume: { type: 'cursor', logId: relay.ledger.state.meta.logId, position: 3 },
-    })
     expect(again.blocksFrom('up')).toBe(0)
+    await again.close()
+    await write(phone, 'n3')
+    await below.settled()
+    const news = await connect(relay, root)
+    expect(news.blocksFrom('up')).toBe(1)
+    expect(await digestOf(root)).toBe(await digestOf(relay))
   })
 
-  it('whose place is not that of a block begins anew by clocks, and nothing is lost', async () => {
-    const { root, relay, line, phone } = await family()
-    const below = await connect(phone, relay)
-    await phone.transact((transaction) => {
-      for (const id of ['n1', 'n2', 'n3']) transaction.table('notes').insert({ id, text: id })
-    })
-    for (const each of [below, line]) await each.settled()
+  it('gives a root that goes on from a backup everything back, also what it has from there', async () => {
+    const rootStore = openMemoryStore()
+    const [root, relay, phone] = await Promise.all([openRoot(rootStore), openRelay(), openClient()])
+    const above = await connect(phone, root)
+    const backup = await copyOf(rootStore)
+    await writeMany(phone, 1_500)
+    await above.settled()
+    const line = await connect(relay, root)
+    expect(line.sent.some(({ frame }) => frame.type === 'snapshot-begin')).toBe(false)
     await line.close()
-    const { logId } = relay.ledger.state.meta
-    const { saveRelayCursor } = await import('../../core/handshake.ts')
-    const misplace = { weight: 1, prepare: () => {}, apply: saveAt(2) }
-    await root.ledger.submit(misplace)
-    await write(phone, 'n4')
-    await below.settled()
-    const astray = new Line(relay, root)
-    await rest()
-    expect(astray.end).toBe('gap')
-    await connect(relay, root)
-    expect(await digestOf(root)).toBe(await digestOf(relay))
-
-    function saveAt(position: number) {
-      return (draft: Parameters<typeof saveRelayCursor>[0]): void =>
-        saveRelayCursor(draft, { logId, epoch: relay.ledger.state.meta.epoch, position })
-    }
+    // Its backup is from before all that, and the phone never comes back.
+    const restored = await openRoot(backup)
+    await restored.ledger.submit(new BeginEpoch(now()))
+    await connect(relay, restored)
+    expect(await digestOf(restored)).toBe(await digestOf(relay))
+    const laptop = await openClient()
+    await connect(laptop, restored)
+    expect((await laptop.digest()).rows).toBe(1_500)
   })
 
   it('takes over the definitions of its upstream, and its clients hear of it at their next hello', async () => {
@@ -378,7 +369,7 @@ describe('a replica', () => {
 })
 
 describe('a chain of relays', () => {
-  it('passes on through all of them, and a snapshot in the middle of its life reaches those who follow its log', async () => {
+  it('passes on through all of them, and one that begins anew gets everything', async () => {
     const [root, upper, lower] = await Promise.all([openRoot(), openRelay(), openRelay()])
     const [phone, laptop] = await Promise.all([openClient(), openClient()])
     const above = await connect(laptop, root)
@@ -390,20 +381,13 @@ describe('a chain of relays', () => {
     expect(await laptop.table('notes').get('n0')).toBeDefined()
     await lowerLine.close()
     await upperLine.close()
-    for (let batch = 0; batch < 3; batch++) {
-      await laptop.transact((transaction) => {
-        for (let row = 0; row < 500; row++) transaction.table('notes').insert({ id: `m${batch}-${row}`, text: 'many' })
-      })
-    }
+    await writeMany(laptop, 1_500)
     await above.settled()
-    // The upper relay begins with an empty store: what it knows, it has from a snapshot.
     const fresh = await openRelay()
     await connect(fresh, root)
-    const epoch = lower.ledger.state.meta.epoch
     await connect(lower, fresh)
-    expect(lower.ledger.state.meta.epoch).toBeGreaterThan(epoch)
-    expect(below.end).toBe('unavailable')
-    await connect(phone, lower)
+    await below.settled()
+    expect(below.end).toBeUndefined()
     expect(await digestOf(phone.hub)).toBe(await digestOf(root))
     expect((await phone.digest()).rows).toBe(1_501)
   })

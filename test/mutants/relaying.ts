@@ -63,16 +63,6 @@ export const RELAYING: readonly Mutant[] = [
     bySimulator: true,
   },
   {
-    name: 'place in a relay’s log saved before its changes',
-    file: 'core/link-reader.ts',
-    find: 'const job = new ReceiveChanges(blocks,',
-    replace:
-      'await ledger.submit(new ReceiveChanges([], { save: this.#saving(cursor) }))\n      const job = new ReceiveChanges(blocks,',
-    breaks: 'a cursor moves in the commit that stores what it stands behind, in both directions',
-    tests: [RELAYS],
-    bySimulator: false,
-  },
-  {
     name: 'relay passes on without the scope',
     file: 'core/handshake.ts',
     find: "role === 'server' && gate.mayRelay?.() === true",
@@ -91,11 +81,11 @@ export const RELAYING: readonly Mutant[] = [
     bySimulator: false,
   },
   {
-    name: 'readers of a relay go on after a snapshot',
-    file: 'core/snapshot.ts',
-    find: 'if (this.#epoch !== undefined) meta.epoch =',
-    replace: 'if (this.#epoch === 0) meta.epoch =',
-    breaks: 'what a snapshot brings to a relay reaches those who follow its log',
+    name: 'relay is given a snapshot',
+    file: 'core/handshake.ts',
+    find: "placeOf(ledger, hello.relay === undefined ? role : 'upstream', hello.resume)",
+    replace: 'placeOf(ledger, role, hello.resume)',
+    breaks: 'what a relay has is in its log, and so comes back to a root that lost it',
     tests: [RELAYS],
     bySimulator: false,
   },

@@ -411,15 +411,11 @@ const HARMLESS_AHEAD_MS = 20_000
 
 /**
  * What its writer has not heard of yet is judged again, and others may have heard: a mood would not be what it was, nor the opinion
- * of another server. And what a relay has from a snapshot is in no log, so it does not give that back.
+ * of another server.
  */
 function withoutWhims(options: PlanOptions): PlanOptions {
-  const { judge, topology, hasSnapshots } = options
-  return {
-    ...options,
-    judge: judge && { ...judge, isMoody: false, isCommon: true },
-    hasSnapshots: hasSnapshots && topology === 'star',
-  }
+  const { judge } = options
+  return { ...options, judge: judge && { ...judge, isMoody: false, isCommon: true } }
 }
 
 /**
