@@ -10,6 +10,7 @@
  * FM1  A change that was sent to the home and is not answered is pushed nowhere else.
  * FM2  A relay answers nobody before it has caught up with its upstream in this epoch of its log.
  * FM3  A relay never changes its family, and begins with an empty store: what it held before was admitted elsewhere.
+ * FM4  No cursor into a relay's log outlives the opening of its store: a copy of it has another log under the same name.
  */
 import { readDefinitions, takeOver } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
@@ -18,12 +19,14 @@ import type { TableRecord } from './frame.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
 
-/** What a server says of itself: its log, and the root's. */
+/** What a server says of itself: the name under which it answers, which is that of its log or its post, and the root's log. */
 export interface Relation {
-  readonly logId: string
+  readonly home: string
   /** Undefined: it speaks a protocol that knows of no families. */
   readonly family: string | undefined
 }
+
+const NO_FAMILY: Family = { home: '', name: '', epoch: 0, offeredSeq: 0, post: '' }
 
 function setFamily(draft: Draft, family: Family): void {
   const { key, value } = familyEntry(family)
@@ -69,8 +72,8 @@ export class TakeHome implements Job<number | undefined> {
 
   apply(draft: Draft): number | undefined {
     const { family: known, meta } = draft.state
-    const { logId, family: name = '' } = this.#server
-    const isMoving = known !== undefined && name !== '' && known.name === name && known.home !== logId
+    const { home, family: name = '' } = this.#server
+    const isMoving = known !== undefined && name !== '' && known.name === name && known.home !== home
     if (isMoving && Math.min(known.offeredSeq, meta.ownSeq) > meta.ackedSeq) {
       throw new TidemarkError(
         'not-home',
@@ -85,8 +88,10 @@ export class TakeHome implements Job<number | undefined> {
     if (isMoving && meta.ackedSeq > this.#answeredSeq) {
       throw new TidemarkError('not-home', 'another server has answered since the hello', { retryable: true })
     }
-    const isSame = known?.home === logId && known.name === name
-    const family = isSame ? known : { home: logId, name, epoch: (known?.epoch ?? 0) + 1, offeredSeq: meta.ackedSeq }
+    const isSame = known?.home === home && known.name === name
+    const family = isSame
+      ? known
+      : { ...NO_FAMILY, home, name, epoch: (known?.epoch ?? 0) + 1, offeredSeq: meta.ackedSeq }
     if (!isSame) setFamily(draft, family)
     return meta.ownSeq > meta.ackedSeq ? beginPushing(draft, family) : undefined
   }
@@ -150,40 +155,59 @@ export class EndPushing implements Job<void> {
 }
 
 /** Throws when another server has become the home meanwhile: from now on that one is asked. */
-export function expectHome({ family }: LedgerState, { logId, family: name }: Relation): void {
-  if (name === undefined || family === undefined || family.home === logId) return
+export function expectHome({ family }: LedgerState, { home, family: name }: Relation): void {
+  if (name === undefined || family === undefined || family.home === home) return
   throw new TidemarkError('replica-fenced', 'this replica has gone to another server')
 }
 
 // ── A relay's ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Makes an empty store that of a relay; one that is stays so. */
+/**
+ * Makes an empty store that of a relay; one that is begins an epoch of its log, each time that it is opened: the log of a copied
+ * disk has other changes at the same places, and who read the one must not go on in the other.
+ */
 export class BecomeRelay implements Job<void> {
   readonly weight = 1
+  readonly #nowMs: number
+
+  constructor(nowMs: number) {
+    this.#nowMs = Math.floor(nowMs)
+  }
 
   prepare(): void {}
 
   apply(draft: Draft): void {
     const { state } = draft
-    if (isRelay(state)) return
+    if (isRelay(state)) return this.#reopen(draft)
     if (state.family !== undefined || state.meta.nextPosition > 1) {
       throw new TidemarkError('store-foreign', 'the store was filled by a server of its own', {
         remedy: 'Let a relay begin with an empty store',
       })
     }
-    setFamily(draft, { home: '', name: '', epoch: 0, offeredSeq: 0 })
+    setFamily(draft, NO_FAMILY)
+  }
+
+  #reopen(draft: Draft): void {
+    const { meta } = draft.state
+    const family = draft.state.family as Family
+    const hasCaughtUp = family.epoch === meta.epoch
+    meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
+    draft.touchMeta()
+    if (hasCaughtUp) setFamily(draft, { ...family, epoch: meta.epoch })
   }
 }
 
-/** A relay has met its upstream: takes over its family, and the definitions of tables that count. */
+/** A relay has met its upstream: takes over its family, its post, and the definitions of tables that count. */
 export class JoinFamily implements Job<void> {
   readonly weight = 1
   readonly #upstream: Relation
+  readonly #post: string
   readonly #tables: readonly TableRecord[]
   #news: readonly TableRecord[] = []
 
-  constructor(upstream: Relation, tables: readonly TableRecord[]) {
+  constructor(upstream: Relation, post: string, tables: readonly TableRecord[]) {
     this.#upstream = upstream
+    this.#post = post
     this.#tables = tables
   }
 
@@ -195,7 +219,7 @@ export class JoinFamily implements Job<void> {
 
   apply(draft: Draft): void {
     const { state } = draft
-    const { logId, family: name } = this.#upstream
+    const { home, family: name } = this.#upstream
     const known = isRelay(state) ? state.family : undefined
     if (known === undefined || name === undefined || (known.name !== '' && known.name !== name)) {
       throw new TidemarkError('store-foreign', 'the relay belongs to other servers than this upstream', {
@@ -203,7 +227,9 @@ export class JoinFamily implements Job<void> {
       })
     }
     takeOver(draft, this.#news)
-    if (known.home !== logId || known.name !== name) setFamily(draft, { ...known, home: logId, name })
+    const post = known.post || this.#post
+    if (known.home !== home || known.name !== name || known.post !== post)
+      setFamily(draft, { ...known, home, name, post })
   }
 }
 
@@ -226,6 +252,12 @@ export class NoteCaughtUp implements Job<void> {
   }
 }
 
+/** The name under which a server answers, where that is not its log's. */
+export function postOf({ family, meta }: LedgerState): string | undefined {
+  const post = family?.post
+  return post === undefined || post === '' || post === meta.logId ? undefined : post
+}
+
 /** True while a relay waits for what its upstream has. */
 export function isCatchingUp(state: LedgerState): boolean {
   return isRelay(state) && (state.family as Family).epoch !== state.meta.epoch
@@ -245,5 +277,5 @@ export function expectCaughtUp({ state }: Ledger): void {
 /** A server meets a relay: from now on its clients may come from there. */
 export function noteRelay(draft: Draft): void {
   const { family, meta } = draft.state
-  if (family === undefined) setFamily(draft, { home: meta.logId, name: meta.logId, epoch: meta.epoch, offeredSeq: 0 })
+  if (family === undefined) setFamily(draft, { ...NO_FAMILY, home: meta.logId, name: meta.logId, epoch: meta.epoch })
 }

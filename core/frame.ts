@@ -51,7 +51,7 @@ export interface Hello {
   readonly fingerprint: Uint8Array
   readonly resume: Resume
   readonly tables: readonly TableRecord[]
-  /** A relay's: its own log, which the acceptor is going to read, and where that ends. Since version 2. */
+  /** A relay's: its own log, which the acceptor is going to read, where that ends, and its post. Since version 2. */
   readonly relay?: RelayLog | undefined
 }
 
@@ -62,6 +62,8 @@ export interface RelayLog {
   readonly logId: string
   readonly epoch: number
   readonly position: number
+  /** The name under which it answers; before it has met an upstream it has none. */
+  readonly post?: string | undefined
 }
 
 export interface Welcome {
@@ -88,6 +90,8 @@ export interface Welcome {
   readonly family?: string | undefined
   /** To relays: the definitions that count. */
   readonly tables?: readonly TableRecord[] | undefined
+  /** To a relay its post; to a client the sender's, where it is not named after its log. */
+  readonly post?: string | undefined
 }
 
 export type RefusalRecord = readonly [seq: number, code: string]
@@ -272,7 +276,7 @@ function toFields(frame: Frame): Packed[] {
         frame.from.type === 'log' ? frame.from.position : null,
         frame.time,
         frame.resume === undefined ? null : packResume(frame.resume),
-        ...(frame.family === undefined ? [] : [packUuid(frame.family), frame.tables ?? []]),
+        ...packFamily(frame),
       ]
     case 'changes':
       return [frame.from, frame.to - frame.from, packParts(frame.blocks)]
@@ -314,7 +318,14 @@ function toFields(frame: Frame): Packed[] {
 }
 
 function packRelay(relay: RelayLog | undefined): Packed[] {
-  return relay === undefined ? [] : [[packUuid(relay.logId), relay.epoch, relay.position]]
+  if (relay === undefined) return []
+  const { logId, epoch, position, post } = relay
+  return [[packUuid(logId), epoch, position, ...(post === undefined ? [] : [packUuid(post)])]]
+}
+
+function packFamily({ family, tables = [], post }: Welcome): Packed[] {
+  if (family === undefined) return []
+  return [packUuid(family), tables, ...(post === undefined ? [] : [packUuid(post)])]
 }
 
 export function packUuid(id: string): Uint8Array {
@@ -452,8 +463,9 @@ function readTables(value: Packed | undefined): TableRecord[] {
 }
 
 function readRelay(value: Packed): RelayLog {
-  const [logId, epoch, position] = asArray(value)
-  return { logId: unpackUuid(logId), epoch: asCount(epoch), position: asCount(position) }
+  const [logId, epoch, position, post] = asArray(value)
+  const log = { logId: unpackUuid(logId), epoch: asCount(epoch), position: asCount(position) }
+  return post === undefined ? log : { ...log, post: unpackUuid(post) }
 }
 
 function readWelcome(fields: readonly Packed[]): Welcome {
@@ -473,6 +485,7 @@ function readWelcome(fields: readonly Packed[]): Welcome {
     resume: fields[10] === null ? undefined : readResume(fields[10]),
     family: fields[11] === undefined ? undefined : unpackUuid(fields[11]),
     tables: fields[12] === undefined ? undefined : readTables(fields[12]),
+    post: fields[13] === undefined ? undefined : unpackUuid(fields[13]),
   }
 }
 

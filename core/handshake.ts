@@ -23,7 +23,7 @@ import {
 } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { expectCaughtUp, familyName, noteRelay } from './family.ts'
+import { expectCaughtUp, familyName, noteRelay, postOf } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import {
   type ClockEntry,
@@ -39,6 +39,7 @@ import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
 import { CURSOR_KEY, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
+import { type IsManned, Posting } from './posts.ts'
 import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'
 import { readBaseClock } from './replica-log.ts'
 import type { FeedPlace, SessionRole } from './session.ts'
@@ -70,7 +71,7 @@ export async function introduce(
   past: SharedPast,
 ): Promise<Hello> {
   await ledger.catchUp()
-  const { meta, own } = ledger.state
+  const { meta, own, family } = ledger.state
   const writtenSeq = ledger.durableSeqOf(own)
   const ownSeq = Math.min(writtenSeq, past.claimOf(meta.replicaId, ledger.durableAckedSeq) ?? writtenSeq)
   const isRelay = role === 'relay'
@@ -89,7 +90,9 @@ export async function introduce(
     tables: isRelay
       ? [...(await rememberedTables(ledger))]
       : [...tables].map(([name, definition]) => [name, tableFingerprint(definition)] as const),
-    relay: isRelay ? { logId: meta.logId, epoch: meta.epoch, position: ledger.durablePosition } : undefined,
+    relay: isRelay
+      ? { logId: meta.logId, epoch: meta.epoch, position: ledger.durablePosition, post: family?.post || undefined }
+      : undefined,
   }
 }
 
@@ -207,6 +210,8 @@ export interface Meeting {
   readonly place: FeedPlace
   /** The peer's index in our dictionary. */
   readonly replica: number
+  /** Of a relay: the name under which it answers. */
+  readonly post: string | undefined
 }
 
 export interface MeetOptions {
@@ -216,6 +221,8 @@ export interface MeetOptions {
   readonly gate: Gate
   readonly nowMs: number
   readonly onLoss?: (() => void) | undefined
+  /** Whether another relay is at work in a post. */
+  readonly isManned: IsManned
 }
 
 /** Decides about a hello. Throws what the session has to end with. */
@@ -241,10 +248,10 @@ export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): 
   }
   const { epoch } = state.meta
   const place = await placeOf(ledger, hello.relay === undefined ? role : 'upstream', hello.resume)
-  const { replica } = await ledger.submit(new MeetReplica(hello, options))
+  const { replica, post } = await ledger.submit(new MeetReplica(hello, options))
   // A copy must not fence its original.
   await readStream(ledger, replica, hello)
-  return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, replica }
+  return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, replica, post }
 }
 
 function expectRelayed(role: SessionRole, gate: Gate): void {
@@ -258,7 +265,7 @@ function expectRelayed(role: SessionRole, gate: Gate): void {
 export async function composeWelcome(
   ledger: Ledger,
   hello: Hello,
-  { version, role, epoch, place, replica }: Meeting,
+  { version, role, epoch, place, replica, post = postOf(ledger.state) }: Meeting,
   nowMs: number,
 ): Promise<Welcome> {
   // Behind what a fenced session had handed in before.
@@ -284,6 +291,7 @@ export async function composeWelcome(
         : undefined,
     ...(version >= RELAYS_SINCE && role !== 'mesh' ? { family: familyName(ledger.state) } : {}),
     ...(role === 'upstream' ? { tables: [...(await rememberedTables(ledger))] } : {}),
+    post,
   }
 }
 
@@ -367,7 +375,7 @@ async function placeAfterClock(ledger: Ledger, role: SessionRole, entries: reado
 }
 
 /** Makes the peer and its table definitions known. What a replica calls itself is remembered from its first hello on. */
-class MeetReplica implements Job<{ readonly replica: number }> {
+class MeetReplica implements Job<Pick<Meeting, 'replica' | 'post'>> {
   readonly weight = 1
   readonly #hello: Hello
   readonly #tables: Tables
@@ -377,9 +385,11 @@ class MeetReplica implements Job<{ readonly replica: number }> {
   #stored: readonly Definition[] = []
   /** Whom the replica belongs to. */
   #owner: string | undefined
+  readonly #posting: Posting | undefined
 
-  constructor(hello: Hello, { tables, gate, nowMs }: MeetOptions) {
+  constructor(hello: Hello, { tables, gate, nowMs, isManned }: MeetOptions) {
     this.#gate = gate
+    this.#posting = hello.relay && new Posting(hello.relay, gate.subject?.(), isManned)
     this.#hello = hello
     this.#tables = tables
     this.#nowMs = nowMs
@@ -389,6 +399,7 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     const { tables } = this.#hello
     expectDefinitions(tables)
     await this.#readOwner(ledger)
+    await this.#posting?.read(ledger)
     const known = await readDefinitions(
       ledger,
       tables.map(([name]) => name),
@@ -414,7 +425,7 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     })
   }
 
-  apply(draft: Draft): { readonly replica: number } {
+  apply(draft: Draft): Pick<Meeting, 'replica' | 'post'> {
     const { state } = draft
     const isKnown = state.replicas.find(this.#hello.replica) >= 0
     const shortage = isKnown ? undefined : this.#gate.weigh?.(draft.usage, NEW_REPLICA)
@@ -424,10 +435,11 @@ class MeetReplica implements Job<{ readonly replica: number }> {
     const fresh = this.#fresh.filter(([name]) => isRelay || (mayDefine?.(name) ?? true))
     remember(draft, fresh, { stored: this.#stored, replica: this.#hello.replica, nowMs: this.#nowMs })
     if (!isKnown) draft.touchMeta()
+    const post = this.#posting?.take(draft)
     if (isRelay) noteRelay(draft)
     const replica = state.internReplica(this.#hello.replica)
     const subject = this.#gate.subject?.()
     if (subject !== undefined && this.#owner === undefined) draft.put(subjectKey(replica), packRecord(subject))
-    return { replica }
+    return { replica, post }
   }
 }

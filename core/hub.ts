@@ -48,6 +48,12 @@ export class Hub {
     await Promise.all(waited.map((link) => link.left))
   }
 
+  /** Whether a relay with another store than this is here in a post. */
+  isManned(post: string, logId: string): boolean {
+    for (const { manning } of this.#links.values()) if (manning?.post === post && manning.logId !== logId) return true
+    return false
+  }
+
   leave(link: Link): void {
     this.#ending.delete(link)
     if (link.peer !== undefined && this.#links.get(link.peer) === link) this.#links.delete(link.peer)

@@ -20,6 +20,7 @@
  *   w replica(4)          where a replica stood in the log when its last session ended, on a server
  *   t name                definition of a table, as far as convergence depends on it
  *   h                     home and family: see family.ts
+ *   y subject             post of the relay whose token has this subject, by a hash of that: see posts.ts
  */
 import { ByteWriter, concatBytes, prefixEnd, readText } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
@@ -161,6 +162,10 @@ export function tableKey(name: string): Uint8Array {
 
 export function tableKeyName(key: Uint8Array): string {
   return readText(key, 1, key.length)
+}
+
+export function postKey(subjectHash: string): Uint8Array {
+  return textKey('y', subjectHash)
 }
 
 function textKey(kind: string, text: string): Uint8Array {

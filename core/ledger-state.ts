@@ -69,7 +69,7 @@ export interface Meta {
 
 /** Who answers this store, and which servers pass its changes on to each other. See family.ts. */
 export interface Family {
-  /** The log that answers: of a client's server, of a relay's upstream, a root's own; '' before it was met. */
+  /** Who answers: a client's server, by its post or its log; the log of a relay's upstream, or a root's own; '' before it was met. */
   readonly home: string
   /** The root's log; '' when the server did not say. */
   readonly name: string
@@ -77,6 +77,8 @@ export interface Family {
   readonly epoch: number
   /** Of a client: none of its changes above this seq were ever sent to its home. */
   readonly offeredSeq: number
+  /** Of a relay: the name under which it answers; '' before it has met an upstream, and of everybody else. */
+  readonly post: string
 }
 
 export class LedgerState {
@@ -225,13 +227,19 @@ export class LedgerState {
   }
 }
 
-export function familyEntry({ home, name, epoch, offeredSeq }: Family): StoreEntry {
-  return { key: FAMILY_KEY, value: packRecord([home, name, epoch, offeredSeq]) }
+export function familyEntry({ home, name, epoch, offeredSeq, post }: Family): StoreEntry {
+  return { key: FAMILY_KEY, value: packRecord([home, name, epoch, offeredSeq, post]) }
 }
 
 function decodeFamily(bytes: Uint8Array): Family {
-  const [home, name, epoch, offeredSeq] = asArray(unpackRecord(bytes))
-  return { home: asText(home), name: asText(name), epoch: asCount(epoch), offeredSeq: asCount(offeredSeq) }
+  const [home, name, epoch, offeredSeq, post] = asArray(unpackRecord(bytes))
+  return {
+    home: asText(home),
+    name: asText(name),
+    epoch: asCount(epoch),
+    offeredSeq: asCount(offeredSeq),
+    post: asText(post ?? ''),
+  }
 }
 
 /** Every entry of a range, in pages. */

@@ -39,6 +39,7 @@ import { type Answered, LinkAdmitter } from './link-admitter.ts'
 import { LinkReader } from './link-reader.ts'
 import { LinkWriter } from './link-writer.ts'
 import type { ReplicaId } from './names.ts'
+import type { IsManned, Manning } from './posts.ts'
 import { expectEpoch } from './recovery.ts'
 import {
   type Effect,
@@ -110,6 +111,7 @@ export class Link {
   #admitter: LinkAdmitter | undefined
   /** A relay's: the mark behind everything that its upstream had. */
   #catchUpToken: number | undefined
+  #manning: Manning | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
   readonly #asking = new Map<number, Asking>()
@@ -150,6 +152,11 @@ export class Link {
 
   get role(): SessionRole {
     return this.#session.role
+  }
+
+  /** An upstream's: which post the peer has, with which store. */
+  get manning(): Manning | undefined {
+    return this.#manning
   }
 
   get peer(): ReplicaId | undefined {
@@ -416,12 +423,16 @@ export class Link {
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
     const { hub, role, tables, versions = ALL_VERSIONS, now, onAdmit, onLoss } = this.#options
-    const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate: this.#gate, nowMs, onLoss })
+    const gate = this.#gate
+    const isManned: IsManned = (post, logId) => hub.isManned(post, logId)
+    const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate, nowMs, onLoss, isManned })
     await hub.othersLeft(hello.replica)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
     this.#peer = hello.replica
     this.#peerBytes = packUuid(hello.replica)
+    if (hello.relay !== undefined && meeting.post !== undefined)
+      this.#manning = { post: meeting.post, logId: hello.relay.logId }
     hub.enter(this)
     if (role === 'server') this.#epoch = meeting.epoch
     const welcome = await composeWelcome(hub.ledger, hello, meeting, nowMs)
@@ -460,13 +471,14 @@ export class Link {
     const { hub, role } = this.#options
     const { ledger } = hub
     const resume = welcome.resume ?? { type: 'clock', clock: [] }
-    const server: Relation = { logId: welcome.logId, family: welcome.family }
     if (role === 'mesh') return placeOf(ledger, role, resume)
+    const { logId, family, post = logId } = welcome
     if (role === 'relay') {
-      await ledger.submit(new JoinFamily(server, welcome.tables ?? []))
+      const upstream: Relation = { home: logId, family }
+      await ledger.submit(new JoinFamily(upstream, welcome.post ?? ledger.state.meta.logId, welcome.tables ?? []))
       return placeOf(ledger, role, resume)
     }
-    return this.#writer.takeWelcome(welcome, server)
+    return this.#writer.takeWelcome(welcome, { home: post, family })
   }
 
   /** A relay serves once it has what its upstream had in this epoch of its log. */

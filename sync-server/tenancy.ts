@@ -69,7 +69,7 @@ export class Tenancy {
         monotonicMs,
         nextTurn: setImmediate,
         prepare: async (tenant, ledger) => {
-          if (tenant === upstream?.tenant) await ledger.submit(new BecomeRelay())
+          if (tenant === upstream?.tenant) await ledger.submit(new BecomeRelay(now()))
         },
         onUsage: (tenant, event) => {
           logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)

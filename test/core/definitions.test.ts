@@ -32,7 +32,14 @@ async function greet(ledger: Ledger, tables: readonly TableRecord[], replica: Re
     fingerprint: new Uint8Array(0),
     resume: { type: 'clock', clock: [] },
   }
-  const options = { role: 'server', versions: ALL_VERSIONS, tables: new Map(), gate: OPEN_GATE, nowMs: NOW_MS } as const
+  const options = {
+    role: 'server',
+    versions: ALL_VERSIONS,
+    tables: new Map(),
+    gate: OPEN_GATE,
+    nowMs: NOW_MS,
+    isManned: () => false,
+  } as const
   try {
     await meet(ledger, hello, options)
     return 'welcome'

@@ -123,6 +123,12 @@ const SAMPLES: Readonly<Record<number, Readonly<Record<string, Frame>>>> = {
       family: ROOT,
       tables: [],
     },
+    'hello of a relay that has a post': {
+      ...HELLO,
+      versions: [2, 2],
+      relay: { logId: LOG, epoch: 1_800_000_000_000, position: 70_000, post: B },
+    },
+    'welcome of a relay that has the post of another': { ...WELCOME, version: 2, family: ROOT, tables: [], post: A },
   },
 }
 

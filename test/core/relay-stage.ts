@@ -34,7 +34,7 @@ export async function openRoot(store: Store = openMemoryStore()): Promise<Hub> {
 
 export async function openRelay(store: Store = openMemoryStore()): Promise<Hub> {
   const hub = await openRoot(store)
-  await hub.ledger.submit(new BecomeRelay())
+  await hub.ledger.submit(new BecomeRelay(now()))
   return hub
 }
 

@@ -3,6 +3,7 @@
  */
 import { describe, expect, it } from 'vitest'
 import { BecomeRelay, JoinFamily, TakeHome } from '../../core/family.ts'
+import type { Gate } from '../../core/gate.ts'
 import { digestRows, type Hub, type Store } from '../../core/index.ts'
 import { createReplicaId } from '../../core/names.ts'
 import { BeginEpoch } from '../../core/recovery.ts'
@@ -120,10 +121,12 @@ describe('a relay', () => {
     await connect(laptop, root)
     await write(laptop, 'n1')
     await connect(laptop, root)
-    await expect(root.ledger.submit(new BecomeRelay())).rejects.toMatchObject({ code: 'store-foreign' })
-    await relay.ledger.submit(new BecomeRelay())
-    const stranger = { logId: createReplicaId(), family: createReplicaId() }
-    await expect(relay.ledger.submit(new JoinFamily(stranger, []))).rejects.toMatchObject({ code: 'store-foreign' })
+    await expect(root.ledger.submit(new BecomeRelay(now()))).rejects.toMatchObject({ code: 'store-foreign' })
+    await relay.ledger.submit(new BecomeRelay(now()))
+    const stranger = { home: createReplicaId(), family: createReplicaId() }
+    await expect(relay.ledger.submit(new JoinFamily(stranger, createReplicaId(), []))).rejects.toMatchObject({
+      code: 'store-foreign',
+    })
   })
 
   it('is sent nothing back that it has brought, and the other way round', async () => {
@@ -293,9 +296,9 @@ describe('a replica', () => {
     const { logId } = root.ledger.state.meta
     await write(phone, 'n1')
     await (await connect(phone, relay)).close()
-    const job = new TakeHome({ logId, family: logId }, 0)
+    const job = new TakeHome({ home: logId, family: logId }, 0)
     await expect(phone.ledger.submit(job)).rejects.toMatchObject({ code: 'not-home', retryable: true })
-    await phone.ledger.submit(new TakeHome({ logId, family: logId }, 1))
+    await phone.ledger.submit(new TakeHome({ home: logId, family: logId }, 1))
     expect(phone.ledger.state.family?.home).toBe(logId)
   })
 
@@ -365,6 +368,76 @@ describe('a replica', () => {
     expect(meeting.end).toBe('dot-conflict')
     const { error } = meeting.acceptor
     expect((error?.code === 'dot-conflict' ? error : meeting.initiator.error)?.message).toContain(phone.id)
+  })
+})
+
+describe('a relay that lost its store', () => {
+  const asEdge: Gate = { ...OPEN, subject: () => 'edge-7' }
+
+  it('PO1: answers in the place of the one before it, and its clients send again what that one lost', async () => {
+    const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
+    await (await connect(relay, root, { gate: asEdge })).close()
+    await write(phone, 'n1')
+    const beside = await connect(laptop, relay)
+    await (await connect(phone, relay)).close()
+    const cut = new Line(phone, relay, { loses: ({ type }) => type === 'ack' })
+    await rest()
+    await write(phone, 'n2')
+    await rest()
+    await beside.settled()
+    await cut.close()
+    await beside.close()
+    expect([phone.pending, (await laptop.digest()).rows]).toEqual([1, 2])
+
+    const fresh = await openRelay()
+    const line = await connect(fresh, root, { gate: asEdge })
+    for (const each of [laptop, phone, laptop]) await (await connect(each, fresh)).close()
+    await line.settled()
+    expect([phone.pending, await phone.rejected()]).toEqual([0, []])
+    expect(new Set(await Promise.all([root, fresh, phone.hub, laptop.hub].map(digestOf))).size).toBe(1)
+    await line.close()
+
+    const late = new Line(relay, root, { gate: asEdge })
+    await rest()
+    expect(late.initiator.error).toMatchObject({ code: 'store-foreign', retryable: false })
+  })
+
+  it('PO1: has to wait while another one is connected with its subject', async () => {
+    const [root, relay, other] = await Promise.all([openRoot(), openRelay(), openRelay()])
+    const line = await connect(relay, root, { gate: asEdge })
+    const early = new Line(other, root, { gate: asEdge })
+    await rest()
+    expect(early.initiator.error).toMatchObject({ code: 'unavailable', retryable: true })
+    await line.close()
+    await connect(relay, root, { gate: asEdge })
+  })
+
+  it('PO2: keeps the post wherever it connects, also under the subject of somebody else', async () => {
+    const [root, relay, upper] = await Promise.all([openRoot(), openRelay(), openRelay()])
+    await (await connect(upper, root)).close()
+    await (await connect(relay, root, { gate: asEdge })).close()
+    const fresh = await openRelay()
+    await (await connect(fresh, root, { gate: asEdge })).close()
+    const { post } = fresh.ledger.state.family ?? expect.fail()
+    expect(post).toBe(relay.ledger.state.meta.logId)
+    const swapped = await connect(fresh, upper, { gate: { ...OPEN, subject: () => 'edge-8' } })
+    await swapped.close()
+    expect(fresh.ledger.state.family?.post).toBe(post)
+  })
+
+  it('FM4: that was copied has readers who go on in neither half with what they read of the other', async () => {
+    const store = openMemoryStore()
+    const [root, relay] = [await openRoot(), await openRelay(store)]
+    await (await connect(relay, root)).close()
+    const copy = await openRelay(await copyOf(store))
+    const [laptop, phone, other] = await Promise.all([openClient(), openClient(), openClient()])
+    await write(phone, 'n1')
+    await write(other, 'm1')
+    await (await connect(phone, relay)).close()
+    await (await connect(other, copy)).close()
+    await (await connect(laptop, copy)).close()
+    await (await connect(laptop, relay)).close()
+    expect((await laptop.digest()).rows).toBe(2)
   })
 })
 

@@ -58,7 +58,8 @@ export function generatePlan(
   const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
   const events =
     options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn
-  const rollBack = drawServerRestore(root.fork('server'), options)
+  const restored = drawServerRestore(root.fork('server'), options)
+  const rollBack = restored.length > 0 ? restored : drawRelayLoss(root.fork('relay stores'), options)
   const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
   const steady = rollBack.length === 0 ? options : withoutWhims(options)
   return { options: steady, events: [...kept, ...rollBack].sort((a, b) => a.at - b.at) }
@@ -379,6 +380,33 @@ function drawServerRestore(random: Random, options: PlanOptions): PlanEvent[] {
   ]
 }
 
+/** A relay whose store is empty, or runs twice; clients come to the copy as well. Each in a tenth of the schedules with relays. */
+function drawRelayLoss(random: Random, options: PlanOptions): PlanEvent[] {
+  if (options.topology !== 'relays') return []
+  const kind = random.weighted({ vanish: 12, clone: 12, none: 76 })
+  const relays = nodesOf(options).filter((node) => isServing(node) && node !== SERVER)
+  const node = random.pick(relays)
+  const at = random.between(1, options.durationMs)
+  if (kind === 'none') return []
+  if (kind === 'vanish') return [{ type: 'vanish', node, downMs: whileMs(random), at }]
+  const as = `${node}-twin`
+  const { old = [] } = options
+  const clients = nodesOf(options).filter((each) => !isServing(each) && !old.includes(each))
+  const visits = clients.length === 0 ? 0 : random.between(0, 4)
+  return [
+    { type: 'clone', node, as, at },
+    ...[...Array(visits)].map(
+      (): PlanEvent => ({
+        type: 'roam',
+        node: random.pick(clients),
+        to: random.pick([as, as, node]),
+        isHasty: random.chance(0.4),
+        at: random.between(at, options.durationMs),
+      }),
+    ),
+  ]
+}
+
 // ── Relays ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Clients go from server to server; but not those that speak version 1, which know nothing of families. */
@@ -404,7 +432,7 @@ function isTimely(event: PlanEvent): boolean {
   return event.type !== 'clock-drift' || !isServing(event.node) || Math.abs(event.drift) < 0.1
 }
 
-type RestoreEvent = Extract<PlanEvent, { readonly type: 'back-up' }>
+type LossEvent = Extract<PlanEvent, { readonly type: 'back-up' | 'vanish' | 'clone' }>
 
 /** Of this much, and the most that a clock can gain in a schedule, no server says that it is too far ahead. */
 const HARMLESS_AHEAD_MS = 20_000
@@ -424,8 +452,10 @@ function withoutWhims(options: PlanOptions): PlanOptions {
  * time later: a refusal that nobody but the lost part of the log remembers would be another one then.
  */
 function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
-  const [{ node: restored } = { node: SERVER }] = rollBack as readonly RestoreEvent[]
-  const restoredAt = rollBack[rollBack.length - 1]?.at ?? 0
+  const [{ node: restored } = { node: SERVER }] = rollBack as readonly LossEvent[]
+  // Both halves of a copied store would write under one id, at any time.
+  const isTwice = rollBack[0]?.type === 'clone'
+  const restoredAt = isTwice ? Number.POSITIVE_INFINITY : (rollBack[rollBack.length - 1]?.at ?? 0)
   switch (event.type) {
     case 'back-up':
     case 'restore':

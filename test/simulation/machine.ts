@@ -130,7 +130,7 @@ export class Machine {
     }).then(async (replica) => {
       if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now()))
       seat.isRestored = false
-      if (isRelay) await replica.ledger.submit(new BecomeRelay())
+      if (isRelay) await replica.ledger.submit(new BecomeRelay(clock.now()))
       return replica
     })
   }

@@ -140,6 +140,11 @@ export function isServing(node: string): boolean {
   return node === SERVER || node.startsWith('relay-')
 }
 
+/** Whose machine it is: that of a copied disk belongs to whoever has the first. */
+export function ownerOf(node: string): string {
+  return node.replace(/-twin$/, '')
+}
+
 /** The machine of a client, or of a replica in a mesh. */
 export function nodeName(tenant: string, number: number): string {
   return `${tenant}-${number}`

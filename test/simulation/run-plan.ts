@@ -155,7 +155,7 @@ function liveViews(world: World): View[][] {
 async function expectSilence(world: World): Promise<void> {
   const before = world.oracle.frames
   // Two copies of one replica take turns: each fences the other, until one of them writes.
-  const isContested = [...world.oracle.views].some(({ isTainted }) => isTainted)
+  const isContested = [...world.oracle.views].some(({ isTainted, hasTwin }) => isTainted || hasTwin)
   await runFor(world, SILENCE_MS)
   const sent = world.oracle.frames - before
   if (sent > 0 && !isContested)

@@ -4,7 +4,7 @@
  * Knows: who exists and who dials whom. Must never know: when anything happens; see run-plan.ts.
  */
 import type { VoidCode } from '../../core/block.ts'
-import type { Proposal } from '../../core/gate.ts'
+import { type Gate, OPEN_GATE, type Proposal } from '../../core/gate.ts'
 import { hashBytes } from '../../core/hash.ts'
 import { type RenewalReason, RenewIdentity } from '../../core/identity.ts'
 import type { LinkOptions } from '../../core/link.ts'
@@ -32,7 +32,7 @@ import type { KnownFieldPolicyName, KnownPolicyName } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
 import { expectTyped, Oracle } from './oracle.ts'
-import { isServing, nodeName, type Plan, SERVER, serverName, type TablePlan } from './plan.ts'
+import { isServing, nodeName, ownerOf, type Plan, SERVER, serverName, type TablePlan } from './plan.ts'
 import { hashText, Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
 import { describeFrame, type Teller } from './story.ts'
@@ -231,7 +231,7 @@ export class World {
       role: topology === 'mesh' ? 'mesh' : isServing(from.name) ? 'relay' : 'client',
       old: new Set(old),
       elsewhere: () => [...this.machines.values()].filter((machine) => isServing(machine.name)),
-      gate: (ofTenant, machine) => this.#gate(ofTenant, machine),
+      gate: (ofTenant, machine) => this.#gate(ofTenant, machine, from),
       renew: isRenewing ? (machine, reason) => this.#renew(machine, tenant, reason) : undefined,
       onEnd,
     })
@@ -307,9 +307,11 @@ export class World {
     twin.disk.load(seat.disk.image())
     seat.view.hasTwin = true
     this.replaceView(twin, seat.view.copy(name))
-    twin.view.isTainted = true
-    seat.view.isTainted = true
-    const machine = this.#createMachine(name, [twin], 'server')
+    // A relay is no writer: what both halves hold must be as right as before.
+    const isRelay = isServing(name)
+    twin.view.isTainted ||= !isRelay
+    seat.view.isTainted ||= !isRelay
+    const machine = this.#createMachine(name, [twin], isRelay ? 'self' : 'server', isRelay)
     for (const { from, to, tenant } of [...this.dialers]) if (from === source) this.#addDialer(machine, to, tenant)
     machine.start()
   }
@@ -319,7 +321,7 @@ export class World {
     for (const seat of machine.seats) {
       this.replaceView(seat, new View(seat.view.name, seat.view.history))
       seat.backup = undefined
-      this.#found(seat, 'server')
+      this.#found(seat, isServing(machine.name) ? 'self' : 'server')
     }
   }
 
@@ -364,9 +366,12 @@ export class World {
     this.#trace = Math.imul(this.#trace ^ Math.floor(this.scheduler.now * 1_000), 0x01000193)
   }
 
-  #gate(tenant: string, machine: Machine): LinkOptions['gate'] {
-    const { judge } = this.plan.options
-    if (judge === undefined) return undefined
+  #gate(tenant: string, machine: Machine, from: Machine): LinkOptions['gate'] {
+    const { judge, topology } = this.plan.options
+    // The token of a relay is copied with its disk.
+    const gate: Gate =
+      topology === 'relays' && isServing(from.name) ? { ...OPEN_GATE, subject: () => ownerOf(from.name) } : OPEN_GATE
+    if (judge === undefined) return gate
     const decide = ({ dot }: Proposal): VoidCode | undefined => {
       const { replica, seq } = dot
       // Each server of a family has an opinion of its own: whom nobody asks twice, nobody answers twice.
@@ -379,6 +384,6 @@ export class World {
       this.oracle.judged.add(`${tenant} ${number}:${seq} ${code}`)
       return code
     }
-    return { mayRead: () => true, mayWrite: () => true, mayRelay: () => true, judge: decide }
+    return { ...gate, judge: decide }
   }
 }
