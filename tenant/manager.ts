@@ -378,7 +378,7 @@ export class TenantManager {
     const before = this.revocations.snapshot()
     const held = await this.#registry.revocations()
     this.revocations.keepOnly(held, before)
-    for (const entry of held) this.revocations.add(entry, nowMs)
+    for (const entry of held) this.revocations.add(entry)
     for (const tenant of this.#tenants.open) {
       const record = await this.#registry.get(tenant.name)
       const refusal = this.#refusalOf(record)
@@ -390,8 +390,9 @@ export class TenantManager {
   /** Takes effect here with the next frame, in other processes with their next `refresh`. */
   async revoke(entry: Revocation): Promise<void> {
     const nowMs = this.#options.now()
+    this.revocations.expectRoom(entry, nowMs)
     await this.#registry.revoke(entry, nowMs)
-    this.revocations.add(entry, nowMs)
+    this.revocations.add(entry)
   }
 
   /** Takes a revocation back, here at once, in other processes with their next `refresh`. Answers whether there was one. */

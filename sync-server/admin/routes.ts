@@ -27,6 +27,8 @@ import {
 import { listConflicts, listReplicas, listTables, usageOfTenant } from './views.ts'
 
 const PAGE_DEFAULT = 100
+/** As tokens are read. */
+const NAME_CHARACTERS_MAX = 255
 /** The clocks of whoever issues tokens may be apart from ours, by less than this. */
 const CLOCKS_MS = 86_400_000
 
@@ -247,6 +249,10 @@ function toRevocation(tenant: string, body: unknown, { now, tokenLifetimeMs }: A
   const [subject, tokenId, replica] = ['subject', 'tokenId', 'replica'].map((key) => optionalTextOf(body, key))
   if ([subject, tokenId, replica].filter((each) => each !== undefined).length !== 1) {
     throw new TidemarkError('bad-option', 'the body needs one of "subject", "tokenId" and "replica"')
+  }
+  const name = subject ?? tokenId ?? ''
+  if (name.length > NAME_CHARACTERS_MAX) {
+    throw new TidemarkError('bad-option', `no token has a name of more than ${NAME_CHARACTERS_MAX} characters`)
   }
   const nowMs = now()
   const entry = { tenant, issuedThroughMs: nowMs, untilMs: Math.min(FOR_EVER, nowMs + tokenLifetimeMs + CLOCKS_MS) }
