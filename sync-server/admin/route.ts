@@ -22,6 +22,8 @@ export interface AdminTarget {
   metrics(): Promise<string>
   /** Begins; whoever runs the server waits for its end. */
   drain(): void
+  /** Reads the configuration anew; undefined where a program has given it. */
+  readonly reload: (() => Promise<unknown>) | undefined
 }
 
 export interface AdminRequest {

@@ -24,7 +24,7 @@ import {
   type Route,
   textOf,
 } from './route.ts'
-import { listConflicts, listReplicas, listTables, usageOfTenant } from './views.ts'
+import { listConflicts, listPlans, listReplicas, listTables, usageOfTenant } from './views.ts'
 
 const PAGE_DEFAULT = 100
 /** As tokens are read. */
@@ -43,6 +43,8 @@ export const ROUTES: readonly Route[] = [
     }),
   },
   { method: 'POST', path: ['drain'], answer: drain },
+  { method: 'POST', path: ['reload'], answer: reload },
+  { method: 'GET', path: ['plans'], answer: async ({ target }) => json(await listPlans(target)) },
   { method: 'GET', path: ['usage'], answer: usage },
   { method: 'GET', path: ['tenants'], answer: async (request) => json(await list(request)) },
   { method: 'POST', path: ['tenants'], answer: register },
@@ -76,6 +78,13 @@ export const ROUTES: readonly Route[] = [
 async function drain({ target }: AdminRequest): Promise<Reply> {
   target.drain()
   return json({ draining: true })
+}
+
+async function reload({ target }: AdminRequest): Promise<Reply> {
+  if (target.reload !== undefined) return json(await target.reload())
+  throw new TidemarkError('bad-option', 'this server was configured by a program, which has to say what changes', {
+    remedy: 'Call `renewPlans` and `renewTls` there',
+  })
 }
 
 /** Of a page of tenants; each is opened to be looked at, and closed again when it is idle. */
