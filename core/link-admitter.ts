@@ -11,7 +11,7 @@ import type { VoidCode } from './block.ts'
 import type { Dot } from './clock.ts'
 import { TidemarkError } from './errors.ts'
 import type { Ack, Push } from './frame.ts'
-import type { Gate } from './gate.ts'
+import type { Gate, Shortage } from './gate.ts'
 import type { Ledger } from './ledger.ts'
 import { isHere } from './recovery.ts'
 import { timestampToMs } from './timestamp.ts'
@@ -44,8 +44,8 @@ export interface AdmitterOptions {
 export class LinkAdmitter {
   readonly #options: AdmitterOptions
   #answeredSeq: number
-  /** The writer was told to stop, and has not begun anew yet. */
-  #isPaused = false
+  /** What the writer was told to stop for; it has not begun anew yet. */
+  #shortage: Shortage | undefined
   /** The change that the writer waits for, because our store lost it or another server has yet to bring it. */
   #awaited: Dot | undefined
 
@@ -64,12 +64,12 @@ export class LinkAdmitter {
         replica,
         nowMs,
         gate,
-        isPaused: this.#isPaused,
+        isPaused: this.#shortage !== undefined,
         answeredSeq: claimedSeq,
       }),
     )
     if (!isEarly) {
-      this.#isPaused = shortage !== undefined
+      this.#shortage = shortage
       this.#awaited = awaited
     }
     // It may have come in the same commit.
@@ -84,6 +84,13 @@ export class LinkAdmitter {
     const records = refusals.map(({ seq, code }) => [seq, code] as const)
     const time = refusals.some(({ code }) => code === 'clock-skew') ? nowMs : undefined
     return { type: 'ack', throughSeq, refusals: records, pause, time }
+  }
+
+  /** Where there may be room now for a writer that found none: it is told to send again. */
+  offerRoom(): Ack | undefined {
+    if (this.#shortage === undefined || this.#awaited !== undefined) return undefined
+    const pause = { ...this.#shortage, retryAfterMs: 0 }
+    return { type: 'ack', throughSeq: this.#answeredSeq, refusals: [], pause, time: undefined }
   }
 
   /** After a commit: what a writer that waits has to hear (N4). */

@@ -195,6 +195,14 @@ export class Link {
     return this.#writer.pause
   }
 
+  /** At a server: there may be room now for what the peer had to keep back, and it is told. */
+  offerRoom(): void {
+    const ack = this.#admitter?.offerRoom()
+    if (ack === undefined || this.#session.state === 'closed') return
+    this.#session.acknowledge(ack)
+    this.#drain()
+  }
+
   /** Sends again what the server had no room for: after `pause.retryAfterMs`, or when something changed. */
   resume(): void {
     this.#writer.resume()

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { configCommand } from './commands/config.ts'
 import { conflictsCommand } from './commands/conflicts.ts'
+import { plansCommand, reloadCommand } from './commands/plans.ts'
 import { restoredCommand } from './commands/restored.ts'
 import { secretCommand } from './commands/secret.ts'
 import { serveCommand } from './commands/serve.ts'
@@ -39,6 +40,8 @@ await new Command('tidemark')
   .addCommand(tokenCommand())
   .addCommand(tenantsCommand())
   .addCommand(usageCommand())
+  .addCommand(plansCommand())
+  .addCommand(reloadCommand())
   .addCommand(drainCommand())
   .addCommand(conflictsCommand())
   .addCommand(verifyCommand())

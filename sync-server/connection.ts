@@ -131,7 +131,16 @@ export class Connection {
     })
     socket.on(AUTH_EVENT, (auth: Readonly<Record<string, unknown>>) => this.#renew(auth))
     socket.on('disconnect', () => this.#link.end())
-    this.#stopListening = visit.tenant.onEnd((error) => this.fail(error))
+    const stops = [
+      visit.tenant.onEnd((error) => this.fail(error)),
+      visit.tenant.onPlan(() => {
+        this.#pace.hasten()
+        this.#link.offerRoom()
+      }),
+    ]
+    this.#stopListening = () => {
+      for (const stop of stops) stop()
+    }
     // It may have ended since the visit began.
     this.#mayGoOn()
   }

@@ -97,6 +97,7 @@ export interface ServerSettings {
   readonly authenticateAdmin: AuthenticateAdmin | undefined
   readonly authorize: Authorize | undefined
   readonly plans: Plans
+  readonly features: readonly string[]
   readonly defaultPlan: string | undefined
   readonly isolation: IsolationMode
   readonly traffic: Partial<TrafficRules>
@@ -202,21 +203,30 @@ function parseStores({ dataDir, openStore, removeStore, openRegistry, dev = fals
   return storesOf({ openStore, removeStore, openRegistry })
 }
 
-function parseTenancy(options: ServerOptions): Pick<ServerSettings, 'plans' | 'defaultPlan' | 'isolation'> {
-  const plans = new Plans({ plans: options.plans ?? {}, features: options.features ?? [] })
-  const { isolation = 'dedicated', defaultPlan = options.dev ? 'unlimited' : undefined } = options
-  if (defaultPlan !== undefined && !plans.has(defaultPlan)) {
-    throw new TidemarkError('bad-option', `defaultPlan names ${quote(defaultPlan)}, which is no plan`, {
-      remedy: `The plans are ${plans.names.join(', ')}`,
-      details: { key: 'defaultPlan' },
-    })
-  }
+function parseTenancy(
+  options: ServerOptions,
+): Pick<ServerSettings, 'plans' | 'features' | 'defaultPlan' | 'isolation'> {
+  const { isolation = 'dedicated', defaultPlan = options.dev ? 'unlimited' : undefined, features = [] } = options
+  const plans = parsePlans(options.plans, { features, defaultPlan })
   if (!ISOLATION_MODES.includes(isolation)) {
     throw new TidemarkError('bad-option', `isolation must be one of ${ISOLATION_MODES.join(', ')}`, {
       details: { key: 'isolation' },
     })
   }
-  return { plans, defaultPlan, isolation }
+  return { plans, features, defaultPlan, isolation }
+}
+
+/** Throws `bad-option`. */
+export function parsePlans(
+  given: ServerOptions['plans'],
+  { features, defaultPlan }: Pick<ServerSettings, 'features' | 'defaultPlan'>,
+): Plans {
+  const plans = new Plans({ plans: given ?? {}, features })
+  if (defaultPlan === undefined || plans.has(defaultPlan)) return plans
+  throw new TidemarkError('bad-option', `defaultPlan names ${quote(defaultPlan)}, which is no plan`, {
+    remedy: `The plans are ${plans.names.join(', ')}`,
+    details: { key: 'defaultPlan' },
+  })
 }
 
 async function parseAccess(options: ServerOptions, host: string, now: () => number): Promise<Authenticate> {

@@ -66,6 +66,15 @@ export class Pace {
     this.#arm()
   }
 
+  /** The rate is another one: what waits goes as soon as that lets it. */
+  hasten(): void {
+    const nowMs = this.#options.monotonicMs()
+    for (const waiting of this.#waiting) waiting.dueAtMs = Math.min(waiting.dueAtMs, nowMs)
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (!this.#isClosed) this.#arm()
+  }
+
   close(): void {
     this.#isClosed = true
     clearTimeout(this.#timer)

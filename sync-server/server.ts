@@ -22,7 +22,7 @@ import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
 import type { MetricsSource } from './metrics.ts'
 import { Observation } from './observation.ts'
-import { parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
+import { parsePlans, parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
 import { originOptions } from './origins.ts'
 import { terminateTransport } from './outbox.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
@@ -49,6 +49,11 @@ export interface SyncServer {
   metrics(): Promise<string>
   /** From now on new connections get this certificate. Throws `bad-option`, and keeps the old one. */
   renewTls(tls: TlsFiles): void
+  /**
+   * Other plans from now on, as `ServerOptions.plans`: those who are connected have them at once. Throws `bad-option`, and
+   * changes nothing, for a plan that is none, and when a tenant has one that would be gone.
+   */
+  renewPlans(plans: Readonly<Record<string, unknown>>): Promise<void>
   /**
    * Drains: takes nobody new, lets commits end, sends clients away and closes the stores. Safe to call twice.
    * Rejects with `timeout` when a store hangs.
@@ -164,6 +169,10 @@ class ListeningServer implements SyncServer {
     this.#admin?.renewTls(tls)
   }
 
+  async renewPlans(plans: Readonly<Record<string, unknown>>): Promise<void> {
+    await this.manager.renewPlans(parsePlans(plans, this.#settings))
+  }
+
   get adminUrl(): string | undefined {
     return this.#admin?.url
   }
@@ -209,6 +218,7 @@ class ListeningServer implements SyncServer {
       metrics: () => this.metrics(),
       // A turn later, so that whoever asked for it is answered.
       drain: () => void setImmediate(admin?.onDrain ?? close),
+      reload: admin?.onReload,
     }
   }
 

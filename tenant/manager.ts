@@ -92,6 +92,7 @@ export interface Recovery {
  */
 const SHARED_GROUP_MAX = 512
 const ALONE_GROUP_MAX = 8_192
+const PLAN_PAGE = 1_000
 /**
  * An open tenant takes some 50 KiB where stores are shared. An LMDB directory of its own takes 200 KiB, and with glibc up to
  * 3 MiB: lists that LMDB asks for and does not use, which malloc gives from memory that was used before.
@@ -101,7 +102,7 @@ const OPEN_MAX: Readonly<Record<IsolationMode, number>> = { shared: 1_000, names
 export class TenantManager {
   readonly #options: TenantManagerOptions
   readonly #registry: TenantRegistry
-  readonly #plans: Plans
+  #plans: Plans
   readonly #limits: Limits
   readonly #tenants: OpenTenants
   readonly #moves: MoveOptions
@@ -203,6 +204,36 @@ export class TenantManager {
 
   list(options?: ListOptions): Promise<TenantRecord[]> {
     return this.#registry.list(options)
+  }
+
+  /** The plans in force. */
+  get plans(): Plans {
+    return this.#plans
+  }
+
+  /**
+   * Other plans from now on, for those who are connected as well. Throws `bad-option`, and changes nothing, when a tenant has
+   * a plan that would be gone: it would be shut out.
+   */
+  async renewPlans(plans: Plans): Promise<void> {
+    for (let after = ''; ; ) {
+      const page = await this.#registry.list({ after, limit: PLAN_PAGE })
+      const orphan = page.find(({ plan }) => this.#plans.has(plan) && !plans.has(plan))
+      if (orphan !== undefined) {
+        throw new TidemarkError(
+          'bad-option',
+          `tenant ${orphan.name} has the plan ${quote(orphan.plan)}, which is to go`,
+          {
+            remedy: 'Move it to another plan first, or keep that one',
+          },
+        )
+      }
+      const last = page.at(-1)
+      if (last === undefined) break
+      after = last.name
+    }
+    this.#plans = plans
+    await this.refresh()
   }
 
   /** Takes effect at once here, in other processes with their next `refresh`. */
@@ -378,7 +409,7 @@ export class TenantManager {
     const before = this.revocations.snapshot()
     const held = await this.#registry.revocations()
     this.revocations.keepOnly(held, before)
-    for (const entry of held) this.revocations.add(entry, nowMs)
+    for (const entry of held) this.revocations.add(entry)
     for (const tenant of this.#tenants.open) {
       const record = await this.#registry.get(tenant.name)
       const refusal = this.#refusalOf(record)
@@ -390,8 +421,9 @@ export class TenantManager {
   /** Takes effect here with the next frame, in other processes with their next `refresh`. */
   async revoke(entry: Revocation): Promise<void> {
     const nowMs = this.#options.now()
+    this.revocations.expectRoom(entry, nowMs)
     await this.#registry.revoke(entry, nowMs)
-    this.revocations.add(entry, nowMs)
+    this.revocations.add(entry)
   }
 
   /** Takes a revocation back, here at once, in other processes with their next `refresh`. Answers whether there was one. */

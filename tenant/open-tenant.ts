@@ -49,6 +49,7 @@ export class OpenTenant {
   readonly #pauseMs: number | undefined
   readonly #onUsage: OpenTenantOptions['onUsage']
   readonly #endListeners = new Set<(error: TidemarkError) => void>()
+  readonly #planListeners = new Set<() => void>()
   #plan: Plan
   #end: TidemarkError | undefined
   #isBroken = false
@@ -96,8 +97,16 @@ export class OpenTenant {
   }
 
   changePlan(plan: Plan): void {
+    if (plan === this.#plan) return
     this.#plan = plan
     this.#observe()
+    for (const listener of [...this.#planListeners]) listener()
+  }
+
+  /** Told when another plan is in force: there may be room now, or another rate. Answers with the way to stop. */
+  onPlan(listener: () => void): () => void {
+    this.#planListeners.add(listener)
+    return () => this.#planListeners.delete(listener)
   }
 
   lease(): Lease {

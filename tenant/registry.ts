@@ -120,29 +120,41 @@ export class TenantRegistry {
 
   // ── Revocations ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async revocations(): Promise<Revocation[]> {
+  revocations(): Promise<Revocation[]> {
+    return this.#revocationsIn(keyOf('v', ''), keyOf('w', ''))
+  }
+
+  /** Keeps a revocation, and drops those of its tenant that count no more. */
+  async revoke(entry: Revocation, nowMs: number): Promise<void> {
+    const key = keyOf('v', `${entry.type}/${entry.tenant}/${entry.name}`)
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const expectedHead = await this.#store.head()
+      const spent = (await this.#revocationsOf(entry.tenant)).filter(({ untilMs }) => untilMs <= nowMs)
+      const others = spent.filter(({ type, name }) => type !== entry.type || name !== entry.name)
+      const deletes = others.map(({ type, tenant, name }) => keyOf('v', `${type}/${tenant}/${name}`))
+      const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(entry) }], deletes })
+      if (result.type === 'committed') return
+    }
+    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+  }
+
+  async #revocationsOf(tenant: string): Promise<Revocation[]> {
+    // The character behind a slash.
+    const ranges = REVOCATION_TYPES.map(
+      (type) => [keyOf('v', `${type}/${tenant}/`), keyOf('v', `${type}/${tenant}0`)] as const,
+    )
+    return (await Promise.all(ranges.map(([from, to]) => this.#revocationsIn(from, to)))).flat()
+  }
+
+  async #revocationsIn(start: Uint8Array, to: Uint8Array): Promise<Revocation[]> {
     const entries: Revocation[] = []
-    let from = keyOf('v', '')
-    for (;;) {
-      const page = await this.#store.range({ from, to: keyOf('w', ''), limit: PAGE_ENTRIES })
+    for (let from = start; ; ) {
+      const page = await this.#store.range({ from, to, limit: PAGE_ENTRIES })
       for (const { value } of page) entries.push(decodeRevocation(value))
       const last = page[page.length - 1]
       if (last === undefined) return entries
       from = new Uint8Array([...last.key, 0])
     }
-  }
-
-  /** Keeps a revocation, and drops those that count no more. */
-  async revoke(entry: Revocation, nowMs: number): Promise<void> {
-    const key = keyOf('v', `${entry.type}/${entry.tenant}/${entry.name}`)
-    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const expectedHead = await this.#store.head()
-      const spent = (await this.revocations()).filter(({ untilMs }) => untilMs <= nowMs)
-      const deletes = spent.map(({ type, tenant, name }) => keyOf('v', `${type}/${tenant}/${name}`))
-      const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(entry) }], deletes })
-      if (result.type === 'committed') return
-    }
-    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
   }
 
   /** Takes a revocation back. Answers whether it was there. */

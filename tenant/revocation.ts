@@ -7,6 +7,7 @@
  * Invariants:
  * TV1  An entry outlives every token it is about, and not by much: the list is bounded by what is issued.
  * TV2  A full list refuses to take more. It never forgets an entry that still counts.
+ * TV3  No tenant fills the list for others: who administers one may revoke there, and has a share of its own.
  */
 import { TidemarkError } from '../core/index.ts'
 import type { Principal } from './access.ts'
@@ -32,29 +33,35 @@ export type RevocationName = Pick<Revocation, 'type' | 'tenant' | 'name'>
 
 /** About 20 MB. More than this means that tokens live too long. */
 const ENTRIES_MAX = 100_000
+/** Of one tenant. Single tokens and lost devices, not a way to manage users. */
+const TENANT_ENTRIES_MAX = 1_000
 
 export class Revocations {
   readonly #entriesMax: number
+  readonly #tenantEntriesMax: number
   readonly #entries = new Map<string, Revocation>()
 
-  constructor(entriesMax: number = ENTRIES_MAX) {
+  constructor(entriesMax: number = ENTRIES_MAX, tenantEntriesMax: number = TENANT_ENTRIES_MAX) {
     this.#entriesMax = entriesMax
+    this.#tenantEntriesMax = tenantEntriesMax
   }
 
   get size(): number {
     return this.#entries.size
   }
 
-  /** Takes effect with the next frame of any session. Throws `too-large` when the list is full. */
-  add(entry: Revocation, nowMs: number): void {
+  /** Throws `too-large` when there is no room for it. To be asked before it is kept anywhere. */
+  expectRoom({ type, tenant, name }: RevocationName, nowMs: number): void {
+    if (this.#entries.has(keyOf(type, tenant, name))) return
+    this.forget(nowMs)
+    if (this.list(tenant).length >= this.#tenantEntriesMax) throw full(`of tenant ${tenant}`, this.#tenantEntriesMax)
+    if (this.#entries.size >= this.#entriesMax) throw full('of all tenants', this.#entriesMax)
+  }
+
+  /** Takes effect with the next frame of any session. */
+  add(entry: Revocation): void {
     const key = keyOf(entry.type, entry.tenant, entry.name)
     const known = this.#entries.get(key)
-    if (known === undefined && this.#entries.size >= this.#entriesMax) this.forget(nowMs)
-    if (known === undefined && this.#entries.size >= this.#entriesMax) {
-      throw new TidemarkError('too-large', `the list of revocations is full, with ${this.#entriesMax}`, {
-        remedy: 'Revoke by subject instead of by token, or change the key that tokens are signed with',
-      })
-    }
     this.#entries.set(key, known === undefined ? entry : laterOf(known, entry))
   }
 
@@ -107,4 +114,11 @@ function laterOf(left: Revocation, right: Revocation): Revocation {
     issuedThroughMs: Math.max(left.issuedThroughMs, right.issuedThroughMs),
     untilMs: Math.max(left.untilMs, right.untilMs),
   }
+}
+
+function full(whose: string, most: number): TidemarkError {
+  return new TidemarkError('too-large', `the list of revocations ${whose} is full, with ${most}`, {
+    remedy:
+      'Revoke by subject instead of by token, lift what is not needed, or change the key that tokens are signed with',
+  })
 }

@@ -76,7 +76,7 @@ export class Traffic {
   }
 }
 
-/** What is owed under one plan is not owed under the next: at another rate it could take days to pay off. */
-function tenantKeyOf(tenant: string, plan: Plan): string {
-  return `${tenant}/${plan.name}`
+/** What is owed at one rate is not owed at the next, of another plan or of this one anew: it could take days to pay off. */
+function tenantKeyOf(tenant: string, { quotas: { changesPerSecond, bytesPerSecond } }: Plan): string {
+  return `${tenant}/${changesPerSecond}/${bytesPerSecond}`
 }

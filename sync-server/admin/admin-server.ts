@@ -9,6 +9,8 @@
  * AD2  Nothing is answered without a token, not even whether a path exists; web pages cannot make a browser send one.
  * AD4  Who asks with a tenant's token finds what is under that tenant's own path, as far as it is for tenants, and
  *      nothing else: everything else is answered like a path that does not exist.
+ * AD5  One tenant has at most `TENANT_REQUESTS_MAX` requests under way, and none while it is suspended. What is under way
+ *      ends with its token.
  * AD3  What is not answered in full ends with the connection: half an export does not look like one.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -17,7 +19,7 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorCode, isTidemarkError, quote, TidemarkError } from '../../core/index.ts'
-import { hasScope, type Principal } from '../../tenant/index.ts'
+import { EXPIRY_GRACE_MS, hasScope, type Principal, rateLimited, suspended } from '../../tenant/index.ts'
 import { toJson } from '../json.ts'
 import { createListener, type Listener, type TlsFiles } from '../listener.ts'
 import { errorFields, type Logger } from '../log.ts'
@@ -36,6 +38,8 @@ export interface AdminOptions {
   readonly port?: number
   /** What is done when somebody asks to drain. Default: the server is closed. */
   readonly onDrain?: () => void
+  /** What is done when somebody asks to read the configuration anew; answers with what to tell them. Default: refused. */
+  readonly onReload?: () => Promise<unknown>
 }
 
 /** Whom a client's token speaks for, if it may be used here. Throws for one that is not good. */
@@ -47,6 +51,7 @@ export interface AdminSettings {
   readonly host: string
   readonly port: number
   readonly onDrain: (() => void) | undefined
+  readonly onReload: (() => Promise<unknown>) | undefined
 }
 
 const TOKEN_BYTES_MIN = 32
@@ -54,6 +59,9 @@ const TOKEN_BYTES_MIN = 32
 const TOKEN_FORM = /^[\w.~+/=-]+$/
 const BODY_BYTES_MAX = 65_536
 const HANDSHAKE_MS = 5_000
+/** An export reads all that a tenant holds: many of them would hold up everybody else. */
+const TENANT_REQUESTS_MAX = 4
+const RETRY_MS = 1_000
 
 /** Throws `bad-option`. */
 export function parseAdminOptions(options: AdminOptions, defaults: { host: string; port: number }): AdminSettings {
@@ -68,7 +76,7 @@ export function parseAdminOptions(options: AdminOptions, defaults: { host: strin
       details: { key },
     })
   }
-  return { token, metricsToken, host, port, onDrain: options.onDrain }
+  return { token, metricsToken, host, port, onDrain: options.onDrain, onReload: options.onReload }
 }
 
 export class AdminServer {
@@ -77,6 +85,8 @@ export class AdminServer {
   readonly #logger: Logger
   readonly #listener: Listener
   readonly #authenticate: AuthenticateAdmin | undefined
+  /** Under way, by tenant. */
+  readonly #requests = new Map<string, number>()
 
   /** Without `authenticate`, tokens of clients are not taken. */
   constructor(
@@ -151,13 +161,16 @@ export class AdminServer {
       response.setHeader('www-authenticate', 'Bearer')
       return send(response, 401, failure(new TidemarkError('unauthenticated', 'a valid token is needed')))
     }
+    const leave = this.#enter(asker)
     try {
+      await this.#expectServed(asker)
       const { route, parameters } = findRoute(request.method ?? '', path, asker)
+      if (leave === undefined) throw busy()
       const body = route.method === 'GET' ? undefined : await readBody(request, route.bodyBytesMax ?? BODY_BYTES_MAX)
       const reply = await route.answer({ target: this.#target, parameters, query: url.searchParams, body })
       if (route.method !== 'GET' && route.isQuiet !== true)
         this.#logger.info({ method: route.method, path: quote(url.pathname) }, 'admin request')
-      await this.#send(response, reply)
+      await this.#send(response, reply, asker)
     } catch (error) {
       if (response.headersSent) throw error
       if (!isTidemarkError(error)) this.#logger.error(errorFields(error), 'admin request failed')
@@ -165,7 +178,29 @@ export class AdminServer {
         ? error
         : new TidemarkError('unavailable', 'the server failed; its log says more', { cause: error })
       send(response, statusOf(known.code), failure(known))
+    } finally {
+      leave?.()
     }
+  }
+
+  /** AD5: undefined when too many are there. */
+  #enter(asker: Asker): (() => void) | undefined {
+    if (asker.type === 'operator') return () => {}
+    const { tenant } = asker
+    const count = this.#requests.get(tenant) ?? 0
+    if (count >= TENANT_REQUESTS_MAX) return undefined
+    this.#requests.set(tenant, count + 1)
+    return () => {
+      const left = (this.#requests.get(tenant) ?? 1) - 1
+      if (left > 0) this.#requests.set(tenant, left)
+      else this.#requests.delete(tenant)
+    }
+  }
+
+  async #expectServed(asker: Asker): Promise<void> {
+    if (asker.type === 'operator') return
+    const record = await this.#target.manager.get(asker.tenant)
+    if (record?.state === 'suspended') throw suspended(record)
   }
 
   /** AD1, AD2. */
@@ -179,15 +214,17 @@ export class AdminServer {
     if (isScraper || this.#authenticate === undefined) return undefined
     try {
       const principal = await this.#authenticate(given)
-      const isGood = hasScope(principal, 'admin') && !this.#target.manager.revocations.has(principal)
-      return isGood ? { type: 'tenant', tenant: principal.tenant } : undefined
+      const { manager, now } = this.#target
+      const isGood = (): boolean =>
+        now() < principal.expiresAtMs + EXPIRY_GRACE_MS && !manager.revocations.has(principal)
+      return hasScope(principal, 'admin') && isGood() ? { type: 'tenant', tenant: principal.tenant, isGood } : undefined
     } catch (error) {
       if (!isTidemarkError(error)) throw error
       return undefined
     }
   }
 
-  async #send(response: ServerResponse, reply: Reply): Promise<void> {
+  async #send(response: ServerResponse, reply: Reply, asker: Asker): Promise<void> {
     switch (reply.type) {
       case 'json':
         return send(response, 200, reply.body)
@@ -197,7 +234,7 @@ export class AdminServer {
         return
       case 'lines':
         response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
-        await pipeline(Readable.from(toLines(reply.lines)), response)
+        await pipeline(Readable.from(toLines(reply.lines, asker)), response)
         return
     }
   }
@@ -209,8 +246,16 @@ function isEqual(left: string, right: string): boolean {
   return timingSafeEqual(digest(left), digest(right))
 }
 
-async function* toLines(records: AsyncIterable<unknown>): AsyncGenerator<string> {
-  for await (const record of records) yield `${toJson(record, 0)}\n`
+async function* toLines(records: AsyncIterable<unknown>, asker: Asker): AsyncGenerator<string> {
+  for await (const record of records) {
+    if (asker.type === 'tenant' && !asker.isGood())
+      throw new TidemarkError('revoked', 'the token does not count any more')
+    yield `${toJson(record, 0)}\n`
+  }
+}
+
+function busy(): TidemarkError {
+  return rateLimited({ type: 'limited', by: 'tenant', retryAfterMs: RETRY_MS })
 }
 
 interface FoundRoute {

@@ -22,6 +22,8 @@ export interface AdminTarget {
   metrics(): Promise<string>
   /** Begins; whoever runs the server waits for its end. */
   drain(): void
+  /** Reads the configuration anew; undefined where a program has given it. */
+  readonly reload: (() => Promise<unknown>) | undefined
 }
 
 export interface AdminRequest {
@@ -39,7 +41,10 @@ export type Reply =
   | { readonly type: 'lines'; readonly lines: AsyncIterable<unknown> }
 
 /** Whom an answer is for: whoever runs the server, or somebody of one tenant whose token has the scope `admin`. */
-export type Asker = { readonly type: 'operator' } | { readonly type: 'tenant'; readonly tenant: string }
+export type Asker =
+  | { readonly type: 'operator' }
+  /** `isGood`: whether its token still counts. */
+  | { readonly type: 'tenant'; readonly tenant: string; readonly isGood: () => boolean }
 
 export interface Route {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'

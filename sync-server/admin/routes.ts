@@ -24,9 +24,11 @@ import {
   type Route,
   textOf,
 } from './route.ts'
-import { listConflicts, listReplicas, listTables, usageOfTenant } from './views.ts'
+import { listConflicts, listPlans, listReplicas, listTables, usageOfTenant } from './views.ts'
 
 const PAGE_DEFAULT = 100
+/** As tokens are read. */
+const NAME_CHARACTERS_MAX = 255
 /** The clocks of whoever issues tokens may be apart from ours, by less than this. */
 const CLOCKS_MS = 86_400_000
 
@@ -41,6 +43,8 @@ export const ROUTES: readonly Route[] = [
     }),
   },
   { method: 'POST', path: ['drain'], answer: drain },
+  { method: 'POST', path: ['reload'], answer: reload },
+  { method: 'GET', path: ['plans'], answer: async ({ target }) => json(await listPlans(target)) },
   { method: 'GET', path: ['usage'], answer: usage },
   { method: 'GET', path: ['tenants'], answer: async (request) => json(await list(request)) },
   { method: 'POST', path: ['tenants'], answer: register },
@@ -74,6 +78,13 @@ export const ROUTES: readonly Route[] = [
 async function drain({ target }: AdminRequest): Promise<Reply> {
   target.drain()
   return json({ draining: true })
+}
+
+async function reload({ target }: AdminRequest): Promise<Reply> {
+  if (target.reload !== undefined) return json(await target.reload())
+  throw new TidemarkError('bad-option', 'this server was configured by a program, which has to say what changes', {
+    remedy: 'Call `renewPlans` and `renewTls` there',
+  })
 }
 
 /** Of a page of tenants; each is opened to be looked at, and closed again when it is idle. */
@@ -247,6 +258,10 @@ function toRevocation(tenant: string, body: unknown, { now, tokenLifetimeMs }: A
   const [subject, tokenId, replica] = ['subject', 'tokenId', 'replica'].map((key) => optionalTextOf(body, key))
   if ([subject, tokenId, replica].filter((each) => each !== undefined).length !== 1) {
     throw new TidemarkError('bad-option', 'the body needs one of "subject", "tokenId" and "replica"')
+  }
+  const name = subject ?? tokenId ?? ''
+  if (name.length > NAME_CHARACTERS_MAX) {
+    throw new TidemarkError('bad-option', `no token has a name of more than ${NAME_CHARACTERS_MAX} characters`)
   }
   const nowMs = now()
   const entry = { tenant, issuedThroughMs: nowMs, untilMs: Math.min(FOR_EVER, nowMs + tokenLifetimeMs + CLOCKS_MS) }

@@ -29,6 +29,8 @@ import type { Counts, RefusedDefinition, Tally } from '../tally.ts'
 import type { UpstreamStatus } from '../upstream.ts'
 import type { AdminTarget } from './route.ts'
 
+const TENANTS_PAGE = 1_000
+
 /** `limit`: null where the plan sets none. */
 export interface Share {
   readonly used: number
@@ -115,6 +117,43 @@ function toRecord(counts: Counts): Readonly<Record<string, number>> {
 
 function connectionsOf(target: AdminTarget, tenant: TenantName): readonly SessionFigures[] {
   return target.connections().filter((connection) => connection.tenant === tenant)
+}
+
+// ── Plans ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface PlanView {
+  readonly name: string
+  /** False: tenants have it, and nobody defines it; it allows nothing. */
+  readonly isKnown: boolean
+  readonly features: readonly string[]
+  /** Null where it sets no limit. */
+  readonly quotas: Readonly<Record<string, number | null>>
+  readonly tenants: number
+}
+
+/** Those in force, and those that tenants have although nobody defines them. */
+export async function listPlans({ manager }: AdminTarget): Promise<PlanView[]> {
+  const tenantsByPlan = new Map<string, number>(manager.plans.names.map((name) => [name, 0]))
+  for (let after = ''; ; ) {
+    const page = await manager.list({ after, limit: TENANTS_PAGE })
+    for (const { plan } of page) tenantsByPlan.set(plan, (tenantsByPlan.get(plan) ?? 0) + 1)
+    const last = page.at(-1)
+    if (last === undefined) break
+    after = last.name
+  }
+  return [...tenantsByPlan].map(([name, tenants]) => {
+    const { features, quotas } = manager.plans.get(name)
+    const limits = Object.entries(quotas).map(
+      ([quota, limit]) => [quota, Number.isFinite(limit) ? limit : null] as const,
+    )
+    return {
+      name,
+      isKnown: manager.plans.has(name),
+      features: [...features],
+      quotas: Object.fromEntries(limits),
+      tenants,
+    }
+  })
 }
 
 // ── Replicas ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,9 +5,12 @@
  */
 import { access, constants, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { Command } from 'commander'
 import { TidemarkError } from '../../core/index.ts'
+import type { AdminOptions } from '../admin/admin-server.ts'
 import type { Config } from '../config/read-config.ts'
+import { SETTING_KEYS, type SettingKey } from '../config/settings.ts'
 import { configToOptions, readTls } from '../config/to-options.ts'
 import { createLogger, errorFields, type Logger } from '../log.ts'
 import { createPrettyLogger } from '../pretty-log.ts'
@@ -29,7 +32,7 @@ Health:
   GET /healthz answers 200 while the process is up, GET /readyz while it takes connections.
 
 SIGTERM or Ctrl-C drains: commits end, clients are told to come back later. A second one exits at once.
-SIGHUP reads the certificate and its key anew.`
+SIGHUP reads the certificate and its key anew, and the plans; other settings count with the next start.`
 
 export function serveCommand(): Command {
   return withSettings(new Command('serve').description('Run a sync server with LMDB stores.'))
@@ -42,17 +45,21 @@ async function serve(flags: Flags): Promise<void> {
   const { logLevel, pretty: isPretty = process.stdout.isTTY === true } = config.values
   const logger = isPretty ? createPrettyLogger(logLevel) : createLogger(logLevel)
   let stop = (_why: string): void => {}
-  const opening = openServer(config, logger, () => stop(DRAIN))
+  const reload = async (): Promise<Reloaded> => reloadServer(await opening, config, flags, logger)
+  const opening = openServer(config, logger, { onDrain: () => stop(DRAIN), onReload: reload })
   stop = stopOnSignals(opening, logger)
+  // Without a listener the signal would end the process. What went wrong is in the log.
+  process.on('SIGHUP', () => void reload().catch(() => {}))
   const server = await opening
-  if (server.isSecure) renewOnSignal(server, config, logger)
   if (isPretty) process.stdout.write(welcome(server, config))
 }
 
-async function openServer(config: Config, logger: Logger, onDrain: () => void): Promise<SyncServer> {
+type AdminCalls = Required<Pick<AdminOptions, 'onDrain' | 'onReload'>>
+
+async function openServer(config: Config, logger: Logger, calls: AdminCalls): Promise<SyncServer> {
   const { admin, ...options } = await configToOptions(config)
   await makeDataDirectory(config.values.data)
-  return createSyncServer({ ...options, logger, ...(admin === undefined ? {} : { admin: { ...admin, onDrain } }) })
+  return createSyncServer({ ...options, logger, ...(admin === undefined ? {} : { admin: { ...admin, ...calls } }) })
 }
 
 /** Tells at the start what would otherwise come up with the first client. */
@@ -110,14 +117,46 @@ function stopOnSignals(opening: Promise<SyncServer>, logger: Logger): (why: stri
   return stop
 }
 
-/** A certificate that cannot be used is logged, and the old one stays. */
-function renewOnSignal(server: SyncServer, config: Config, logger: Logger): void {
-  process.on('SIGHUP', () => {
-    readTls(config)
-      .then((tls) => tls !== undefined && server.renewTls(tls))
-      .then(
-        () => logger.info({}, 'certificate renewed'),
-        (error: unknown) => logger.error(errorFields(error), 'certificate not renewed'),
-      )
-  })
+// ── Reading the configuration anew ──────────────────────────────────────────────────────────────────────────────────
+
+interface Reloaded {
+  readonly plans: readonly string[]
+  /** Settings that are other ones now, and count with the next start. */
+  readonly waiting: readonly SettingKey[]
+}
+
+/** What cannot be used is logged and thrown, and changes nothing; plans and certificate do not hold up each other. */
+async function reloadServer(server: SyncServer, config: Config, flags: Flags, logger: Logger): Promise<Reloaded> {
+  const [certificate, plans] = await Promise.allSettled([
+    orLog(logger, 'certificate not renewed', async () => {
+      const tls = server.isSecure ? await readTls(config) : undefined
+      if (tls === undefined) return
+      server.renewTls(tls)
+      logger.info({}, 'certificate renewed')
+    }),
+    orLog(logger, 'plans not renewed', () => renewPlans(server, config, flags, logger)),
+  ])
+  if (plans.status === 'rejected') throw plans.reason
+  if (certificate.status === 'rejected') throw certificate.reason
+  return plans.value
+}
+
+async function renewPlans(server: SyncServer, config: Config, flags: Flags, logger: Logger): Promise<Reloaded> {
+  const renewed = await readFlags(flags)
+  const { plans = {} } = await configToOptions(renewed)
+  await server.renewPlans(plans)
+  const waiting = SETTING_KEYS.filter(
+    (key) => key !== 'plans' && !isDeepStrictEqual(config.values[key], renewed.values[key]),
+  )
+  logger.info({ waiting }, 'plans renewed')
+  return { plans: server.manager.plans.names, waiting }
+}
+
+async function orLog<Result>(logger: Logger, what: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    logger.error(errorFields(error), what)
+    throw error
+  }
 }

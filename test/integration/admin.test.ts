@@ -1,5 +1,6 @@
 /** The admin port: what an operator can see and do there, and that nobody else can. */
 import { readFileSync } from 'node:fs'
+import { request } from 'node:http'
 import { join } from 'node:path'
 import { SignJWT } from 'jose'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -18,6 +19,7 @@ import {
   settleAll,
   silent,
   statusOf,
+  until,
   writeNotes,
 } from './stage.ts'
 
@@ -150,7 +152,7 @@ describe('AD1 and AD2: the admin port', () => {
 })
 
 describe('AD4: an admin of a tenant', () => {
-  const ofTenant = ['', '/usage', '/replicas', '/conflicts', '/revocations', '/export']
+  const ofTenant = ['', '/usage', '/replicas', '/tables', '/conflicts', '/revocations', '/export']
 
   test('sees its own tenant, and may revoke and lift there', async () => {
     const server = await openAdministered({ defaultPlan: 'free' })
@@ -182,6 +184,7 @@ describe('AD4: an admin of a tenant', () => {
       expect(await ask(server, 'POST', `/tenants/acme/${verb}`, {}, token), verb).toEqual(nothing)
     }
     expect(await ask(server, 'PUT', '/tenants/acme/plan', { plan: 'pro' }, token)).toEqual(nothing)
+    expect(await ask(server, 'PUT', '/tenants/acme/tables/notes', { from: 'a', to: 'b' }, token)).toEqual(nothing)
     expect(await ask(server, 'DELETE', '/tenants/acme?confirm=acme', undefined, token)).toEqual(nothing)
     expect(await ask(server, 'POST', '/drain', {}, token)).toEqual(nothing)
     expect((await ask(server, 'GET', '/tenants/acme')).body).toMatchObject({ plan: 'free', state: 'active' })
@@ -196,6 +199,81 @@ describe('AD4: an admin of a tenant', () => {
     expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(200)
     await ask(server, 'POST', '/tenants/acme/revoke', { tokenId: 'two' })
     expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(401)
+  })
+
+  test('AD5: is nobody while its tenant is suspended', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    await settleAll((await openAs('ann', server)).link)
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    await ask(server, 'POST', '/tenants/acme/suspend', { reason: 'bill of May' })
+    for (const path of ofTenant) {
+      const answer = await ask(server, 'GET', `/tenants/acme${path}`, undefined, token)
+      expect(answer).toMatchObject({ status: 404, body: { error: { code: 'forbidden' } } })
+    }
+    expect((await ask(server, 'GET', '/tenants/acme/export')).status).toBe(200)
+    await ask(server, 'POST', '/tenants/acme/resume')
+    expect((await ask(server, 'GET', '/tenants/acme', undefined, token)).status).toBe(200)
+  })
+
+  test('AD5: has a few requests under way at most, and does not hold up others', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    await settleAll((await openAs('ann', server)).link)
+    // Bodies that never end.
+    const slow = Array.from({ length: 4 }, () => {
+      const headers = { authorization: `Bearer ${token}`, 'content-length': 100 }
+      const sent = request(`${server.adminUrl}/tenants/acme/revoke`, { method: 'POST', headers })
+      sent.on('error', () => {})
+      sent.flushHeaders()
+      return sent
+    })
+    const statusNow = async () => (await ask(server, 'GET', '/tenants/acme', undefined, token)).status
+    await until(async () => (await statusNow()) === 429, 'four are under way')
+    expect((await ask(server, 'GET', '/tenants/acme')).status).toBe(200)
+    expect(
+      (await ask(server, 'GET', '/tenants/acme', undefined, await tokenFor('x', 'other', 'y', 'admin'))).status,
+    ).toBe(404)
+    for (const each of slow) each.destroy()
+    await until(async () => (await statusNow()) === 200, 'they are forgotten')
+  })
+
+  test('AD5: reads on no longer than its token counts', async () => {
+    const server = await openAdministered({ defaultPlan: 'unlimited' })
+    const { replica, link } = await openAs('ann', server)
+    await writeNotes(replica, 2_000, 'a long title '.repeat(700))
+    await settleAll(link)
+    const headers = { authorization: `Bearer ${await tokenFor('chief', 'acme', 'two', 'admin')}` }
+    const response = await fetch(`${server.adminUrl}/tenants/acme/export`, { headers })
+    const reader = response.body?.getReader() ?? expect.fail('there is a body')
+    await reader.read()
+    await ask(server, 'POST', '/tenants/acme/revoke', { tokenId: 'two' })
+    const readOn = async (): Promise<never> => {
+      while (!(await reader.read()).done);
+      return expect.fail('the export came to its end')
+    }
+    await expect(readOn()).rejects.toThrow('terminated')
+  })
+
+  test('TV3: cannot fill up the list of revocations for others, nor with names that no token has', async () => {
+    const server = await openAdministered({ defaultPlan: 'free' })
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    await settleAll((await openAs('ann', server)).link)
+    const revoke = (body: object, tenant = 'acme', by = token) =>
+      ask(server, 'POST', `/tenants/${tenant}/revoke`, body, by)
+    expect((await revoke({ subject: 'x'.repeat(256) })).status).toBe(400)
+    const untilMs = Date.now() + 3_600_000
+    for (let count = 0; count < 1_000; count++) {
+      const entry = { type: 'token', tenant: 'acme', name: `t${count}`, issuedThroughMs: 0, untilMs } as const
+      server.manager.revocations.add(entry)
+    }
+    const more = await revoke({ tokenId: 'one-more' })
+    expect(more).toMatchObject({ status: 413, body: { error: { code: 'too-large' } } })
+    expect((await revoke({ tokenId: 't7' })).status).toBe(200)
+    await ask(server, 'POST', '/tenants', { name: 'globex', plan: 'free' })
+    expect((await revoke({ subject: 'bob' }, 'globex', TOKEN)).status).toBe(200)
+    // What was refused was not kept either: another process would take it from there.
+    await server.manager.refresh()
+    expect(server.manager.revocations.list('acme').map(({ name }) => name)).toEqual(['t7'])
   })
 
   test('is nobody on a development server, where tokens prove nothing', async () => {

@@ -87,7 +87,7 @@ describe('a session guard', () => {
     const revocations = new Revocations()
     const guard = new SessionGuard(principal(), (whom) => revocations.has(whom))
     expect(guard.check(1).type).toBe('pass')
-    revocations.add(byToken('first'), 1)
+    revocations.add(byToken('first'))
     expect(guard.check(2)).toMatchObject({ type: 'end', error: { code: 'revoked' } })
     expect(codeOf(() => guard.renew(principal({ tokenId: 'second' }), 2))).toBe('revoked')
     expect(guard.state).toBe('revoked')
@@ -95,7 +95,7 @@ describe('a session guard', () => {
 
   test('TG3: takes no new token that was revoked before it was used', () => {
     const revocations = new Revocations()
-    revocations.add(byToken('second'), 0)
+    revocations.add(byToken('second'))
     const guard = new SessionGuard(principal(), (whom) => revocations.has(whom))
     expect(codeOf(() => guard.renew(principal({ tokenId: 'second' }), 1))).toBe('revoked')
     expect(guard.check(1).type).toBe('pass')
@@ -128,7 +128,7 @@ describe('a session guard', () => {
 describe('a list of revocations', () => {
   test('knows tokens by their id, of their tenant alone', () => {
     const revocations = new Revocations()
-    revocations.add(byToken('first'), 0)
+    revocations.add(byToken('first'))
     expect(revocations.has(principal())).toBe(true)
     expect(revocations.has(principal({ tokenId: 'second' }))).toBe(false)
     expect(revocations.has(principal({ tokenId: undefined }))).toBe(false)
@@ -137,30 +137,41 @@ describe('a list of revocations', () => {
 
   test('of a subject voids what was issued until then, and nothing later', () => {
     const revocations = new Revocations()
-    revocations.add(bySubject('ada', 1000), 1000)
+    revocations.add(bySubject('ada', 1000))
     expect([0, 1000, 1001].map((issuedAtMs) => revocations.has(principal({ issuedAtMs })))).toEqual([true, true, false])
     expect(revocations.has(principal({ subject: 'bob' }))).toBe(false)
-    revocations.add(bySubject('ada', 500), 1000)
+    revocations.add(bySubject('ada', 500))
     expect(revocations.has(principal({ issuedAtMs: 900 }))).toBe(true)
   })
 
   test('does not take a token for a subject, or the other way round', () => {
     const revocations = new Revocations()
-    revocations.add(byToken('ada'), 0)
-    revocations.add(bySubject('first', 1000), 0)
+    revocations.add(byToken('ada'))
+    revocations.add(bySubject('first', 1000))
     expect(revocations.has(principal())).toBe(false)
   })
 
   test('TV1, TV2: forgets what counts no more, and is full rather than forgetful', () => {
     const revocations = new Revocations(2)
-    revocations.add({ ...byToken('a'), untilMs: 10 }, 0)
-    revocations.add({ ...byToken('b'), untilMs: 20 }, 0)
-    expect(codeOf(() => revocations.add(byToken('c'), 5))).toBe('too-large')
-    expect(codeOf(() => revocations.add(byToken('b'), 5))).toBe('no error')
-    revocations.add(byToken('c'), 10)
+    const take = (entry: Revocation, nowMs: number): void => {
+      revocations.expectRoom(entry, nowMs)
+      revocations.add(entry)
+    }
+    take({ ...byToken('a'), untilMs: 10 }, 0)
+    take({ ...byToken('b'), untilMs: 20 }, 0)
+    expect(codeOf(() => take(byToken('c'), 5))).toBe('too-large')
+    expect(codeOf(() => take(byToken('b'), 5))).toBe('no error')
+    take(byToken('c'), 10)
     expect(revocations.size).toBe(2)
     expect(revocations.has(principal({ tokenId: 'a' }))).toBe(false)
     expect(revocations.has(principal({ tokenId: 'c' }))).toBe(true)
+  })
+
+  test('TV3: is full for one tenant while it has room for others', () => {
+    const revocations = new Revocations(10, 2)
+    for (const name of ['a', 'b']) revocations.add(byToken(name))
+    expect(codeOf(() => revocations.expectRoom(byToken('c'), 0))).toBe('too-large')
+    expect(codeOf(() => revocations.expectRoom({ ...byToken('c'), tenant: 'globex' }, 0))).toBe('no error')
   })
 })
 
