@@ -15,6 +15,9 @@
  * sets of changes alone; only a row whose heads are deletes may be gone.
  *
  * What can be taken away, each from outside with -D: SKIP_A, SKIP_B, SKIP_C, SKIP_D.
+ *
+ * Every push, pull and acknowledgement is a step here, and so it comes to an end with five writes in all. collection-log.pml has
+ * the same with few steps, for six and more; the command holds the two together.
  */
 #define M 3
 #define SERVER M
@@ -135,6 +138,11 @@ inline collect(r) {
   fi
 }
 
+/* With -DTELL a state of a node is printed: node, held, inserts, deletes, what each change had seen, heads, versions, clock. */
+#define as(r, x, deed) (has(held[r], x) && op[x] == deed -> bit(x) : 0)
+#define heldAs(r, deed) (as(r, 0, deed) | as(r, 1, deed) | as(r, 2, deed) | as(r, 3, deed) | as(r, 4, deed) | as(r, 5, deed))
+#define seenBy(r, x) (has(held[r], x) -> seen[x] : 0)
+
 /* By sets: what the row would be had nothing been forgotten. */
 inline check(r) {
   past = 0; wrote = 0; kept = 0; set = 0; dead = 0; j = 0;
@@ -153,6 +161,11 @@ inline check(r) {
      j++
   :: else -> break
   od;
+#ifdef TELL
+  printf("state %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d\n", r, held[r], heldAs(r, INSERT), held[r] & dead,
+    seenBy(r, 0), seenBy(r, 1), seenBy(r, 2), seenBy(r, 3), seenBy(r, 4), seenBy(r, 5),
+    heads[r], versions[r], CLOCK(r, 0), CLOCK(r, 1), CLOCK(r, 2));
+#endif
   kept = kept & ~past;
   if
   :: heads[r] == 0 -> assert((kept & ~dead) == 0)
