@@ -17,7 +17,7 @@ import type { Usage } from './gate.ts'
 import { type Meeting, recordMeetings } from './journal.ts'
 import { CURSOR_KEY, dotKey, type KeyRange, logKey, rowKeyAs, voidKey } from './keys.ts'
 import type { LedgerState, Meta } from './ledger-state.ts'
-import { BATCH_BYTES_TARGET, DEFAULT_LIMITS } from './limits.ts'
+import { DEFAULT_LIMITS, FIRST_BATCH_BYTES } from './limits.ts'
 import { encodeLogRecord } from './log-record.ts'
 import { packRecord } from './packing.ts'
 import { applyChange, type RowState } from './row.ts'
@@ -381,7 +381,7 @@ class OpenBlock {
       authors.length === this.authors.length &&
       authors.every((author, index) => author === this.authors[index]) &&
       this.entries + entries <= DEFAULT_LIMITS.transactionChangesMax &&
-      this.writer.bodyBytes + bytes < BATCH_BYTES_TARGET
+      this.writer.bodyBytes + bytes < FIRST_BATCH_BYTES
     )
   }
 

@@ -118,7 +118,6 @@ export class Link {
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
-  #hasBrought = false
   /** Resolves when nothing that came is carried out any more. */
   readonly left: Promise<void>
   #resolveLeft: () => void = () => {}
@@ -232,7 +231,7 @@ export class Link {
 
   /** It has brought something, or is about to: the next session has less to do. */
   get hasBrought(): boolean {
-    return this.#hasBrought || this.#session.isBringing
+    return this.#session.hasBrought
   }
 
   /** Why the link closed. */
@@ -506,7 +505,6 @@ export class Link {
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
         await this.#reader.takeChanges(messages as readonly Changes[])
-        this.#hasBrought = true
         if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
         break
       case 'ack':
@@ -517,7 +515,6 @@ export class Link {
         break
       case 'snapshot-rows':
         await this.#reader.takeRows(first)
-        this.#hasBrought = true
         break
       case 'snapshot-end':
         await this.#reader.endSnapshot()
@@ -546,7 +543,6 @@ export class Link {
 
   async #takeAck(ack: Ack): Promise<void> {
     const { throughSeq, pause, time } = ack
-    this.#hasBrought ||= throughSeq > this.#options.hub.ledger.durableAckedSeq
     if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
     await this.#writer.takeAck(ack)
     if (pause === undefined) return

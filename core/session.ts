@@ -146,6 +146,7 @@ export class Session {
   #owedCredit = 0
   #badFrames = 0
   #pushedChanges = 0
+  #hasBrought = false
   #grewWhileReading = false
   /** The peer takes no more for now. */
   #isHeld = false
@@ -194,9 +195,9 @@ export class Session {
     return this.#credit <= this.#limits.creditBytes * (1 - CREDIT_STEP) ? this.#granted : undefined
   }
 
-  /** The transport is gone, and something that came is yet to be carried out. */
-  get isBringing(): boolean {
-    return this.#state === 'ending' && (this.#isApplying || this.#queue.length > 0)
+  /** Something has come that need not come again, and nothing went wrong on our side. */
+  get hasBrought(): boolean {
+    return this.#hasBrought
   }
 
   /** How many changes have come in pushes. */
@@ -321,6 +322,7 @@ export class Session {
   /** Ends the session, telling the peer why. */
   fail(error: TidemarkError): void {
     if (this.#state === 'closed') return
+    this.#hasBrought = false
     if (this.#state === 'ending') return this.#leave()
     if (error.code === 'foreign-cursor' && this.#state === 'meeting' && !this.#isInitiator) {
       this.#state = 'new'
@@ -411,6 +413,7 @@ export class Session {
     const changes = this.#countChanges(message)
     if (changes === undefined) return
     this.#pushedChanges += changes
+    this.#hasBrought ||= isNews(message)
     this.#queue.push({ message, bytes, changes })
     this.#applyNext()
   }
@@ -535,6 +538,18 @@ export class Session {
     this.#state = 'closed'
     this.#queue = []
     this.#effects.push({ type: 'leave' })
+  }
+}
+
+/** True for what becomes durable here: a cursor that moves over what we wrote ourselves need not. */
+function isNews(message: Incoming): boolean {
+  switch (message.type) {
+    case 'changes':
+      return message.blocks.length > 0
+    case 'ack':
+      return message.pause === undefined
+    default:
+      return message.type === 'snapshot-rows'
   }
 }
 
