@@ -58,6 +58,7 @@ export class Dialer {
   /** What a new attempt has to be made by; one that is older does nothing. */
   #attempt = 0
   #failures = 0
+  #connections = 0
   /** Open sessions, and with whom. */
   readonly #live = new Map<Link, Machine>()
   #stoppedBy: TidemarkError | undefined
@@ -86,6 +87,11 @@ export class Dialer {
   /** Why it has given up. */
   get stoppedBy(): TidemarkError | undefined {
     return this.#stoppedBy
+  }
+
+  /** How many connections it has opened. */
+  get connections(): number {
+    return this.#connections
   }
 
   /** A session has got beyond the handshake. */
@@ -144,6 +150,7 @@ export class Dialer {
     const canReach = network.canReach(from.name, to.name) && network.canReach(to.name, from.name)
     if (!canReach) return this.#dialLater(UNREACHABLE_MS)
     if (peerProcess === undefined || peerSeat?.replica === undefined) return this.#dialLater()
+    this.#connections++
     const connection = network.connect({ machine: from.name, process }, { machine: to.name, process: peerProcess })
     const views = [seat.view, peerSeat.view]
     const acceptor = this.#createLink(to, peerSeat.replica, connection.acceptor, false, (error) =>
@@ -152,6 +159,8 @@ export class Dialer {
     attach(connection.acceptor, acceptor)
     const initiator = this.#createLink(from, seat.replica, connection.initiator, true, (error) => {
       this.#live.delete(initiator)
+      // What gets further each time does not wait longer.
+      if (initiator.hasBrought) this.#failures = 0
       this.#options.onEnd(error, views, `${from.name} to ${to.name}`)
       this.#takeEnd(error)
     })

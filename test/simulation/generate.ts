@@ -38,6 +38,10 @@ const FIELDS = ['a', 'b', 'c'] as const
 /** Who is told that its store was restored or copied takes a new id. */
 export const RENEWING: Partial<PlanOptions> = { renews: true }
 
+const LINES_CHANCE = 0.06
+/** A handshake, and the largest frame that a session begins with. */
+const LINE_BYTES_MIN = 22 << 10
+
 const YEAR_MS = 365 * 24 * 3_600_000
 const WORK_EVENTS = 50
 
@@ -54,7 +58,8 @@ export function generatePlan(
   stock: Stock = { tables: TABLES },
 ): Plan {
   const root = new Random(`tidemark ${seed}`)
-  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed, stock), ...overrides }
+  const drawnOptions = drawOptions(root.fork('topology'), seed, stock)
+  const options: PlanOptions = { ...drawnOptions, ...drawLines(root.fork('lines'), drawnOptions), ...overrides }
   const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
   const events =
     options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn
@@ -98,6 +103,17 @@ function drawOptions(random: Random, seed: string, stock: Stock): PlanOptions {
     },
     // Small enough to be used up, with values that use it.
     ...(isNarrow ? { creditBytes: 2_048, valueLength: 60 } : { creditBytes: 1 << 20 }),
+  }
+}
+
+/** Sometimes no line carries more than a handshake and a frame or two of what there is to say. */
+function drawLines(random: Random, { network }: PlanOptions): Partial<PlanOptions> {
+  if (!random.chance(LINES_CHANCE)) return {}
+  return {
+    lineBytes: random.between(LINE_BYTES_MIN, 1.5 * LINE_BYTES_MIN),
+    valueLength: 1_000,
+    creditBytes: 1 << 20,
+    network: { ...network, bandwidth: Math.max(20, network.bandwidth) },
   }
 }
 

@@ -44,6 +44,8 @@ export interface NetworkOptions {
 
 export class Network {
   readonly options: NetworkOptions
+  /** What a line carries in each direction before it breaks. */
+  #lineBytes = Number.POSITIVE_INFINITY
   readonly #open = new Set<Connection>()
   readonly #clogs = new Map<string, number>()
   readonly #deaf = new Map<string, number>()
@@ -56,6 +58,17 @@ export class Network {
 
   get connections(): ReadonlySet<Connection> {
     return this.#open
+  }
+
+  get lineBytes(): number {
+    return this.#lineBytes
+  }
+
+  /** From now on each new line carries so many bytes; `Infinity`: those that are open as well. */
+  setLineBytes(bytes: number): void {
+    this.#lineBytes = bytes
+    if (bytes !== Number.POSITIVE_INFINITY) return
+    for (const { initiator, acceptor } of this.#open) for (const side of [initiator, acceptor]) side.cutAfter(bytes)
   }
 
   latency(): number {
@@ -140,6 +153,12 @@ export class Connection {
     this.initiator.cut(lateMs)
     this.acceptor.cut(lateMs)
   }
+
+  /** The line carries no more. What it has carried arrives, in one moment with the end. */
+  breakOff(): void {
+    this.initiator.breakOff()
+    this.acceptor.breakOff()
+  }
 }
 
 interface Flying {
@@ -158,6 +177,7 @@ export class Side {
   #flying: Flying[] = []
   #lastArrival = 0
   #bytesLeft = Number.POSITIVE_INFINITY
+  #lineBytesLeft: number
   /** Nothing that is sent from now on arrives. */
   #isLost = false
   #hasEnded = false
@@ -168,6 +188,7 @@ export class Side {
     this.#network = network
     this.#process = process
     this.#random = random
+    this.#lineBytesLeft = network.lineBytes
   }
 
   get hasEnded(): boolean {
@@ -191,6 +212,11 @@ export class Side {
     if (this.#bytesLeft < 0) {
       onFault('cut inside a frame')
       return this.connection.cut(0)
+    }
+    this.#lineBytesLeft -= frame.length
+    if (this.#lineBytesLeft < 0) {
+      onFault('line that carries no more')
+      return this.connection.breakOff()
     }
     const at = this.#arrivalOf(frame)
     this.#lastArrival = at
@@ -221,6 +247,7 @@ export class Side {
   /** The connection is cut after so many more bytes in this direction. */
   cutAfter(bytes: number): void {
     this.#bytesLeft = bytes
+    if (bytes === Number.POSITIVE_INFINITY) this.#lineBytesLeft = bytes
   }
 
   /** From now on what this side sends is lost; the peer finds out by hearing nothing. */
@@ -250,6 +277,18 @@ export class Side {
       scheduler.at(arrival, () => this.#arrive())
     }
     scheduler.at(arrival + this.#random.below(lateMs + 1), () => this.#peer.endFromOutside())
+  }
+
+  breakOff(): void {
+    if (this.#isLost) return
+    this.#isLost = true
+    const { scheduler } = this.#network.options
+    const at = Math.max(this.#lastArrival, scheduler.now)
+    this.#flying = this.#flying.map(({ frame }) => ({ frame, at }))
+    scheduler.at(at, () => {
+      for (let left = this.#flying.length; left > 0; left--) this.#arrive()
+      this.#peer.endFromOutside()
+    })
   }
 
   /** The process of this side is gone. `isSilent`: with its machine, so that nobody tells the peer. */

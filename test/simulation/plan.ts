@@ -38,6 +38,8 @@ export interface PlanOptions {
   readonly disk: { readonly flushMs: number; readonly slowReads: number; readonly readMs: number }
   /** Bytes under way in each direction of a session. */
   readonly creditBytes: number
+  /** Every connection breaks after so many bytes in a direction, until all replicas are equal. */
+  readonly lineBytes?: number
   /** Who hears that its store was restored or copied goes on under a new id; otherwise it stays away. */
   readonly renews?: boolean
   /** Values are filled up to so many characters. */

@@ -13,6 +13,13 @@ import { World } from './world.ts'
 
 /** What healed replicas have to become equal. */
 const CONVERGE_MS = 60_000
+/** The same over lines that break: each connection waits for the end of the last. */
+const CONVERGE_BROKEN_MS = 300_000
+/** About what a change takes at most, and a frame brings at least, where lines break. */
+const CHANGE_BYTES = 5_000
+const FRAME_BYTES = 16 << 10
+/** What connections are for beside frames: finding out who is who, and what overlaps. */
+const CONNECTIONS_MIN = 20
 /** What is still under way after that: credit, acknowledgements, sessions that only then are found dead. */
 const CALM_MS = 25_000
 const SILENCE_MS = 20_000
@@ -71,12 +78,14 @@ export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Out
 
 async function runAll(world: World): Promise<number> {
   const { scheduler, plan } = world
+  world.network.setLineBytes(plan.options.lineBytes ?? Number.POSITIVE_INFINITY)
   for (const event of plan.events) scheduler.at(event.at, () => doEvent(world, event))
   await runFor(world, plan.options.durationMs)
   heal(world)
   const healedAt = scheduler.now
   await converge(world)
   const convergedMs = scheduler.now - healedAt
+  world.network.setLineBytes(Number.POSITIVE_INFINITY)
   await runFor(world, CALM_MS)
   await expectSilence(world)
   const views = liveViews(world)
@@ -116,17 +125,37 @@ function heal(world: World): void {
 
 async function converge(world: World): Promise<void> {
   const { scheduler, oracle } = world
-  const end = scheduler.now + CONVERGE_MS
+  const withinMs = world.plan.options.lineBytes === undefined ? CONVERGE_MS : CONVERGE_BROKEN_MS
+  const end = scheduler.now + withinMs
+  const expectProgress = watchProgress(world)
   for (;;) {
+    expectProgress()
     const why =
       whyNotUp(world) ??
       liveViews(world)
         .map((group) => oracle.whyApart(group))
         .find((each) => each !== undefined)
     if (why === undefined) return
-    if (scheduler.now >= end)
-      throw new BrokenPromise('converge', `${CONVERGE_MS / 1000} seconds after healing: ${why}.`)
+    if (scheduler.now >= end) throw new BrokenPromise('converge', `${withinMs / 1000} seconds after healing: ${why}.`)
     await runFor(world, POLL_MS)
+  }
+}
+
+/** Each connection over a line that carries a handshake and a frame brings one. */
+function watchProgress(world: World): () => void {
+  const { plan, dialers, oracle } = world
+  if (plan.options.lineBytes === undefined) return () => {}
+  const before = new Map(dialers.map((dialer) => [dialer, dialer.connections]))
+  return () => {
+    for (const dialer of dialers) {
+      const { view } = dialer.from.seatOf(dialer.tenant) ?? {}
+      // Two copies of one replica take turns.
+      if (view === undefined || view.isTainted || view.hasTwin || view.hasRenewed) continue
+      const frames = Math.ceil((oracle.historyOf(dialer.tenant).count * CHANGE_BYTES) / FRAME_BYTES)
+      const opened = dialer.connections - (before.get(dialer) ?? 0)
+      if (opened > CONNECTIONS_MIN + 2 * frames)
+        throw new BrokenPromise('converge', `${dialer.from.name} opened ${opened} connections for ${frames} frames.`)
+    }
   }
 }
 

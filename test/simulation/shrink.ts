@@ -92,7 +92,9 @@ const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
   () => ({ network: { latencyMs: 1, jitterMs: 1, bandwidth: 1_000 } }),
   () => ({ disk: { flushMs: 0.5, slowReads: 0, readMs: 0.5 } }),
   () => ({ creditBytes: 1 << 20 }),
-  () => ({ valueLength: 0 }),
+  // Lines that break and what makes them break belong together.
+  ({ options: { lineBytes, valueLength } }) =>
+    lineBytes === undefined ? { valueLength: 0 } : { valueLength: valueLength ?? 0 },
   ({ options, events }) => ({
     tables: options.tables.filter(({ name }) => events.some((event) => JSON.stringify(event).includes(`"${name}"`))),
   }),
