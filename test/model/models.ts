@@ -52,8 +52,10 @@ const MERGE: readonly Model[] = [
     'NON_CAUSAL',
     'HEADS_ONLY',
   ]),
-  holds('changes and joins of states: heads and fields', 'merge.pml', ['JOINS'], { isLong: true }),
-  holds('inserts that leave fields out', 'merge.pml', ['CLEARING'], { isLong: true }),
+  holds('changes and joins of states: heads and fields, five writes', 'merge.pml', ['JOINS', 'TOTAL=5'], {
+    isLong: true,
+  }),
+  holds('inserts that leave fields out, five writes', 'merge.pml', ['CLEARING', 'TOTAL=5'], { isLong: true }),
   fails(
     'without causal order',
     'merge.pml',

@@ -11,7 +11,7 @@ import { join } from 'node:path'
 
 export type Check =
   | { readonly type: 'compiler' }
-  | { readonly type: 'test'; readonly file: string }
+  | { readonly type: 'tests'; readonly files: readonly string[] }
   | { readonly type: 'simulator'; readonly schedules: number; readonly seed: string }
 
 export interface Verdict {
@@ -30,8 +30,8 @@ export function describeCheck(check: Check): string {
   switch (check.type) {
     case 'compiler':
       return 'compiler'
-    case 'test':
-      return check.file.replace(/^test\//, '').replace(/\.test\.ts$/, '')
+    case 'tests':
+      return check.files.map((file) => file.replace(/^test\//, '').replace(/\.test\.ts$/, '')).join(', ')
     case 'simulator':
       return 'simulator'
   }
@@ -62,8 +62,10 @@ function commandOf(check: Check): string[] {
         '--noUnusedParameters',
         'false',
       ]
-    case 'test':
-      return ['vitest/vitest.mjs', 'run', check.file, '--bail', '1', '--reporter', 'json', '--outputFile', REPORT]
+    case 'tests': {
+      const report = ['--reporter', 'json', '--outputFile', REPORT]
+      return ['vitest/vitest.mjs', 'run', ...check.files, '--bail', '1', '--maxWorkers', '1', ...report]
+    }
     case 'simulator': {
       const { schedules, seed } = check
       return [
@@ -83,7 +85,7 @@ function commandOf(check: Check): string[] {
 }
 
 function findingOf(check: Check, status: number, output: string, root: string): string | undefined {
-  if (check.type === 'test') return findFailedTest(root, output)
+  if (check.type === 'tests') return findFailedTest(root, output)
   if (status === 0) return undefined
   if (check.type === 'compiler') return output.split('\n')[0] ?? 'it does not compile'
   const broken = /BROKEN PROMISE: (.*)\n(.*)/.exec(output)

@@ -71,7 +71,7 @@ async function ask(checks: readonly Check[], root: string, { isThorough }: HuntO
 function checksOf({ file, tests }: Mutant, { schedules }: HuntOptions): Check[] {
   const files = MERGE_FILES.has(file) ? new Set([...tests, SMALL_WORLDS]) : new Set(tests)
   return [
-    ...[...files].map((each) => ({ type: 'test', file: each }) as const),
+    ...[...files].map((each) => ({ type: 'tests', files: [each] }) as const),
     { type: 'simulator', schedules, seed: CI_SEED },
   ]
 }

@@ -30,10 +30,13 @@ export class BrokenPromise extends Error {
   override readonly name: string = 'BrokenPromise'
   readonly promise: PromiseName
   readonly detail: string
+  /** The row that it is about, where it is about one. */
+  readonly row: string | undefined
 
-  constructor(promise: PromiseName, detail: string) {
+  constructor(promise: PromiseName, detail: string, row?: string) {
     super(`${PROMISES[promise]}. ${detail}`)
     this.promise = promise
     this.detail = detail
+    this.row = row
   }
 }

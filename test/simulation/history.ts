@@ -100,13 +100,24 @@ export class History {
     return number
   }
 
-  /** Who writes under a number, for people: the first machine that did. */
+  /** Who writes under a number, for people: the first machine that did; with a mark for each id that it had before. */
   nameWriter(number: number, machine: string): void {
-    if (!this.#writers.has(number)) this.#writers.set(number, machine)
+    if (this.#writers.has(number)) return
+    const name = machine.replace(/ .*/, '')
+    const before = [...this.#writers.values()].filter((writer) => writer.replace(/'+$/, '') === name)
+    this.#writers.set(number, name + "'".repeat(before.length))
   }
 
-  writerOf(number: number): string {
-    return this.#writers.get(number) ?? 'nobody'
+  /** The name of a change, for people. */
+  dotName(replica: number, seq: number): string {
+    return `${this.#writers.get(replica) ?? replica}.${seq}`
+  }
+
+  /** A text in which changes have their names for people. */
+  forPeople(text: string): string {
+    return text.replace(/(?<![\w.:])(\d+):(\d+)(?![\w:])/g, (_, replica, seq) =>
+      this.dotName(Number(replica), Number(seq)),
+    )
   }
 
   replicaId(number: number): string {

@@ -15,6 +15,7 @@ import {
   type RowHistory,
   type TableRules,
 } from './history.ts'
+import { describeDifference, heldInWords } from './in-words.ts'
 import type { Side } from './network.ts'
 import type { PlanOptions } from './plan.ts'
 import { name, type View } from './view.ts'
@@ -106,8 +107,10 @@ export class Oracle {
     for (const row of left.history.rows.values()) {
       const [here, there] = [left.textOf(row), right.textOf(row)]
       if (here === there) continue
-      const what = `${left.name} and ${right.name} both stand at ${left.clockText}; row ${row.name} is ${here || 'absent'} and ${there || 'absent'}`
-      throw new BrokenPromise('equal-state', what)
+      const clock = left.history.forPeople(left.clockText)
+      const difference = describeDifference(left.history, here, there, ' here, and there ')
+      const what = `${left.name} and ${right.name} both stand at ${clock}; their rows ${row.name} differ: ${difference}`
+      throw new BrokenPromise('equal-state', what, row.name)
     }
   }
 
@@ -130,10 +133,11 @@ export class Oracle {
     if (rules !== undefined && isJudgedByUser(rules)) return this.#checkOne(view, row, textOf(actual))
     const expected = textOf(row.shown(set))
     if (textOf(actual) === expected) return
-    const held = row.list(set).map(name).join(', ') || 'nothing'
+    const held = heldInWords(row, set)
     throw new BrokenPromise(
       'session',
       `${view.name} shows ${row.name} as ${textOf(actual)}. It holds ${held}, which make ${expected}`,
+      row.name,
     )
   }
 
@@ -145,7 +149,7 @@ export class Oracle {
     const before = shown.get(set)
     if (before === undefined) shown.set(set, { text: actual, by: view.name })
     else if (before.text !== actual) {
-      const held = row.list(set).map(name).join(', ')
+      const held = heldInWords(row, set)
       throw new BrokenPromise(
         'one',
         `${before.by} showed ${row.name} as ${before.text}, and ${view.name} shows ${actual}; both hold ${held}`,
@@ -210,7 +214,9 @@ export class Oracle {
       if (view.unanswered > 0) return `${view.name} has ${view.unanswered} changes that nobody has answered`
       if (view.isRestoring && view.isAhead) return `${view.name} is still restoring a snapshot`
       if (view.clockText !== first.clockText)
-        return `${first.name} stands at [${first.clockText}], ${view.name} at [${view.clockText}]`
+        return view.history.forPeople(
+          `${first.name} stands at [${first.clockText}], ${view.name} at [${view.clockText}]`,
+        )
     }
     return undefined
   }
@@ -223,13 +229,14 @@ export class Oracle {
       throw new BrokenPromise(
         view.isTainted ? 'harmless' : 'kept',
         `${name(change)}, written on ${view.name}, is nowhere`,
+        change.row.name,
       )
     }
     for (const seq of view.rejected) this.#checkReason(view, seq)
     this.#checkWhole(view)
     const missing = view.missingChange()
     if (missing !== undefined)
-      throw new BrokenPromise('kept', `${view.name} lacks ${name(missing)}, which its clock covers`)
+      throw new BrokenPromise('kept', `${view.name} lacks ${name(missing)}, which its clock covers`, missing.row.name)
   }
 
   /** A transaction is refused whole or not at all. */

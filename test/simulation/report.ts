@@ -1,9 +1,9 @@
 /**
  * Reports: what a run of many schedules showed, and what a failure looked like, for people.
  */
-import { toText } from '../testing/as-code.ts'
 import { PROMISES } from './broken-promise.ts'
-import type { Plan, PlanEvent, PlannedOp, PlanOptions } from './plan.ts'
+import { describeEvent, withoutFilling } from './in-words.ts'
+import type { Plan, PlanOptions } from './plan.ts'
 import type { Outcome } from './run-plan.ts'
 import type { Tally } from './schedules.ts'
 
@@ -27,15 +27,15 @@ export function reportTally(tally: Tally, seconds: number): string {
   return lines.join('\n')
 }
 
-/** `replay`: what runs it again. */
-export function reportFailure(plan: Plan, outcome: Outcome, replay?: string): string {
+/** `replay`: what runs it again. `tale`: what came to the disks, in words. */
+export function reportFailure(plan: Plan, outcome: Outcome, replay?: string, tale: readonly string[] = []): string {
   const { failure } = outcome
   if (failure === undefined) return `seed ${plan.options.seed}: every promise held`
   return [
     `BROKEN PROMISE: ${PROMISES[failure.promise]}.`,
-    // What values are filled up with says nothing.
-    failure.detail.replaceAll(/\.{8,}/g, '…'),
+    withoutFilling(failure.detail),
     `(seed ${plan.options.seed}, ${(failure.atMs / 1_000).toFixed(3)} virtual seconds in)`,
+    ...(tale.length > 0 ? ['', 'what happened (red-0.1 is the first change that red-0 wrote):', ...tale] : []),
     '',
     ...describeOptions(plan.options),
     '',
@@ -72,28 +72,4 @@ function describeOptions(options: PlanOptions): string[] {
   if (judge !== undefined)
     lines.push(`the server refuses one change in ${judge.oneIn}${judge.isMoody ? ', at times' : ''}`)
   return lines
-}
-
-function describeEvent(event: PlanEvent): string {
-  switch (event.type) {
-    case 'write':
-    case 'rewrite':
-    case 'sibling-write':
-      return `${event.node}: ${event.type} ${describeOp(event.op)}`
-    case 'transaction':
-      return `${event.node}: transaction ${event.ops.map(describeOp).join('; ')}`
-    case 'read':
-      return `${event.node}: read ${event.table}/${event.row}`
-    default: {
-      const { at, type, ...rest } = event
-      const { node, ...details } = { node: 'everybody', ...rest }
-      const text = Object.entries(details).map(([name, value]) => `${name} ${JSON.stringify(value)}`)
-      return [`${node}: ${type}`, ...text].join(', ')
-    }
-  }
-}
-
-function describeOp({ kind, table, row, values }: PlannedOp): string {
-  const fields = Object.entries(values).map(([name, value]) => `${name}=${toText(value)}`)
-  return [kind, `${table}/${row}`, ...fields].join(' ')
 }

@@ -4,9 +4,11 @@
 import { BrokenPromise, type PromiseName } from './broken-promise.ts'
 import { askLastQuestions } from './closing.ts'
 import { crash, doFault } from './faults.ts'
+import { describeEvent } from './in-words.ts'
 import { isWork, type Plan, type PlanEvent } from './plan.ts'
 import type { Teller } from './story.ts'
 import type { Subject } from './subject.ts'
+import type { Tale } from './tale.ts'
 import type { View } from './view.ts'
 import { doWork } from './work.ts'
 import { World } from './world.ts'
@@ -28,6 +30,8 @@ const POLL_MS = 250
 export interface Failure {
   readonly promise: PromiseName
   readonly detail: string
+  /** The row that it is about, where it is about one. */
+  readonly row?: string | undefined
   /** When, in virtual milliseconds. */
   readonly atMs: number
 }
@@ -51,6 +55,8 @@ export interface RunOptions {
   readonly subject?: Subject | undefined
   /** Told of everything that happens. */
   readonly teller?: Teller | undefined
+  /** Told of what came to the disks. */
+  readonly tale?: Tale | undefined
 }
 
 export async function runPlan(plan: Plan, options: RunOptions = {}): Promise<Outcome> {
@@ -100,6 +106,7 @@ async function runAll(world: World): Promise<number> {
 
 function doEvent(world: World, event: PlanEvent): void {
   world.tell(() => JSON.stringify(event))
+  if (!isWork(event)) world.tale?.happens(world.scheduler.now, describeEvent(event))
   if (isWork(event)) doWork(world, event)
   else doFault(world, event)
 }
@@ -112,6 +119,7 @@ function runFor(world: World, ms: number): Promise<void> {
 
 /** Whatever was broken works again, for good. */
 function heal(world: World): void {
+  world.tale?.happens(world.scheduler.now, 'whatever was broken works again, for good')
   world.network.heal()
   for (const machine of world.machines.values()) {
     for (const { disk } of machine.seats) disk.trouble.heal()
@@ -192,7 +200,7 @@ async function expectSilence(world: World): Promise<void> {
 }
 
 function toFailure(error: unknown, atMs: number): Failure {
-  if (error instanceof BrokenPromise) return { promise: error.promise, detail: error.detail, atMs }
+  if (error instanceof BrokenPromise) return { promise: error.promise, detail: error.detail, row: error.row, atMs }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error)
   return { promise: 'sound', detail, atMs }
 }

@@ -9,11 +9,13 @@ import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command, InvalidArgumentError } from 'commander'
 import { generatePlan, RENEWING } from './generate.ts'
+import { withoutFilling } from './in-words.ts'
 import type { Plan } from './plan.ts'
 import { reportFailure, reportTally } from './report.ts'
 import { runPlan } from './run-plan.ts'
 import { addTally, createTally, type FailedSchedule, type ScheduleRange, type Tally } from './schedules.ts'
 import { shrinkPlan } from './shrink.ts'
+import { retell } from './tale.ts'
 import type { WorkDone } from './worker.ts'
 
 interface Options {
@@ -29,6 +31,7 @@ interface Options {
 }
 
 const BATCH = 25
+const DETAIL_MAX = 200
 
 const wholeNumber =
   (least: number) =>
@@ -72,7 +75,7 @@ async function replay(what: string): Promise<number> {
   const tell = (atMs: number, line: string): void => console.log(`${atMs.toFixed(1).padStart(9)}  ${line}`)
   const outcome = await runPlan(plan, { teller: options.story ? tell : undefined })
   if (outcome.failure === undefined) console.log(reportFailure(plan, outcome))
-  else if (existsSync(what)) console.log(reportFailure(plan, outcome, replayOf(what)))
+  else if (existsSync(what)) console.log(reportFailure(plan, outcome, replayOf(what), await retell(plan)))
   else await show({ plan, outcome })
   return outcome.failure === undefined ? 0 : 1
 }
@@ -86,7 +89,7 @@ async function show({ plan, outcome }: FailedSchedule): Promise<void> {
     options.shrink && outcome.failure?.promise !== 'repeatable' ? await shrinkPlan(plan, outcome) : { plan, outcome }
   const file = join(tmpdir(), `tidemark-failure-${plan.options.seed.replace(/[^A-Za-z0-9.-]/g, '_')}.json`)
   writeFileSync(file, `${JSON.stringify(shrunk.plan, null, 1)}\n`)
-  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, replayOf(file))}\n`)
+  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, replayOf(file), await retell(shrunk.plan))}\n`)
 }
 
 // ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,7 +121,7 @@ async function runAll(): Promise<number> {
     addTally(tally, { ...done.tally, faults: new Map(done.faults) } satisfies Tally)
     failed.push(...done.failed)
     for (const { plan, outcome } of done.failed)
-      console.log(`\n${plan.options.seed} failed: ${outcome.failure?.detail}`)
+      console.log(`\n${plan.options.seed} failed, is made smaller: ${inShort(outcome.failure?.detail ?? '')}`)
     const seconds = (performance.now() - startedAt) / 1_000
     bar.update(tally.schedules, { speed: Math.round(tally.schedules / seconds), failed: failed.length })
   }
@@ -132,6 +135,12 @@ async function runAll(): Promise<number> {
   for (const failure of failed.slice(0, failuresMax)) await show(failure)
   console.log(failed.length === 0 ? 'every promise held' : `${failed.length} schedules broke a promise`)
   return failed.length === 0 ? 0 : 1
+}
+
+/** The first words of it: the smaller one is told in full. */
+function inShort(detail: string): string {
+  const text = withoutFilling(detail)
+  return text.length > DETAIL_MAX ? `${text.slice(0, DETAIL_MAX)}…` : text
 }
 
 /** One process, fed until there is nothing left. */

@@ -16,9 +16,21 @@ import type { StoreCommit } from '../../core/store.ts'
 import { BrokenPromise, type PromiseName } from './broken-promise.ts'
 import { type CommitFacts, type LogEntry, type MetaFacts, readCommit, type StoreDictionaries } from './facts.ts'
 import { type Bits, clockText, dotOf, type History, NO_CHANGES, type Recorded, type RowHistory } from './history.ts'
+import { describeDifference, heldInWords } from './in-words.ts'
 import { hashText } from './random.ts'
 
+/** What a commit brought, for people. */
+export type News =
+  | { readonly type: 'writes'; readonly change: Recorded }
+  | { readonly type: 'takes'; readonly change: Recorded }
+  | { readonly type: 'rejects'; readonly change: Recorded }
+  | { readonly type: 'refuses'; readonly change: Recorded; readonly code: string; readonly isFirst: boolean }
+  | { readonly type: 'restores'; readonly rows: readonly string[] }
+  | { readonly type: 'renews' }
+
 export class View {
+  /** What the last commit brought. */
+  readonly news: News[] = []
   readonly name: string
   readonly history: History
   /** Number of the disk's own replica. */
@@ -136,11 +148,13 @@ export class View {
 
   /** Takes a commit that has just become durable. Answers with the changes that were written in it. */
   take(commit: StoreCommit): readonly Recorded[] {
+    this.news.length = 0
     const facts = readCommit(commit, this.history, this.#dictionaries)
     const isFirst = this.meta === undefined
     const before = this.meta
     if (facts.meta !== undefined) {
       const isRenewed = before !== undefined && before.replicaId !== facts.meta.replicaId && before.authority === 0
+      if (isRenewed) this.news.push({ type: 'renews' })
       if (isRenewed) this.#renew(facts, before, facts.meta)
       this.meta = facts.meta
       this.#takeIdentity(this.history.replicaNumber(facts.meta.replicaId))
@@ -176,6 +190,7 @@ export class View {
   #takeSnapshotRows({ rows }: CommitFacts): void {
     this.isRestoring = true
     this.#isSnapshotOpen = true
+    this.news.push({ type: 'restores', rows: rows.map(({ table, id }) => `${table}/${id}`) })
     for (const { table, id, clock, row: text } of rows) {
       if (text === undefined) continue
       const row = this.history.row(table, id)
@@ -224,6 +239,7 @@ export class View {
     if (!this.history.voids.has(dotOf(this.own, seq)))
       this.#fail('kept', `${name(refused)} is listed as rejected, and no server refused it`)
     this.rejected.add(seq)
+    this.news.push({ type: 'rejects', change: refused })
     let gone = refused.bit
     for (const change of refused.row.changes) {
       if (this.local.get(change.seq) === change && (change.seen & gone) !== NO_CHANGES) gone |= change.bit
@@ -252,6 +268,7 @@ export class View {
         const isOwn = entry.replica === this.own
         const change = isOwn ? this.#write(entry, transaction, facts.reissued) : this.#receive(entry)
         if (isOwn) written.push(change)
+        this.news.push({ type: isOwn ? 'writes' : 'takes', change })
         if (!entry.more) transaction = 0
         this.#changes++
         this.known.set(change.row, this.knownOf(change.row) | change.bit)
@@ -395,6 +412,8 @@ export class View {
     const { history } = this
     const dot = dotOf(replica, seq)
     const known = history.voids.get(dot)
+    const [change] = history.variantsOf(dot)
+    if (change !== undefined) this.news.push({ type: 'refuses', change, code, isFirst: known === undefined })
     this.#voids++
     if (known === code) return
     if (known !== undefined || history.acceptedOf(dot) !== undefined)
@@ -518,8 +537,7 @@ export class View {
     const expected = row.text(set)
     const text = set === NO_CHANGES ? '' : `[${expected.heads}] {${expected.versions}} <${expected.clock}>`
     const actual = this.textOf(row)
-    if (actual !== text)
-      this.#fail('exact', `row ${row.name} is ${actual || 'absent'}, and should be ${text || 'absent'}`)
+    if (actual !== text) this.#fail('exact', this.#describeRow(row, actual, text), row)
     const isConflicted = expected.headCount > 1
     if (this.#listed.has(row.name) !== isConflicted)
       this.#fail(
@@ -563,8 +581,13 @@ export class View {
     }
   }
 
-  #fail(promise: PromiseName, what: string): never {
-    throw new BrokenPromise(promise, `On ${this.name}: ${what}.`)
+  #describeRow(row: RowHistory, actual: string, expected: string): string {
+    const difference = describeDifference(this.history, actual, expected, ', and should be ')
+    return `row ${row.name} is not what its changes make of it: ${difference}. It holds ${heldInWords(row, this.knownOf(row))}`
+  }
+
+  #fail(promise: PromiseName, what: string, row?: RowHistory): never {
+    throw new BrokenPromise(promise, `On ${this.name}: ${this.history.forPeople(what)}.`, row?.name)
   }
 }
 
@@ -581,7 +604,7 @@ function seenUnderNewNames(
 
 /** A change in words. */
 export function name({ replica, seq, op, row }: Recorded): string {
-  return `${op} ${replica}:${seq} (${row.history.writerOf(replica)}) of ${row.name}`
+  return `${op} ${row.history.dotName(replica, seq)} of ${row.name}`
 }
 
 function copyMap<Key, Value>(from: ReadonlyMap<Key, Value>, to: Map<Key, Value>): void {

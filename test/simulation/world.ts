@@ -22,13 +22,14 @@ import {
   type Policy,
   updateWins,
 } from '../../core/policy.ts'
+import type { StoreCommit } from '../../core/store.ts'
 import { type TableDefinition, type TableDefinitions, table } from '../../core/table.ts'
 import { AdapterDisk } from './adapter-disk.ts'
 import { BrokenPromise } from './broken-promise.ts'
 import { Dialer, type DialerOptions } from './dialer.ts'
 import { type Disk, type DiskOptions, type FlushWatcher, SimulatedDisk } from './disk.ts'
 import { foundStore } from './founding.ts'
-import type { KnownFieldPolicyName, KnownPolicyName } from './history.ts'
+import type { KnownFieldPolicyName, KnownPolicyName, Recorded } from './history.ts'
 import { Machine, type Seat } from './machine.ts'
 import { Network, type Side } from './network.ts'
 import { expectTyped, Oracle } from './oracle.ts'
@@ -37,6 +38,7 @@ import { hashText, Random } from './random.ts'
 import { Scheduler } from './scheduler.ts'
 import { describeFrame, type Teller } from './story.ts'
 import { drawSurroundings, type Subject, surroundTables } from './subject.ts'
+import type { Tale } from './tale.ts'
 import { View } from './view.ts'
 import { WallClock } from './wall-clock.ts'
 
@@ -58,6 +60,7 @@ const MOOD_MS = 2_000
 export interface WorldOptions {
   readonly subject?: Subject | undefined
   readonly teller?: Teller | undefined
+  readonly tale?: Tale | undefined
 }
 
 function defineTable({ policy, granularity, fields = {} }: TablePlan): TableDefinition {
@@ -102,6 +105,10 @@ export class World {
       onFault: (kind) => this.count(kind),
     })
     this.#build()
+  }
+
+  get tale(): Tale | undefined {
+    return this.#options.tale
   }
 
   /** The first thing that went wrong outside of an event. */
@@ -213,6 +220,7 @@ export class World {
       this.tell(
         () => `session ${side} ends: ${error === undefined ? 'the line is gone' : `${error.code}, ${error.message}`}`,
       )
+      if (error !== undefined) this.tale?.happens(this.scheduler.now, `${side} ends its session: ${error.code}`)
       this.oracle.sessionEnded(error, views, side)
     }
     this.dialers.push(this.#createDialer(from, to, tenant, tenant, watch))
@@ -244,7 +252,7 @@ export class World {
       tenant,
       disk: this.#createDisk(name, (commit) => {
         this.#note(commit.puts.length, commit.deletes.length, hashText(name))
-        const written = seat.view.take(commit)
+        const written = this.#take(seat.view, commit)
         this.tell(() => `${name} flushes: ${seat.view.clockText}, answered ${seat.view.meta?.ackedSeq ?? 0}`)
         oracle.afterFlush(seat.view, written)
       }),
@@ -257,6 +265,14 @@ export class World {
     }
     oracle.views.add(seat.view)
     return seat
+  }
+
+  #take(view: View, commit: StoreCommit): readonly Recorded[] {
+    try {
+      return view.take(commit)
+    } finally {
+      this.tale?.commits(this.scheduler.now, view)
+    }
   }
 
   #createDisk(name: string, onFlush: FlushWatcher): Disk {

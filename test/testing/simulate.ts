@@ -16,6 +16,7 @@ import type { Outcome } from '../simulation/run-plan.ts'
 import { createTally, REPEATED_ONE_IN, runSchedule, seedOf } from '../simulation/schedules.ts'
 import { shrinkPlan } from '../simulation/shrink.ts'
 import { type Subject, toTablePlan } from '../simulation/subject.ts'
+import { retell } from '../simulation/tale.ts'
 
 type Row = Readonly<Record<string, Value>>
 
@@ -121,7 +122,8 @@ async function tell(plan: Plan, outcome: Outcome, subject: Subject): Promise<Sim
   const smallest = isSteady ? await shrinkPlan(plan, outcome, subject) : { plan, outcome }
   const { failure } = smallest.outcome
   if (failure === undefined) return undefined
-  const text = reportFailure(smallest.plan, smallest.outcome, 'simulate({ plan: result.failure.plan })')
+  const tale = await retell(smallest.plan, subject)
+  const text = reportFailure(smallest.plan, smallest.outcome, 'simulate({ plan: result.failure.plan })', tale)
   return { promise: failure.promise, detail: failure.detail, text, plan: smallest.plan }
 }
 
