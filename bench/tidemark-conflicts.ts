@@ -69,7 +69,9 @@ async function measureConflicts(): Promise<Figures> {
   const report: number[] = []
   for (const [n, blocks] of changes.entries()) {
     const heads = n + 1
-    const seconds = await secondsOf(() => replica.ledger.submit(new ReceiveChanges(blocks, undefined)))
+    const seconds = await secondsOf(async () => {
+      await replica.ledger.submit(new ReceiveChanges(blocks, undefined))
+    })
     merge[heads] = (seconds / rowCount) * 1e6
     if (reportedHeads.includes(heads)) report[heads] = await reportMicros(replica, heads)
   }

@@ -102,6 +102,8 @@ class ListeningServer implements SyncServer {
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
   readonly #threshold: Threshold
+  /** Transports that have asked to be let in. */
+  readonly #admitted = new WeakSet<Socket['conn']>()
   #timer: ReturnType<typeof setInterval> | undefined
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
   #closing: Promise<void> | undefined
@@ -258,6 +260,8 @@ class ListeningServer implements SyncServer {
     if (this.#closing !== undefined) throw shuttingDown()
     const { auth, headers } = socket.handshake
     const address = this.#addressOf(socket)
+    if (this.#admitted.has(socket.conn)) throw askedTwice()
+    this.#admitted.add(socket.conn)
     const answer = this.#tenancy.traffic.connect(address, monotonicMs())
     if (answer.type === 'limited') throw rateLimited(answer)
     const principal = await admit(this.#settings.authenticate, { auth, address, headers })
@@ -399,6 +403,11 @@ function socketOptions(settings: ServerSettings): NonNullable<ConstructorParamet
 
 function forwardedFor({ 'x-forwarded-for': header }: IncomingHttpHeaders): string | undefined {
   return Array.isArray(header) ? header.join(',') : header
+}
+
+/** Each asking would have a seat, and the transport speaks for one. */
+function askedTwice(): TidemarkError {
+  return new TidemarkError('bad-frame', 'this connection has asked to be let in already')
 }
 
 function listenFailure(host: string, port: number, error: Error): TidemarkError {

@@ -2,10 +2,10 @@
 
 import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
-import type { Socket as ClientSocket } from 'socket.io-client'
-import { describe, expect, test } from 'vitest'
+import { type Socket as ClientSocket, io } from 'socket.io-client'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { decodeFrame, encodeFrame, type Frame } from '../../core/frame.ts'
-import { createReplicaId, DEFAULT_LIMITS, FRAME_EVENT, TidemarkError } from '../../core/index.ts'
+import { createReplicaId, DEFAULT_LIMITS, FRAME_EVENT, packetParser, TidemarkError } from '../../core/index.ts'
 import {
   disconnected,
   openLinked,
@@ -66,6 +66,34 @@ test('a socket that does not answer the goodbye is cut off', async () => {
   for (let strike = 0; strike < 3; strike++) socket.emit(FRAME_EVENT, randomBytes(50))
   await until(() => wire.connections === 0, 'the server has ended the connection')
 })
+
+test('a transport that asks to be let in many times over is given one seat, or none', async () => {
+  let seats = 0
+  let admitted = 0
+  const server = await openServer({
+    authenticate: async () => {
+      admitted++
+      await new Promise((resolve) => setImmediate(resolve))
+      seats = Math.max(seats, server.tenants[0]?.connections ?? 0)
+      return { tenant: 'acme', subject: 'ann', scopes: ['read', 'write'] }
+    },
+  })
+  const { socket } = openUnconnected(server.url)
+  socket.io.on('open', () => {
+    for (let count = 0; count < 50; count++) socket.io.engine.write('0{}')
+  })
+  socket.connect()
+  await new Promise((resolve) => socket.io.on('close', resolve))
+  await until(() => (server.tenants[0]?.connections ?? 0) === 0, 'the seat is given back')
+  expect([seats <= 1, admitted]).toEqual([true, 1])
+})
+
+/** A socket that has not asked for anything yet. */
+function openUnconnected(url: string): { readonly socket: ClientSocket } {
+  const socket = io(url, { parser: packetParser, transports: ['websocket'], autoConnect: false, reconnection: false })
+  onTestFinished(() => void socket.disconnect())
+  return { socket }
+}
 
 test('three frames of garbage close a socket, and disturb nobody else', async () => {
   const server = await openServer()
