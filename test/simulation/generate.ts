@@ -54,7 +54,8 @@ export function generatePlan(
   stock: Stock = { tables: TABLES },
 ): Plan {
   const root = new Random(`tidemark ${seed}`)
-  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed, stock), ...overrides }
+  const turns = root.fork('turns').chance(0.3) ? { turnWait: 0.05 } : {}
+  const options: PlanOptions = { ...drawOptions(root.fork('topology'), seed, stock), ...turns, ...overrides }
   const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
   const events =
     options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn

@@ -93,6 +93,7 @@ const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
   () => ({ disk: { flushMs: 0.5, slowReads: 0, readMs: 0.5 } }),
   () => ({ creditBytes: 1 << 20 }),
   () => ({ valueLength: 0 }),
+  () => ({ turnWait: 0 }),
   ({ options, events }) => ({
     tables: options.tables.filter(({ name }) => events.some((event) => JSON.stringify(event).includes(`"${name}"`))),
   }),
