@@ -174,6 +174,11 @@ export class Link {
     return this.#session.pushedChanges
   }
 
+  /** Bytes of messages that came and are not dealt with yet. */
+  get waitingBytes(): number {
+    return this.#session.waitingBytes
+  }
+
   /** True while a snapshot is being received. */
   get isRestoring(): boolean {
     return this.#reader.isRestoring

@@ -17,6 +17,7 @@ import { admit } from './admission.ts'
 import { clientAddress, isTrustedProxy } from './client-address.ts'
 import { Connection, type SessionFigures } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
+import { Intakes } from './intake.ts'
 import { createListener, type Listener, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
@@ -96,6 +97,7 @@ class ListeningServer implements SyncServer {
   readonly #observation: Observation
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
+  readonly #intakes = new Intakes()
   readonly #threshold: Threshold
   #timer: ReturnType<typeof setInterval> | undefined
   #address: AddressInfo = { address: '', family: 'IPv4', port: 0 }
@@ -279,6 +281,7 @@ class ListeningServer implements SyncServer {
       visit,
       traffic: this.#tenancy.traffic,
       tally,
+      intake: this.#intakes.of(tenant.name),
       trace: traceConnection(tenant.name, transport),
       address,
       limits,
@@ -317,6 +320,7 @@ class ListeningServer implements SyncServer {
 
   #check(): void {
     for (const connection of this.#connections) connection.check()
+    this.#intakes.sweep()
     this.#tenancy.tick()
   }
 
