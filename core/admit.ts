@@ -26,14 +26,15 @@ import { TidemarkError } from './errors.ts'
 import { hasRelatives } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { type Gate, growthOf, ProposedChange, type Shortage, voidGrowth } from './gate.ts'
-import { type DecodedBlock, decode, gap } from './incoming.ts'
+import { type DecodedBlock, decodeAll, gap, transactionsOf } from './incoming.ts'
 import { idFits, voidKey, voidKeySeq, voidRange } from './keys.ts'
-import type { Job, Ledger } from './ledger.ts'
+import type { Ledger, SlicedJob } from './ledger.ts'
 import { type LedgerState, scanRange } from './ledger-state.ts'
 import type { ReplicaId } from './names.ts'
 import { isNewName, NewNames } from './new-names.ts'
 import { isRecovering, lostChanges } from './recovery.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { Slices } from './slices.ts'
 import { msToTimestamp } from './timestamp.ts'
 
 export interface Refusal {
@@ -79,7 +80,7 @@ function namesUnknown({ context }: ChangeEntry): boolean {
   return context.length > 0 && (context[context.length - 2] as number) >= UNKNOWN_REPLICA
 }
 
-export class AdmitChanges implements Job<Admission> {
+export class AdmitChanges implements SlicedJob<Admission> {
   readonly weight: number
   readonly #options: AdmitOptions
   #decoded: DecodedBlock[] = []
@@ -119,7 +120,7 @@ export class AdmitChanges implements Job<Admission> {
       },
       name: (name) => names.numberOf(name),
     }
-    this.#decoded = blocks.map((block) => decode(ledger, block, resolver))
+    this.#decoded = await ledger.inTurns(decodeAll(ledger, blocks, resolver))
     const entries = this.#decoded.flatMap((decoded) => decoded.entries)
     this.#checkedSeq = state.seqOf(replica)
     await this.#expectSame(ledger, entries)
@@ -132,6 +133,8 @@ export class AdmitChanges implements Job<Admission> {
     const { replica } = this.#options
     for (const entry of entries) {
       if (entry.seq > ledger.state.seqOf(replica)) break
+      const turn = ledger.turn()
+      if (turn !== undefined) await turn
       const held = await ledger.log.entryOf(replica, entry.seq)
       if (held === undefined || entry.op === 'void') continue
       if (!(await this.#isSame(ledger, held.entry, entry))) {
@@ -179,18 +182,18 @@ export class AdmitChanges implements Job<Admission> {
     return refusals
   }
 
-  apply(draft: Draft, ledger: Ledger): Admission {
+  *applyInSlices(draft: Draft, ledger: Ledger): Slices<Admission> {
     const { names } = draft.state
     const known = names.size
     try {
-      return this.#admitAll(draft, ledger)
+      return yield* this.#admitAll(draft, ledger)
     } catch (error) {
       names.truncate(known)
       throw error
     }
   }
 
-  #admitAll(draft: Draft, ledger: Ledger): Admission {
+  *#admitAll(draft: Draft, ledger: Ledger): Slices<Admission> {
     this.#unappendedBytes = 0
     const refusals: Refusal[] = [...this.#heldRefusals]
     const appends: (() => void)[] = []
@@ -218,7 +221,7 @@ export class AdmitChanges implements Job<Admission> {
         const names = this.#namesOf(fresh)
         if (names !== undefined)
           [fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.spellKnown(entry))
-        const code = this.#judge(draft, ledger, fresh, freshRows)
+        const code = yield* this.#judge(draft, ledger, fresh, freshRows)
         shortage = this.#awaitLost(draft, fresh, code) ?? this.#weigh(draft, fresh, freshRows, code)
         if (shortage !== undefined) {
           isWhole = false
@@ -238,12 +241,16 @@ export class AdmitChanges implements Job<Admission> {
             previous.push(this.#admit(draft, entry, freshRows[index], position))
           }
           position++
+          yield
         }
       }
       if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (kept.length > 0) appends.push(() => draft.appendEntries([replica], kept, previous, block.length))
     }
-    for (const append of appends) append()
+    for (const append of appends) {
+      append()
+      yield
+    }
     const awaited = shortage === undefined ? undefined : this.#awaited
     const throughSeq = Math.min(draft.state.seqOf(replica), this.#lastSeq())
     return { throughSeq, refusals, shortage, awaited, isEarly, lastTimestamp: this.#lastTimestamp() }
@@ -332,16 +339,17 @@ export class AdmitChanges implements Job<Admission> {
   }
 
   /** The reason to refuse a transaction, if there is one. Its changes may build on each other. */
-  #judge(
+  *#judge(
     draft: Draft,
     ledger: Ledger,
     transaction: readonly Entry[],
     rows: readonly (RowEntry | undefined)[],
-  ): VoidCode | undefined {
+  ): Slices<VoidCode | undefined> {
     for (const [index, entry] of transaction.entries()) {
       if (entry.op === 'void') continue
       const code = this.#judgeChange(draft, ledger, entry, rows[index])
       if (code !== undefined) return code
+      yield
     }
     return undefined
   }
@@ -399,16 +407,4 @@ function respell(
     entry.op === 'void' || isNewName(entry.table) ? undefined : (rows[index] ?? names.rowOf(entry)),
   )
   return [entries, found]
-}
-
-function transactionsOf(entries: readonly Entry[]): Entry[][] {
-  const transactions: Entry[][] = []
-  let open: Entry[] = []
-  for (const entry of entries) {
-    open.push(entry)
-    if (entry.op !== 'void' && entry.more) continue
-    transactions.push(open)
-    open = []
-  }
-  return transactions
 }

@@ -27,6 +27,7 @@ import { invariant, TidemarkError } from './errors.ts'
 import type { Limits } from './limits.ts'
 import { isName, isPoisonedKey, type ReplicaId } from './names.ts'
 import { type HeadOp, OPS, type Version } from './row.ts'
+import { runSlices, type Slices } from './slices.ts'
 
 const FORMAT = 1
 export const TIMESTAMP_WIDTH = 7
@@ -252,6 +253,10 @@ export interface BlockHeader {
   readonly names: readonly string[]
 }
 
+/** A slice of decoding ends after so many entries or bytes: some 50 µs. */
+const SLICE_ENTRIES = 16
+const SLICE_BYTES = 16_384
+
 /** How a block's replicas and names read in the receiver's dictionaries. Either may throw to refuse the block. */
 export interface BlockResolver {
   replica(id: ReplicaId, isAuthor: boolean): number
@@ -307,6 +312,11 @@ function readHeader(reader: ByteReader): { header: BlockHeader; baseTimestamp: n
 
 /** All entries of a block, checked (B1). Throws `bad-frame`, or `too-large` for a change above its limit. */
 export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: Limits): Entry[] {
+  return runSlices(decodeBlockInSlices(block, resolver, limits))
+}
+
+/** The same, in slices. */
+export function* decodeBlockInSlices(block: Uint8Array, resolver: BlockResolver, limits: Limits): Slices<Entry[]> {
   const reader = new ByteReader(block)
   const { header, baseTimestamp } = readHeader(reader)
   if (header.count > limits.transactionChangesMax) {
@@ -316,7 +326,13 @@ export function decodeBlock(block: Uint8Array, resolver: BlockResolver, limits: 
   const names = header.names.map((name) => resolver.name(name))
   const decoder = new EntryDecoder(reader, replicas, header.authors.length, names, baseTimestamp, limits)
   const entries: Entry[] = []
-  for (let left = header.count; left > 0; left--) entries.push(decoder.next())
+  let sliceEnd = reader.at + SLICE_BYTES
+  for (let left = header.count; left > 0; left--) {
+    entries.push(decoder.next())
+    if (left % SLICE_ENTRIES !== 0 && reader.at < sliceEnd) continue
+    yield
+    sliceEnd = reader.at + SLICE_BYTES
+  }
   reader.expectEnd()
   decoder.expectAllUsed()
   expectWholeTransactions(entries, limits)

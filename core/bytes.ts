@@ -212,6 +212,13 @@ function putLongVarint(bytes: Uint8Array, start: number, value: number): number 
   return at
 }
 
+/** How many bytes a varint takes. */
+export function varintLength(value: number): number {
+  let length = 1
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 128)) length++
+  return length
+}
+
 /** A whole number of fixed width, highest byte first. In two halves, because `%` on doubles is a slow call. */
 export function putFixed(bytes: Uint8Array, start: number, value: number, width: number): number {
   let half = value >>> 0

@@ -1,8 +1,8 @@
 /**
  * A commit being built: rows, log records, clock entries and counters that will become durable together.
  *
- * The pipeline runs jobs against one draft, one after the other, without awaiting in between. A job that fails leaves the
- * draft as it found it, and the others go on.
+ * The pipeline runs jobs against one draft, one after the other; nothing else writes to it, also while a job pauses. A job
+ * that fails leaves the draft as it found it, and the others go on.
  *
  * Knows: rows, blocks, positions, undo. Must never know: who asked, policies, the store.
  *

@@ -79,6 +79,8 @@ export class Feeds {
   async #readSlice(position: number, bytesMax: number): Promise<SharedSlice> {
     try {
       const slice = await this.#ledger.log.slice(position, this.#ledger.durablePosition, bytesMax)
+      const turn = this.#ledger.turn()
+      if (turn !== undefined) await turn
       const frame = this.#toFrame(slice, slice.blocks)
       const shared = { slice, frame }
       if (slice.blocks.length > 0) this.#shared.set(position, shared)

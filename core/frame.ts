@@ -12,7 +12,7 @@ import { scanFrame } from './frame-scan.ts'
 import type { Shortage } from './gate.ts'
 import type { Limits } from './limits.ts'
 import type { ReplicaId } from './names.ts'
-import { asArray, asBytes, asCount, asText, type Packed, packRecord, unpackRecord } from './packing.ts'
+import { asArray, asBytes, asCount, asText, type Packed, packAroundParts, packRecord, unpackRecord } from './packing.ts'
 
 export const PROTOCOL_MIN = 1
 export const PROTOCOL_MAX = 2
@@ -245,9 +245,11 @@ const TYPES = {
 const LONE_SURROGATE = /\p{Surrogate}/gu
 
 export function encodeFrame(frame: Frame): Uint8Array {
-  return packRecord([TYPES[frame.type], ...toFields(frame)])
+  const fields = [TYPES[frame.type], ...toFields(frame)]
+  return frame.type === 'changes' || frame.type === 'push' ? packAroundParts(fields, frame.blocks) : packRecord(fields)
 }
 
+/** All fields but blocks, which are the last where there are any. */
 function toFields(frame: Frame): Packed[] {
   switch (frame.type) {
     case 'hello':
@@ -279,9 +281,9 @@ function toFields(frame: Frame): Packed[] {
         ...packFamily(frame),
       ]
     case 'changes':
-      return [frame.from, frame.to - frame.from, packParts(frame.blocks)]
+      return [frame.from, frame.to - frame.from]
     case 'push':
-      return [packParts(frame.blocks)]
+      return []
     case 'ack':
       return packAck(frame)
     case 'credit':
@@ -353,18 +355,6 @@ export function packClock(clock: readonly ClockEntry[]): Uint8Array {
     writer.varint(seq)
   }
   return writer.toBytes()
-}
-
-/** Parts behind their lengths. */
-function packParts(parts: readonly Uint8Array[]): Uint8Array {
-  let size = 0
-  for (const part of parts) size += part.length + 4
-  const writer = new ByteWriter(size)
-  for (const part of parts) {
-    writer.varint(part.length)
-    writer.raw(part)
-  }
-  return writer.bytes.subarray(0, writer.length)
 }
 
 function packRows(rows: readonly SnapshotRow[]): Uint8Array {

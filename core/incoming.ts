@@ -3,12 +3,13 @@
  *
  * Knows: how a block becomes entries and the rows they need. Must never know: what is held, what is taken.
  */
-import { type BlockResolver, decodeBlock, type Entry } from './block.ts'
+import { type BlockResolver, decodeBlockInSlices, type Entry } from './block.ts'
 import { TidemarkError } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 import { STORED_LIMITS } from './limits.ts'
 import { isNewName } from './new-names.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { Slices } from './slices.ts'
 
 /** A block of somebody else, read; `rows` are loaded before it is applied. */
 export interface DecodedBlock {
@@ -18,6 +19,9 @@ export interface DecodedBlock {
   readonly rows: readonly (RowEntry | undefined)[]
 }
 
+/** A slice ends after so many rows were asked for. */
+const SLICE_ROWS = 64
+
 export function gap(held: number, seq: number): TidemarkError {
   return new TidemarkError('gap', `seq ${seq} arrived, but ${held + 1} is the next of its replica`, {
     retryable: true,
@@ -26,12 +30,37 @@ export function gap(held: number, seq: number): TidemarkError {
   })
 }
 
-/** The entries of a block, and the rows they need. */
-export function decode(ledger: Ledger, block: Uint8Array, resolver: BlockResolver): DecodedBlock {
-  // A change above the limits of this replica is refused on its own, not with its block.
-  const entries = decodeBlock(block, resolver, STORED_LIMITS)
-  const rows = entries.map((entry) =>
-    entry.op === 'void' || isNewName(entry.table) ? undefined : ledger.need(entry.table, entry.id),
-  )
-  return { block, entries, rows }
+/** The entries of blocks, and the rows they need. */
+export function* decodeAll(
+  ledger: Ledger,
+  blocks: readonly Uint8Array[],
+  resolver: BlockResolver,
+): Slices<DecodedBlock[]> {
+  const decoded: DecodedBlock[] = []
+  for (const block of blocks) {
+    // A change above the limits of this replica is refused on its own, not with its block.
+    const entries = yield* decodeBlockInSlices(block, resolver, STORED_LIMITS)
+    const rows: (RowEntry | undefined)[] = []
+    for (const entry of entries) {
+      const hasRow = entry.op !== 'void' && !isNewName(entry.table)
+      rows.push(hasRow ? ledger.need(entry.table, entry.id) : undefined)
+      if (rows.length % SLICE_ROWS === 0) yield
+    }
+    decoded.push({ block, entries, rows })
+    yield
+  }
+  return decoded
+}
+
+/** Runs of entries that are admitted, or not, together. */
+export function transactionsOf(entries: readonly Entry[]): Entry[][] {
+  const transactions: Entry[][] = []
+  let open: Entry[] = []
+  for (const entry of entries) {
+    open.push(entry)
+    if (entry.op !== 'void' && entry.more) continue
+    transactions.push(open)
+    open = []
+  }
+  return transactions
 }

@@ -71,6 +71,7 @@ export {
 } from './replica.ts'
 export type { LogQuery, LogStats, ReplicaLog } from './replica-log.ts'
 export type { ChangeOp } from './row.ts'
+export type { AskForTurn } from './slices.ts'
 export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
 export {
   type JournalOptions,

@@ -11,6 +11,7 @@
  * P2  A job that fails changes nothing and disturbs no other job of its commit.
  * P3  When another writer moved the head, everything in memory is read anew and the jobs run again.
  * P4  No decision is made after an await on state read before it, except under P3.
+ * P5  Between the slices of a job other ledgers and readers of this one have their turn; no other job of this one has.
  */
 import { VectorClock } from './clock.ts'
 import { Draft, type TouchedRow, type Witness } from './draft.ts'
@@ -23,14 +24,17 @@ import { quote, type TenantName } from './names.ts'
 import { EMPTY_ROW, type RowState } from './row.ts'
 import { RowEntry } from './row-cache.ts'
 import { decodeRow } from './row-codec.ts'
+import { type AskForTurn, runInTurns, runSlices, type Slices } from './slices.ts'
 import type { Store } from './store.ts'
 
 /** A group of jobs closes at this many changes: bounds the memory of a commit and the wait of those behind it. */
 const GROUP_CHANGES_MAX = 8_192
+/** Rows that are read in one piece, where others wait for their turn. */
+const SLICE_ROWS = 64
 /** How often jobs run again because another process wrote to the same store first. */
 const ATTEMPTS_MAX = 64
 
-export interface Job<Result> {
+interface JobBase {
   /** How many changes it carries, roughly: groups are closed by their sum. */
   readonly weight: number
   /**
@@ -42,12 +46,23 @@ export interface Job<Result> {
   inspect?(ledger: Ledger): Promise<void>
   /** True when no other job may change rows between this one's reading and its `apply`. */
   readonly startsGroup?: boolean
+}
+
+export interface Job<Result> extends JobBase {
   /** Changes the draft, whole or (by throwing) not at all. */
   apply(draft: Draft, ledger: Ledger): Result
 }
 
+/** A job that may hold many changes. */
+export interface SlicedJob<Result> extends JobBase {
+  /** Like `apply`, in slices (P5). */
+  applyInSlices(draft: Draft, ledger: Ledger): Slices<Result>
+}
+
+type AnyJob<Result> = Job<Result> | SlicedJob<Result>
+
 interface Waiting {
-  readonly job: Job<unknown>
+  readonly job: AnyJob<unknown>
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
   attempts: number
@@ -62,7 +77,7 @@ export interface LedgerOptions {
   /** How many changes a group of jobs may have, asked for each one: others may have to wait for it. Default 8,192. */
   readonly groupChangesMax?: () => number
   /** Asked before each piece of work, so that a long commit lets others have their turn. Undefined: go on. */
-  readonly turn?: () => Promise<void> | undefined
+  readonly turn?: AskForTurn
 }
 
 export class Ledger {
@@ -76,7 +91,7 @@ export class Ledger {
   readonly #rowListeners = new Set<(rows: readonly TouchedRow[]) => void>()
   /** How many changes a group of jobs may have now. */
   readonly groupChangesMax: () => number
-  readonly #turn: (() => Promise<void> | undefined) | undefined
+  readonly #turn: AskForTurn | undefined
   #queue: Waiting[] = []
   /** Rows that were asked for and are not loaded yet. */
   readonly #missing: RowEntry[] = []
@@ -162,8 +177,18 @@ export class Ledger {
     return this.#isClosed
   }
 
+  /** Asked before a piece of work for somebody. Undefined: go on; else what to wait for. */
+  turn(): Promise<void> | undefined {
+    return this.#turn?.()
+  }
+
+  /** Does work in slices, of a job or for a reader. */
+  inTurns<Result>(slices: Slices<Result>): Result | Promise<Result> {
+    return this.#turn === undefined ? runSlices(slices) : runInTurns(slices, this.#turn)
+  }
+
   /** Runs a job in the next commit. Resolves after the flush, with what `apply` answered. */
-  submit<Result>(job: Job<Result>): Promise<Result> {
+  submit<Result>(job: AnyJob<Result>): Promise<Result> {
     if (this.#isClosed) return Promise.reject(new TidemarkError('closed', 'the replica is closed'))
     return new Promise<Result>((resolve, reject) => {
       this.#queue.push({ job, resolve: resolve as (result: unknown) => void, reject, attempts: 0 })
@@ -230,7 +255,7 @@ export class Ledger {
   async #run(): Promise<void> {
     await Promise.resolve()
     while (this.#queue.length > 0) {
-      const turn = this.#turn?.()
+      const turn = this.turn()
       if (turn !== undefined) await turn
       const group = this.#takeGroup()
       try {
@@ -261,12 +286,13 @@ export class Ledger {
     const answers: Answer[] = []
     const ready = await this.#prepare(group, answers)
     const draft = new Draft(this.state, this.witness)
-    const applyTurn = this.#turn?.()
+    const applyTurn = this.turn()
     if (applyTurn !== undefined) await applyTurn
     for (const waiting of ready) {
       const mark = draft.mark()
       try {
-        const result = waiting.job.apply(draft, this)
+        const applying = this.#apply(waiting.job, draft)
+        const result = applying instanceof Promise ? await applying : applying
         answers.push(() => waiting.resolve(result))
       } catch (error) {
         if (!isTidemarkError(error)) throw error
@@ -276,7 +302,7 @@ export class Ledger {
     }
     if (draft.isEmpty) await this.#expectHead()
     else {
-      const turn = this.#turn?.()
+      const turn = this.turn()
       if (turn !== undefined) await turn
       const outcome = await this.store.commit(draft.toCommit())
       if (outcome.type === 'head-moved') throw new HeadMoved('another writer came first')
@@ -291,6 +317,10 @@ export class Ledger {
     this.#notify(rows)
   }
 
+  #apply(job: AnyJob<unknown>, draft: Draft): unknown {
+    return 'apply' in job ? job.apply(draft, this) : this.inTurns(job.applyInSlices(draft, this))
+  }
+
   async #expectHead(): Promise<void> {
     if ((await this.store.head()) !== this.state.head) throw new HeadMoved('another process has written')
   }
@@ -300,7 +330,7 @@ export class Ledger {
     const ready: Waiting[] = []
     for (const waiting of group) {
       try {
-        const turn = this.#turn?.()
+        const turn = this.turn()
         if (turn !== undefined) await turn
         const asking = waiting.job.prepare(this)
         if (asking instanceof Promise) await asking
@@ -310,10 +340,11 @@ export class Ledger {
         answers.push(() => waiting.reject(error))
       }
     }
-    if (this.#missing.length > 0) {
-      const turn = this.#turn?.()
+    const readMax = this.#turn === undefined ? Number.POSITIVE_INFINITY : SLICE_ROWS
+    while (this.#missing.length > 0) {
+      const turn = this.turn()
       if (turn !== undefined) await turn
-      await this.#loadRows(this.#missing.splice(0))
+      await this.#loadRows(this.#missing.splice(0, readMax))
     }
     const [first] = ready
     if (first?.job.inspect !== undefined) await first.job.inspect(this)

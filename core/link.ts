@@ -179,6 +179,11 @@ export class Link {
     return this.#session.pushedChanges
   }
 
+  /** Bytes of messages that came and are not dealt with yet. */
+  get waitingBytes(): number {
+    return this.#session.waitingBytes
+  }
+
   /** True while a snapshot is being received. */
   get isRestoring(): boolean {
     return this.#reader.isRestoring
@@ -364,12 +369,22 @@ export class Link {
     try {
       this.#expectReader()
       if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
-      const feed = this.#readFeed(place, bytesMax)
-      if (feed instanceof Promise) this.#report(feed.then((done) => this.#session.feed(done)))
+      const turn = this.#options.hub.ledger.turn()
+      const feed =
+        turn === undefined ? this.#readFeed(place, bytesMax) : turn.then(() => this.#readFeed(place, bytesMax))
+      if (feed instanceof Promise) this.#report(this.#feedInTurn(feed))
       else this.#session.feed(feed)
     } catch (error) {
       this.#session.fail(toTidemarkError(error))
     }
+  }
+
+  /** What is read is written to the transport: to many readers that takes as long as anything else. */
+  async #feedInTurn(reading: Promise<Feed>): Promise<void> {
+    const feed = await reading
+    const turn = this.#options.hub.ledger.turn()
+    if (turn !== undefined) await turn
+    this.#session.feed(feed)
   }
 
   #readFeed(place: FeedPlace, bytesMax: number): Feed | Promise<Feed> {

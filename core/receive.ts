@@ -17,10 +17,11 @@ import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { type DecodedBlock, decode, gap } from './incoming.ts'
-import type { Job, Ledger } from './ledger.ts'
+import { type DecodedBlock, decodeAll, gap } from './incoming.ts'
+import type { Ledger, SlicedJob } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
 import type { RowEntry } from './row-cache.ts'
+import type { Slices } from './slices.ts'
 import type { Stretch } from './stretches.ts'
 
 export interface ReceiveOptions {
@@ -35,7 +36,7 @@ export interface ReceiveOptions {
 const NO_FINGERPRINT = new Uint8Array(0)
 
 /** Answers with the stretch of our log that is new. */
-export class ReceiveChanges implements Job<Stretch> {
+export class ReceiveChanges implements SlicedJob<Stretch> {
   readonly weight: number
   readonly #blocks: readonly Uint8Array[]
   readonly #options: ReceiveOptions
@@ -52,16 +53,16 @@ export class ReceiveChanges implements Job<Stretch> {
     this.weight = Math.ceil(bytes / 64)
   }
 
-  prepare(ledger: Ledger): void | Promise<void> {
+  async prepare(ledger: Ledger): Promise<void> {
     const { isBetweenServers = false, timestampMax } = this.#options
     const { state } = ledger
     const resolver: BlockResolver = {
       replica: (id) => state.internReplica(id),
       name: (name) => (isBetweenServers ? state.names.intern(name) : state.internName(name)),
     }
-    this.#decoded = this.#blocks.map((block) => decode(ledger, block, resolver))
+    this.#decoded = await ledger.inTurns(decodeAll(ledger, this.#blocks, resolver))
     if (timestampMax !== undefined) this.#expectTimely(timestampMax)
-    return isBetweenServers ? this.#expectSame(ledger) : undefined
+    if (isBetweenServers) await this.#expectSame(ledger)
   }
 
   /** What is too far ahead would put the clock of everybody ahead who sees it. */
@@ -76,9 +77,12 @@ export class ReceiveChanges implements Job<Stretch> {
   }
 
   /** E7. What a snapshot brought is in no log, and is not compared. */
-  async #expectSame({ log, state }: Ledger): Promise<void> {
+  async #expectSame(ledger: Ledger): Promise<void> {
+    const { log, state } = ledger
     for (const entry of this.#decoded.flatMap(({ entries }) => entries)) {
       if (entry.seq > state.seqOf(entry.replica)) continue
+      const turn = ledger.turn()
+      if (turn !== undefined) await turn
       const held = await log.entryOf(entry.replica, entry.seq)
       if (held === undefined || isSame(held.entry, entry, state)) continue
       const replica = state.replicas.textOf(entry.replica)
@@ -102,7 +106,7 @@ export class ReceiveChanges implements Job<Stretch> {
     }
   }
 
-  apply(draft: Draft): Stretch {
+  *applyInSlices(draft: Draft): Slices<Stretch> {
     const appends: (() => void)[] = []
     const from = draft.state.meta.nextPosition
     let position = from
@@ -114,12 +118,16 @@ export class ReceiveChanges implements Job<Stretch> {
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
         previous.push(this.#applyEntry(draft, entry, rows[at], position++))
+        yield
       }
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (fresh.length > 0)
         appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous, block.length))
     }
-    for (const append of appends) append()
+    for (const append of appends) {
+      append()
+      yield
+    }
     this.#options.save?.(draft)
     return { from, to: position }
   }

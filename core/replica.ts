@@ -26,6 +26,7 @@ import { ReplicaLog } from './replica-log.ts'
 import type { RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 import { decodeVersions, isRowAlive, settleRow } from './settle.ts'
+import type { AskForTurn } from './slices.ts'
 import type { Store } from './store.ts'
 import {
   parseTables,
@@ -53,6 +54,8 @@ export interface ReplicaOptions<Tables extends TableDefinitions> {
   readonly limits?: Partial<Limits>
   /** Wall time in Unix milliseconds. */
   readonly now?: () => number
+  /** Asked between pieces of work, so that what comes from others does not hold up a page for long. Default: go on. */
+  readonly turn?: AskForTurn
 }
 
 export interface Written<Row> {
@@ -103,6 +106,7 @@ export async function openReplica<const Tables extends TableDefinitions>(
     store: options.store,
     limits: parseLimits(options.limits),
     authority: authority === 'self' ? 1 : 0,
+    ...(options.turn === undefined ? {} : { turn: options.turn }),
   })
   if (ledger.state.meta.authority !== (authority === 'self' ? 1 : 0)) {
     throw new TidemarkError('store-foreign', `the store was not written by a replica with authority '${authority}'`, {

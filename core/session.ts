@@ -205,6 +205,11 @@ export class Session {
     return this.#pushedChanges
   }
 
+  /** Bytes of messages that came and are not dealt with yet. */
+  get waitingBytes(): number {
+    return this.#queuedBytes + this.#applyingBytes
+  }
+
   /** What to do next; each effect is given once. */
   takeEffects(): Effect[] {
     return this.#effects.splice(0)
@@ -407,7 +412,7 @@ export class Session {
       )
     }
     this.#queuedBytes += bytes
-    if (this.#queuedBytes + this.#applyingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
+    if (this.waitingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
       return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))
     }
     const changes = this.#countChanges(message)

@@ -184,7 +184,7 @@ function writeObject(writer: ByteWriter, value: object | null, depth: number): v
   if (value === null) return writer.byte(0xc0)
   if (value instanceof Date) return writeDate(writer, value)
   if (value instanceof Uint8Array) {
-    writeLength(writer, value.length, 0, -1, 0xc4)
+    writeBytesHeader(writer, value.length)
     return writer.raw(value)
   }
   if (depth === DEPTH_MAX) {
@@ -203,6 +203,11 @@ function writeObject(writer: ByteWriter, value: object | null, depth: number): v
     throw badValue(`a ${quote(name)} cannot be stored`, 'Use plain objects, arrays, Date or Uint8Array')
   }
   writeMap(writer, value as Readonly<Record<string, unknown>>, depth)
+}
+
+/** What stands before so many bytes. */
+export function writeBytesHeader(writer: ByteWriter, length: number): void {
+  writeLength(writer, length, 0, -1, 0xc4)
 }
 
 function writeItems(writer: ByteWriter, items: readonly unknown[], depth: number): void {

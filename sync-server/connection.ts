@@ -15,6 +15,7 @@ import type { Socket } from 'socket.io'
 import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
 import { NotePlace } from '../core/server-door.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
+import type { Intake } from './intake.ts'
 import { errorFields, type Logger } from './log.ts'
 import type { ConnectionFigures } from './metrics.ts'
 import { Outbox } from './outbox.ts'
@@ -27,6 +28,8 @@ export interface ConnectionOptions {
   readonly visit: Visit
   readonly traffic: Traffic
   readonly tally: Tally
+  /** Of the tenant. */
+  readonly intake: Intake
   readonly trace: ConnectionTrace
   /** Of the client, as far as it is known. */
   readonly address: string
@@ -94,7 +97,7 @@ export class Connection {
   #isRenewing = false
 
   constructor(options: ConnectionOptions) {
-    const { socket, visit, traffic, tally, limits, hasCompression, now, monotonicMs } = options
+    const { socket, visit, traffic, tally, intake, limits, hasCompression, now, monotonicMs } = options
     this.#options = options
     this.#openedAtMs = monotonicMs()
     this.#notedAtMs = this.#openedAtMs
@@ -116,7 +119,9 @@ export class Connection {
       onSnapshot: () => {
         tally.snapshots++
       },
+      onChange: () => intake.note(this.#outbox, this.#link.waitingBytes),
     })
+    intake.enter(this.#outbox)
     this.#pace = new Pace({
       waitMs: (bytes) => traffic.frameWaitMs(visit.sender, bytes, monotonicMs()),
       owedMs: () => traffic.owedMs(visit.sender, monotonicMs()),
@@ -315,6 +320,7 @@ export class Connection {
     this.#closedAtMs = this.#options.monotonicMs()
     this.#pace.close()
     this.#stopListening()
+    this.#options.intake.leave(this.#outbox)
     // When the link is not what called this, it has to hear of it.
     this.#link.end()
     this.#options.socket.disconnect(true)

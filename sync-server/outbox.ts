@@ -1,5 +1,5 @@
 /**
- * The outbox of one connection: writes frames to its transport, and knows how much waits there.
+ * The transport of one connection: writes frames to it, knows how much waits there, and may stop reading it.
  *
  * Frames go to Engine.IO directly, as the packet encoder would hand them on (a binary message is a frame): the hot path
  * of a server is one change to many clients, and Socket.IO's own way costs as much again for each of them.
@@ -22,6 +22,8 @@ interface WebSocketInnards {
   readonly bufferedAmount: number
   readonly readyState: number
   terminate(): void
+  pause(): void
+  resume(): void
   once(event: 'close', listener: () => void): void
 }
 
@@ -69,6 +71,19 @@ export class Outbox {
     for (const { data } of writeBuffer) bytes += data?.length ?? 0
     this.#bytesAtMost = bytes
     return bytes
+  }
+
+  /** Stops reading, where frames come as a stream; requests that a client makes one by one are not held. */
+  pause(): void {
+    this.#webSocket()?.pause()
+  }
+
+  resume(): void {
+    this.#webSocket()?.resume()
+  }
+
+  #webSocket(): WebSocketInnards | undefined {
+    return (this.#conn as unknown as EngineInnards).transport.socket
   }
 
   /** Ends the transport without waiting for the peer. */

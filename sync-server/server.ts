@@ -17,6 +17,7 @@ import { admit } from './admission.ts'
 import { clientAddress, isTrustedProxy } from './client-address.ts'
 import { Connection, type SessionFigures } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
+import { Intakes } from './intake.ts'
 import { createListener, type Listener, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
@@ -101,6 +102,7 @@ class ListeningServer implements SyncServer {
   readonly #observation: Observation
   /** A connection stays here until its transport is closed. */
   readonly #connections = new Set<Connection>()
+  readonly #intakes = new Intakes()
   readonly #threshold: Threshold
   /** Transports that have asked to be let in. */
   readonly #admitted = new WeakSet<Socket['conn']>()
@@ -293,6 +295,7 @@ class ListeningServer implements SyncServer {
       visit,
       traffic: this.#tenancy.traffic,
       tally,
+      intake: this.#intakes.of(tenant.name),
       trace: traceConnection(tenant.name, transport),
       address,
       limits,
@@ -331,6 +334,7 @@ class ListeningServer implements SyncServer {
 
   #check(): void {
     for (const connection of this.#connections) connection.check()
+    this.#intakes.sweep()
     this.#tenancy.tick()
   }
 

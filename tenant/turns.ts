@@ -9,11 +9,13 @@
  *
  * Invariants:
  * TU1  Once a turn has lasted `TURN_MS`, no piece begins in it.
- * TU2  While some wait, each turn is one tenant's: of the one that was given the fewest, its pieces in the order asked.
+ * TU2  While some wait, each turn is one tenant's: of the one that was given the fewest, its pieces in the order asked, as
+ *      many as begin while it is young.
  * TU3  Who was away has a claim to one turn before the others, whatever else it has left unused.
  */
+import type { AskForTurn } from '../core/index.ts'
 
-/** Decoding, judging and storing a full transaction of 1,000 changes are two to four pieces of about this length. */
+/** Most pieces take a tenth of this; the longest, a commit of a full transaction of 1,000 changes, about as much. */
 const TURN_MS = 2
 
 export interface TurnsOptions {
@@ -21,9 +23,6 @@ export interface TurnsOptions {
   readonly nextTurn: (begin: () => void) => void
   readonly monotonicMs: () => number
 }
-
-/** Undefined: go on; else what to wait for. */
-export type AskForTurn = () => Promise<void> | undefined
 
 interface Queue {
   readonly tenant: string
@@ -81,9 +80,23 @@ export class Turns {
     this.#holder = queue.tenant
     this.#beganAtMs = this.#options.monotonicMs()
     this.#options.nextTurn(() => this.#begin())
-    this.#waiting--
     this.#floor = queue.served++
-    queue.waiting.shift()?.()
+    this.#goOn(queue)
+  }
+
+  /** Lets the next piece of the turn's tenant begin, and when that has come to its end or to its next question, the next. */
+  #goOn(queue: Queue): void {
+    const next = queue.waiting.shift()
+    if (next === undefined) return
+    this.#waiting--
+    next()
+    void Promise.resolve().then(() => {
+      if (this.#holder === queue.tenant && this.#isYoung()) this.#goOn(queue)
+    })
+  }
+
+  #isYoung(): boolean {
+    return this.#beganAtMs !== undefined && this.#options.monotonicMs() - this.#beganAtMs < TURN_MS
   }
 
   #leastServed(): Queue | undefined {

@@ -12,6 +12,7 @@ const MERGE = 'test/core/merge.test.ts'
 const COUNTING = 'test/core/counting.test.ts'
 const SESSION = 'test/core/session.test.ts'
 const SCHEDULE = 'test/core/schedule.test.ts'
+const SLICES = 'test/core/slices.test.ts'
 const SMALL_WORLDS = 'test/small-worlds/small-worlds.test.ts'
 
 const MERGING: readonly Mutant[] = [
@@ -222,6 +223,15 @@ const STORING: readonly Mutant[] = [
     bySimulator: true,
   },
   {
+    name: 'commit does not wait for the slices of its jobs',
+    file: 'core/ledger.ts',
+    find: 'const result = applying instanceof Promise ? await applying : applying',
+    replace: 'const result = applying',
+    breaks: 'a commit is what its jobs make of it, however their work is cut',
+    tests: [SLICES],
+    bySimulator: true,
+  },
+  {
     name: 'another writer not noticed',
     file: 'core/ledger.ts',
     find: "if (outcome.type === 'head-moved') throw new HeadMoved('another writer came first')",
@@ -299,7 +309,7 @@ const RECEIVING: readonly Mutant[] = [
   },
   {
     name: 'transaction admitted in part',
-    file: 'core/admit.ts',
+    file: 'core/incoming.ts',
     find: "if (entry.op !== 'void' && entry.more) continue",
     replace: "if (entry.op !== 'void' && entry.more && entry.seq < 0) continue",
     breaks: 'a transaction is admitted or refused whole',

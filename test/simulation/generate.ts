@@ -59,7 +59,13 @@ export function generatePlan(
 ): Plan {
   const root = new Random(`tidemark ${seed}`)
   const drawnOptions = drawOptions(root.fork('topology'), seed, stock)
-  const options: PlanOptions = { ...drawnOptions, ...drawLines(root.fork('lines'), drawnOptions), ...overrides }
+  const turns = root.fork('turns').chance(0.3) ? { turnWait: 0.05 } : {}
+  const options: PlanOptions = {
+    ...drawnOptions,
+    ...drawLines(root.fork('lines'), drawnOptions),
+    ...turns,
+    ...overrides,
+  }
   const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
   const events =
     options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn

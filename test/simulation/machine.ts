@@ -39,6 +39,8 @@ export interface MachineOptions {
   readonly authority: 'server' | 'self'
   readonly isRelay: boolean
   readonly creditBytes: number
+  /** Milliseconds that a process waits before a piece of work; 0: it goes on. */
+  readonly turnWaitMs: (() => number) | undefined
   /** All replicas are open. */
   readonly onUp: (machine: Machine) => void
   readonly onTrouble: (error: unknown) => void
@@ -117,7 +119,7 @@ export class Machine {
   }
 
   #openReplica(seat: Seat, process: Incarnation): Promise<Replica> {
-    const { tables, authority, isRelay, creditBytes, clock } = this.#options
+    const { tables, authority, isRelay, creditBytes, turnWaitMs, clock } = this.#options
     const store = seat.disk.open(process)
     this.#stores.push({ seat, store })
     return openReplica({
@@ -126,6 +128,7 @@ export class Machine {
       tables: tables(),
       authority,
       now: () => clock.now(),
+      ...(turnWaitMs === undefined ? {} : { turn: () => waitWithin(process, turnWaitMs()) }),
       limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},
     }).then(async (replica) => {
       if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now()))
@@ -138,3 +141,7 @@ export class Machine {
 
 /** A credit window has to hold a transaction, and that a change. */
 const LOWERED = { creditBytes: 1 << 20, transactionBytesMax: 2_000, changeBytesMax: 1_000 } as const
+
+function waitWithin(process: Incarnation, forMs: number): Promise<void> | undefined {
+  return forMs === 0 ? undefined : new Promise((resolve) => process.after(forMs, resolve))
+}

@@ -42,6 +42,8 @@ export interface PlanOptions {
   readonly lineBytes?: number
   /** Who hears that its store was restored or copied goes on under a new id; otherwise it stays away. */
   readonly renews?: boolean
+  /** How likely a process waits between two pieces of work; not at all: 0 or undefined. */
+  readonly turnWait?: number
   /** Values are filled up to so many characters. */
   readonly valueLength?: number
 }

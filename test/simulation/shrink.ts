@@ -95,6 +95,7 @@ const CALMER: readonly ((plan: Plan) => Partial<PlanOptions>)[] = [
   // Lines that break and what makes them break belong together.
   ({ options: { lineBytes, valueLength } }) =>
     lineBytes === undefined ? { valueLength: 0 } : { valueLength: valueLength ?? 0 },
+  () => ({ turnWait: 0 }),
   ({ options, events }) => ({
     tables: options.tables.filter(({ name }) => events.some((event) => JSON.stringify(event).includes(`"${name}"`))),
   }),

@@ -190,6 +190,7 @@ export class World {
       authority,
       isRelay,
       creditBytes: this.plan.options.creditBytes,
+      turnWaitMs: this.#turnWaitsOf(name),
       onUp: (up) => {
         for (const dialer of this.dialers) if (dialer.from === up) dialer.start()
       },
@@ -197,6 +198,13 @@ export class World {
     })
     this.machines.set(name, machine)
     return machine
+  }
+
+  #turnWaitsOf(name: string): (() => number) | undefined {
+    const { turnWait = 0 } = this.plan.options
+    if (turnWait === 0) return undefined
+    const random = this.random.fork(`turns of ${name}`)
+    return () => (random.chance(turnWait) ? random.exponential(20) : 0)
   }
 
   /** What a process on this machine knows of the tables of the plan. */

@@ -1,7 +1,8 @@
 /** Turns: many tenants on one thread, by a clock and an event loop that the test moves. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type AskForTurn, Turns } from '../../tenant/turns.ts'
+import type { AskForTurn } from '../../core/index.ts'
+import { Turns } from '../../tenant/turns.ts'
 
 /** An event loop: turns begin when the test says so, and work takes the time it says it takes. */
 class Loop {
@@ -65,6 +66,20 @@ describe('turns', () => {
     expect(done.slice(before, before + 2)).toEqual(['quiet', 'quiet'])
     while (!loop.isIdle) await loop.turn()
     await Promise.all([...floods, quiet])
+  })
+
+  test('TU2: in one turn pieces of its tenant begin one after the other, for as long as it is young', async () => {
+    const loop = new Loop()
+    const done: number[] = []
+    const ask = loop.turns.of('readers')
+    await work(loop, ask, [5], () => {})
+    const reading = Array.from({ length: 7 }, (_, reader) => work(loop, ask, [0.5], () => done.push(reader)))
+    expect(done).toEqual([])
+    await loop.turn()
+    expect(done).toEqual([0, 1, 2, 3])
+    await loop.turn()
+    expect(done).toEqual([0, 1, 2, 3, 4, 5, 6])
+    await Promise.all(reading)
   })
 
   test('TU3: who was away for long gets no more at once than the others', async () => {
