@@ -10,6 +10,7 @@
  * Invariants:
  * WD1  Only what no server holds is withdrawn: while a session is paused, everything behind its last answer.
  * WD2  A transaction is withdrawn whole, and with it whatever builds on it.
+ * WD3  While something is being withdrawn nothing is pushed: until the commit is durable, it would be pushed as it was.
  */
 import type { Refusal } from './admit.ts'
 import { readRefused } from './agreed.ts'
