@@ -158,6 +158,7 @@ export async function checkWelcome(
     if (throughSeq < sharedSeq) throw findingOut()
   }
   if (isSearching) {
+    if (ours.length === 0 || welcome.fingerprint.length === 0) past.skip(sharedSeq)
     if (welcome.yourSeq < greetedSeq) past.forget()
     else if (!past.goesOn(ledger.durableAckedSeq)) throw isHeld ? cloned() : restored(ledger, welcome)
     throw findingOut()
