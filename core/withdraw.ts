@@ -24,7 +24,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
 
 /** As a server would have said it. */
-const CODE = 'quota-exceeded'
+export const WITHDRAWN = 'quota-exceeded'
 
 export class Withdraw implements Job<readonly Change[]> {
   readonly weight = 1
@@ -73,7 +73,7 @@ export class Withdraw implements Job<readonly Change[]> {
         isChosen ||= gone.has(clockGet(entry.context, state.own)) || this.#choose(toChange(entry, 0, state))
         transaction.push(entry)
         if (entry.more) continue
-        if (isChosen) for (const { seq } of transaction) refusals.push({ seq, code: CODE })
+        if (isChosen) for (const { seq } of transaction) refusals.push({ seq, code: WITHDRAWN })
         if (isChosen) for (const { seq } of transaction) gone.add(seq)
         transaction = []
         isChosen = false

@@ -214,6 +214,31 @@ describe('a store from a backup whose changes the server has taken since', () =>
     }
   })
 
+  test('U2: is told from one that has withdrawn what it has not', async () => {
+    const { clock, hub, ann, bob } = await openStage()
+    await ann.table('notes').insert({ id: 'a', title: 'shared' })
+    await meetServer(hub, ann, clock.now)
+    const copy = await openReplica({ tenant: TENANT, store: await backUp(ann), tables: TABLES, now: clock.now })
+    for (const id of ['b', 'c']) await ann.table('notes').insert({ id, title: 'hers' })
+    await ann.ledger.submit(
+      new Withdraw(
+        ({ id }) => id === 'c',
+        () => true,
+      ),
+    )
+    await meetServer(hub, ann, clock.now)
+    clock.tick()
+    for (const id of ['d', 'e']) await copy.table('notes').insert({ id, title: 'its own' })
+    const codes: string[] = []
+    for (let session = 0; session < 9 && codes.at(-1)?.startsWith('replica-') !== true; session++) {
+      await meetServer(hub, copy, clock.now).catch(({ code }) => codes.push(code))
+    }
+    expect(codes.at(-1)).toBe('replica-cloned')
+    await copy.renewIdentity('replica-cloned')
+    for (const replica of [copy, bob, ann]) await meetServer(hub, replica, clock.now)
+    expect(await titlesOf(bob, 'a', 'b', 'c', 'd', 'e')).toEqual(['shared', 'hers', undefined, 'its own', 'its own'])
+  })
+
   test('A4: hears of all that was refused, however much that is', async () => {
     const { clock, hub, ann } = await openStage()
     const count = 5_000
