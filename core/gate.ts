@@ -58,7 +58,7 @@ export interface Gate {
   readonly subject?: () => string | undefined
   /** Reads a piece of a snapshot, when it is its turn. Default: at once. */
   readonly readSnapshot?: <Result>(read: () => Promise<Result>) => Promise<Result>
-  /** A code to refuse a change with that is otherwise in order. */
+  /** A code to refuse a change with that is otherwise in order; not `quota-exceeded`: that is what its writer withdraws. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
   /** Whether there is room. */
   readonly weigh?: (usage: Usage, growth: Growth) => Shortage | undefined

@@ -8,6 +8,7 @@
  * U3  What a welcome says of the peer's changes is read after older sessions of the peer were fenced: nothing comes after it.
  */
 import type { Refusal } from './admit.ts'
+import { readRefused } from './agreed.ts'
 import { TakeAnswer } from './answer.ts'
 import { VOID_CODES, type VoidCode } from './block.ts'
 import { equalSlices } from './bytes.ts'
@@ -46,6 +47,7 @@ import type { FeedPlace, SessionRole } from './session.ts'
 import { findingOut, type SharedPast } from './shared-past.ts'
 import { readSnapshotProgress } from './snapshot.ts'
 import { type TableDefinition, tableFingerprint } from './table.ts'
+import { WITHDRAWN } from './withdraw.ts'
 
 /** A new replica of a tenant with more changes than this gets a snapshot; below, the log brings its history as well. */
 const SNAPSHOT_CHANGES_MIN = 1_000
@@ -140,7 +142,8 @@ export async function checkWelcome(
   const sharedSeq = Math.min(welcome.yourSeq, greetedSeq)
   const ours = await readFingerprint(ledger, own, sharedSeq)
   const isHeld = welcome.yourSeq <= ledger.durableSeqOf(own)
-  if (!sameFingerprint(ours, welcome.fingerprint)) {
+  const isSame = sameFingerprint(ours, welcome.fingerprint) && !(await isUndone(ledger, welcome, sharedSeq))
+  if (!isSame) {
     const goesOn = meta.authority === 0 && past.differs(meta.replicaId, ledger.durableAckedSeq, sharedSeq)
     throw goesOn ? findingOut() : isHeld ? cloned() : restored(ledger, welcome)
   }
@@ -158,11 +161,20 @@ export async function checkWelcome(
     if (throughSeq < sharedSeq) throw findingOut()
   }
   if (isSearching) {
+    if (ours.length === 0 || welcome.fingerprint.length === 0) past.skip(sharedSeq)
     if (welcome.yourSeq < greetedSeq) past.forget()
     else if (!past.goesOn(ledger.durableAckedSeq)) throw isHeld ? cloned() : restored(ledger, welcome)
     throw findingOut()
   }
   throw restored(ledger, welcome)
+}
+
+/** True when a copy of this store has withdrawn a change that this one has not: of that nobody has a fingerprint. */
+async function isUndone(ledger: Ledger, { fingerprint, refusals }: Welcome, seq: number): Promise<boolean> {
+  const isWithdrawn = refusals.some(([refused, code]) => refused === seq && code === WITHDRAWN)
+  if (fingerprint.length > 0 || !isWithdrawn) return false
+  const found = await ledger.log.entryOf(ledger.state.own, seq)
+  return found?.entry.op !== 'void' && !(await readRefused(ledger)).has(seq)
 }
 
 /** What a welcome answers of our changes up to a seq: when it is full of refusals, only up to the last of those. */

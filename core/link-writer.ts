@@ -43,6 +43,7 @@ export class LinkWriter {
   #mayReissue = false
   #reissues = 0
   #pause: Shortage | undefined
+  #withdrawals = 0
 
   constructor(options: WriterOptions) {
     this.#options = options
@@ -61,7 +62,17 @@ export class LinkWriter {
   async withdraw(choose: (change: Change) => boolean, isOpen: () => boolean): Promise<readonly Change[]> {
     const pause = this.#pause
     const isPaused = (): boolean => pause !== undefined && this.#pause === pause && isOpen()
-    return this.#options.hub.ledger.submit(new Withdraw(choose, isPaused))
+    this.#withdrawals++
+    try {
+      return await this.#options.hub.ledger.submit(new Withdraw(choose, isPaused))
+    } finally {
+      this.#withdrawals--
+    }
+  }
+
+  /** Something is being taken back: until that is durable, it would be pushed as it was (WD3). */
+  get isWithdrawing(): boolean {
+    return this.#withdrawals > 0
   }
 
   /** Our hello is on its way. */

@@ -209,6 +209,7 @@ export class Link {
 
   /** Sends again what the server had no room for: after `pause.retryAfterMs`, or when something changed. */
   resume(): void {
+    if (this.#writer.isWithdrawing) return
     this.#writer.resume()
     this.#session.release()
     this.#drain()
@@ -219,9 +220,11 @@ export class Link {
    * transaction and whatever builds on it, and goes on with the rest. They are listed as rejected.
    */
   async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
-    const withdrawn = await this.#writer.withdraw(choose, () => this.state === 'streaming')
-    this.resume()
-    return withdrawn
+    try {
+      return await this.#writer.withdraw(choose, () => this.state === 'streaming')
+    } finally {
+      this.resume()
+    }
   }
 
   /** The peer lets us send nothing although there is something. */

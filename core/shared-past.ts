@@ -7,6 +7,8 @@
  *
  * Knows: seqs. Must never know: sessions, stores.
  *
+ * A void that a writer has withdrawn has no fingerprint; another seq tells in its place.
+ *
  * Invariant U4: while it is being found out, no session of the store begins, because what the server has of its seqs is not ours.
  */
 import { TidemarkError } from './errors.ts'
@@ -16,21 +18,36 @@ export class SharedPast {
   /** The first seq that is known to differ, of the replica id that it was. */
   #differing: { readonly replica: ReplicaId; readonly seq: number } | undefined
 
+  /** Seqs whose content nobody can compare. */
+  readonly #untold = new Set<number>()
+
   /** What the next hello says that was written; undefined while it may tell the truth. */
   claimOf(replica: ReplicaId, ackedSeq: number): number | undefined {
     if (this.#differing?.replica !== replica) return undefined
-    return Math.max(ackedSeq, Math.floor((ackedSeq + this.#differing.seq) / 2))
+    const { seq } = this.#differing
+    const middle = Math.max(ackedSeq, Math.floor((ackedSeq + seq) / 2))
+    let claim = middle
+    while (this.#untold.has(claim)) claim++
+    if (claim >= seq) for (claim = middle; claim > ackedSeq && this.#untold.has(claim); ) claim--
+    return claim
+  }
+
+  /** What the peer has at a seq cannot be told. */
+  skip(seq: number): void {
+    this.#untold.add(seq)
   }
 
   /** The peer has something else at a seq. Answers with whether there is more to find out. */
   differs(replica: ReplicaId, ackedSeq: number, seq: number): boolean {
+    if (this.#differing?.replica !== replica) this.#untold.clear()
     this.#differing = { replica, seq }
     return this.goesOn(ackedSeq)
   }
 
   /** All up to `ackedSeq` is answered: whether there is something between that and what differs. */
   goesOn(ackedSeq: number): boolean {
-    if (this.#differing !== undefined && this.#differing.seq > ackedSeq + 1) return true
+    const replica = this.#differing?.replica
+    if (replica !== undefined && (this.claimOf(replica, ackedSeq) ?? 0) > ackedSeq) return true
     this.#differing = undefined
     return false
   }

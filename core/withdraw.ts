@@ -10,6 +10,7 @@
  * Invariants:
  * WD1  Only what no server holds is withdrawn: while a session is paused, everything behind its last answer.
  * WD2  A transaction is withdrawn whole, and with it whatever builds on it.
+ * WD3  While something is being withdrawn nothing is pushed: until the commit is durable, it would be pushed as it was.
  */
 import type { Refusal } from './admit.ts'
 import { readRefused } from './agreed.ts'
@@ -23,7 +24,7 @@ import type { Job, Ledger } from './ledger.ts'
 import { BATCH_BYTES_TARGET } from './limits.ts'
 
 /** As a server would have said it. */
-const CODE = 'quota-exceeded'
+export const WITHDRAWN = 'quota-exceeded'
 
 export class Withdraw implements Job<readonly Change[]> {
   readonly weight = 1
@@ -72,7 +73,7 @@ export class Withdraw implements Job<readonly Change[]> {
         isChosen ||= gone.has(clockGet(entry.context, state.own)) || this.#choose(toChange(entry, 0, state))
         transaction.push(entry)
         if (entry.more) continue
-        if (isChosen) for (const { seq } of transaction) refusals.push({ seq, code: CODE })
+        if (isChosen) for (const { seq } of transaction) refusals.push({ seq, code: WITHDRAWN })
         if (isChosen) for (const { seq } of transaction) gone.add(seq)
         transaction = []
         isChosen = false

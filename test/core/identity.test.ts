@@ -14,6 +14,7 @@ import {
   type Store,
 } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
+import { Withdraw } from '../../core/withdraw.ts'
 import { HandClock, meetServer, openClients, openHub, TENANT } from '../conflicts/group.ts'
 import { notesBy } from '../conflicts/note.ts'
 
@@ -177,6 +178,65 @@ describe('a store from a backup whose changes the server has taken since', () =>
       for (const replica of [ann, bob, restored]) expect(await replica.table('notes').get('n')).toMatchObject({ votes })
       expect((await restored.digest()).hash).toBe((await bob.digest()).hash)
     }
+  })
+
+  test('U4: finds it out also where one of them is a void whose content nobody tells', async () => {
+    for (const kept of [0, 1, 3]) {
+      const { clock, hub, ann, bob } = await openStage()
+      for (let at = 0; at < 4 + kept; at++) await ann.table('notes').insert({ id: `n${at}`, title: 'shared' })
+      await ann.ledger.submit(
+        new Withdraw(
+          ({ id }) => id === 'n3',
+          () => true,
+        ),
+      )
+      const copy = await openReplica({ tenant: TENANT, store: await backUp(ann), tables: TABLES, now: clock.now })
+      clock.tick()
+      await ann.table('notes').insert({ id: 'hers', title: 'written after the copy' })
+      await meetServer(hub, ann, clock.now)
+      await copy.table('notes').insert({ id: 'its own', title: 'written after the copy' })
+      const codes: string[] = []
+      for (let session = 0; session < 12 && codes.at(-1)?.startsWith('replica-') !== true; session++) {
+        await meetServer(hub, copy, clock.now).catch(({ code }) => codes.push(code))
+      }
+      expect(codes.at(-1)).toBe('replica-cloned')
+      expect((await copy.renewIdentity('replica-cloned')).reissued).toBe(1)
+      for (const replica of [copy, bob, ann]) await meetServer(hub, replica, clock.now)
+      const notes = [...Array(4 + kept).keys()].filter((at) => at !== 3).map((at) => `n${at}`)
+      expect(await titlesOf(bob, 'n3', 'hers', 'its own', ...notes)).toEqual([
+        undefined,
+        'written after the copy',
+        'written after the copy',
+        ...notes.map(() => 'shared'),
+      ])
+      expect((await copy.digest()).hash).toBe((await bob.digest()).hash)
+      expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
+    }
+  })
+
+  test('U2: is told from one that has withdrawn what it has not', async () => {
+    const { clock, hub, ann, bob } = await openStage()
+    await ann.table('notes').insert({ id: 'a', title: 'shared' })
+    await meetServer(hub, ann, clock.now)
+    const copy = await openReplica({ tenant: TENANT, store: await backUp(ann), tables: TABLES, now: clock.now })
+    for (const id of ['b', 'c']) await ann.table('notes').insert({ id, title: 'hers' })
+    await ann.ledger.submit(
+      new Withdraw(
+        ({ id }) => id === 'c',
+        () => true,
+      ),
+    )
+    await meetServer(hub, ann, clock.now)
+    clock.tick()
+    for (const id of ['d', 'e']) await copy.table('notes').insert({ id, title: 'its own' })
+    const codes: string[] = []
+    for (let session = 0; session < 9 && codes.at(-1)?.startsWith('replica-') !== true; session++) {
+      await meetServer(hub, copy, clock.now).catch(({ code }) => codes.push(code))
+    }
+    expect(codes.at(-1)).toBe('replica-cloned')
+    await copy.renewIdentity('replica-cloned')
+    for (const replica of [copy, bob, ann]) await meetServer(hub, replica, clock.now)
+    expect(await titlesOf(bob, 'a', 'b', 'c', 'd', 'e')).toEqual(['shared', 'hers', undefined, 'its own', 'its own'])
   })
 
   test('A4: hears of all that was refused, however much that is', async () => {

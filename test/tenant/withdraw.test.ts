@@ -1,7 +1,7 @@
 /** Withdrawing what a tenant has no room for: through real sessions, against a world where it was never written. */
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
-import { type Change, digestRows, type Gate, parseTenantName } from '../../core/index.ts'
+import { describe, expect, test, vi } from 'vitest'
+import { type Change, digestRows, type Gate, parseTenantName, type Store } from '../../core/index.ts'
 import { createMemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
 import { Withdraw } from '../../core/withdraw.ts'
 import { type OpenTenant, Plans, TenantManager } from '../../tenant/index.ts'
@@ -158,6 +158,38 @@ describe('a writer that is paused', () => {
     await insert(client, 'e')
     await again.settled()
     expect(await idsAt(tenant)).toEqual(['b', 'e'])
+  })
+
+  test('WD3: pushes nothing while it is being taken back, although its time to try again has come', async () => {
+    const disk = openMemoryStore()
+    let flushed: Promise<void> = Promise.resolve()
+    const slow: Store = {
+      head: () => disk.head(),
+      getMany: (keys) => disk.getMany(keys),
+      range: (range) => disk.range(range),
+      commit: (commit) => flushed.then(() => disk.commit(commit)),
+      close: () => disk.close(),
+    }
+    const tenant = await openTenant(1)
+    const client = await openClient('acme', slow)
+    await insert(client, 'a', 'b')
+    let hasRoom = false
+    const session = join(client, tenant, { weigh: (...asked) => (hasRoom ? undefined : tenant.weigh(...asked)) })
+    expect(await codeOf(session.settled())).toBe('quota-exceeded')
+    hasRoom = true
+    let flush = (): void => {}
+    flushed = new Promise((resolve) => {
+      flush = resolve
+    })
+    const withdrawing = session.client.withdraw(({ id }) => id === 'b')
+    // The job has run, and its commit is under way.
+    await vi.waitUntil(() => client.hub.ledger.state.meta.rejected === 1)
+    session.client.resume()
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
+    flush()
+    expect((await withdrawing).map(({ id }) => id)).toEqual(['b'])
+    await session.settled()
+    expect([await idsOf(client), await idsAt(tenant)]).toEqual([['a'], ['a']])
   })
 
   test('WD1: who is not paused withdraws nothing', async () => {
