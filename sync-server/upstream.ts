@@ -7,8 +7,9 @@
  * Invariants:
  * UP1  The tenant stays open as long as the server runs. When it ends under us (suspended, moved, its store failed), we come back.
  * UP2  What stops a link for good is tried again after a while: somebody may have set it right, and nobody restarts an edge box.
+ * UP3  While the upstream says that the tenant is full, nothing but deletes is admitted here. Out of its reach nobody knows.
  */
-import { parseTenantName, type TenantName, TidemarkError } from '../core/index.ts'
+import { parseTenantName, type Shortage, type TenantName, TidemarkError } from '../core/index.ts'
 import { type Backoff, connect, type SyncLink, type SyncState, type TokenSource } from '../sync-client/index.ts'
 import type { Lease, OpenTenant } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
@@ -35,6 +36,8 @@ export interface UpstreamStatus {
   readonly reason: string | null
   /** The code of what ended the last connection; null while one is live. */
   readonly lastError: string | null
+  /** What the upstream has no room for. */
+  readonly pause: Shortage | null
   /** Entries of our log that the upstream was not sent yet. */
   readonly lagUp: number
   /** Entries of the upstream's log that we know of and do not have. */
@@ -78,6 +81,7 @@ export class Upstream {
       state: status?.state ?? 'offline',
       reason: status?.reason ?? null,
       lastError: status?.lastError?.code ?? null,
+      pause: status?.pause ?? null,
       lagUp: status?.pending ?? 0,
       lagDown: status?.behind ?? 0,
     }
@@ -116,19 +120,24 @@ export class Upstream {
         ...(backoff === undefined ? {} : { backoff }),
       })
       this.#link = link
-      await Promise.race([ended, this.#whenStopped(link), this.#closing])
+      await Promise.race([ended, this.#whenStopped(link, tenant), this.#closing])
       await link.close()
     } finally {
       stopListening()
+      tenant.holdBack(undefined)
       release()
     }
   }
 
-  #whenStopped(link: SyncLink): Promise<void> {
+  #whenStopped(link: SyncLink, tenant: OpenTenant): Promise<void> {
     let told: SyncState | undefined
+    let paused: Shortage | undefined
     return new Promise((resolve) => {
       const notice = (): void => {
-        const { state, reason, lastError } = link.status
+        const { state, reason, lastError, pause } = link.status
+        tenant.holdBack(pause)
+        if (pause !== undefined && paused === undefined) this.#logger.warn({ ...pause }, 'upstream is full')
+        paused = pause
         if (state === told) return
         told = state
         const why = lastError === undefined ? {} : errorFields(lastError)
