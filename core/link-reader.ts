@@ -10,6 +10,7 @@ import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './frame.ts'
+import type { Gate, Shortage } from './gate.ts'
 import { expectIdentity } from './identity.ts'
 import type { Ledger } from './ledger.ts'
 import type { ReplicaId } from './names.ts'
@@ -39,8 +40,10 @@ export interface ReaderOptions {
   readonly greetedAs: () => ReplicaId | undefined
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
-  /** An upstream's: told how many changes of others came in a commit. */
-  readonly onRelayed: (changes: number) => void
+  /** An upstream's: whether there is room. */
+  readonly weigh: Gate['weigh']
+  /** An upstream's: told how many changes of others came in a commit, and whether there was no room for more. */
+  readonly onRelayed: (changes: number, isPaused: boolean) => void
 }
 
 export class LinkReader {
@@ -57,6 +60,8 @@ export class LinkReader {
   /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
   readonly #fromPeer = new Stretches()
   #isReceiving = false
+  /** An upstream's: there was no room for what comes at the cursor, and the relay is to send it again. */
+  #isPaused = false
 
   constructor(options: ReaderOptions) {
     this.#options = options
@@ -111,11 +116,16 @@ export class LinkReader {
 
   // ── The log ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async takeChanges(messages: readonly Changes[]): Promise<void> {
+  /** Answers with what the sender has to be told: there is no room for what comes at the cursor, and the rest is dropped. */
+  async takeChanges(messages: readonly Changes[]): Promise<Shortage | undefined> {
     const role = this.#options.role()
-    let cursor = this.#cursor ?? { ...(this.#relayLog ?? NO_LOG), position: (messages[0] as Changes).from }
+    const start = this.#cursor ?? { ...(this.#relayLog ?? NO_LOG), position: (messages[0] as Changes).from }
+    let cursor = start
     const blocks: Uint8Array[] = []
     for (const message of messages) {
+      // It was on its way when its sender heard of the pause.
+      if (this.#isPaused && message.from !== cursor.position) continue
+      this.#isPaused = false
       if (role !== 'mesh' && message.from !== cursor.position) {
         throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
           retryable: true,
@@ -128,13 +138,17 @@ export class LinkReader {
     // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
     const isFar = cursor.position - this.#savedPosition >= CURSOR_STEP
     if (blocks.length > 0 || (isFar && role !== 'mesh' && role !== 'upstream')) {
-      await this.#receive(blocks, cursor)
+      const shortage = await this.#receive(blocks, cursor)
+      this.#isPaused = shortage !== undefined
+      if (this.#isPaused) this.#cursor = start
+      if (this.#isPaused) return shortage
       this.#savedPosition = cursor.position
     }
     this.#cursor = cursor
+    return undefined
   }
 
-  async #receive(blocks: readonly Uint8Array[], cursor: LogCursor): Promise<void> {
+  async #receive(blocks: readonly Uint8Array[], cursor: LogCursor): Promise<Shortage | undefined> {
     const { ledger, role, mayRelay, now, onRelayed } = this.#options
     const isUpstream = role() === 'upstream'
     if (isUpstream && !mayRelay())
@@ -143,10 +157,12 @@ export class LinkReader {
     const timestampMax = isUpstream ? msToTimestamp(now() + ledger.limits.skewMs) : undefined
     this.#isReceiving = isBetweenServers
     try {
-      const job = new ReceiveChanges(blocks, { save: this.#saving(cursor), isBetweenServers, timestampMax })
-      const stretch = await ledger.submit(job)
-      if (isBetweenServers) this.#fromPeer.add(stretch)
-      if (isUpstream) onRelayed(stretch.to - stretch.from)
+      const weigh = isUpstream ? this.#options.weigh : undefined
+      const job = new ReceiveChanges(blocks, { save: this.#saving(cursor), isBetweenServers, timestampMax, weigh })
+      const { from, to, shortage } = await ledger.submit(job)
+      if (isBetweenServers) this.#fromPeer.add({ from, to })
+      if (isUpstream) onRelayed(to - from, shortage !== undefined)
+      return shortage
     } finally {
       this.#isReceiving = false
     }

@@ -58,6 +58,11 @@ export class LinkWriter {
     this.#pause = undefined
   }
 
+  /** The server takes nothing more for now. */
+  hold(pause: Shortage): void {
+    this.#pause = pause
+  }
+
   /** Takes back what waits for room: see `Link.withdraw`. Not once the pause is over, or `isOpen` says that the session is. */
   async withdraw(choose: (change: Change) => boolean, isOpen: () => boolean): Promise<readonly Change[]> {
     const pause = this.#pause
@@ -138,7 +143,7 @@ export class LinkWriter {
     if (time !== undefined) this.#mayReissue = this.#reissues < REISSUES_MAX
     else this.#reissues = 0
     await this.#reissue()
-    if (pause !== undefined) this.#pause = pause
+    if (pause !== undefined) this.hold(pause)
   }
 
   /** The session is over. */

@@ -84,7 +84,7 @@ export interface LinkOptions {
 }
 
 /** Of what a relay passes on, it has been the judge. */
-const NOT_JUDGED: Omit<Answered, 'changes'> = { refusals: [], isPaused: false, aheadMs: Number.NEGATIVE_INFINITY }
+const NOT_JUDGED: Omit<Answered, 'changes' | 'isPaused'> = { refusals: [], aheadMs: Number.NEGATIVE_INFINITY }
 
 interface Settling {
   readonly token: number
@@ -140,7 +140,8 @@ export class Link {
       mayRelay: () => this.#gate.mayRelay?.() === true,
       greetedAs: () => this.#writer.greetedAs,
       now,
-      onRelayed: (changes) => onAdmit?.({ ...NOT_JUDGED, changes }),
+      weigh: (usage, growth) => this.#gate.weigh?.(usage, growth),
+      onRelayed: (changes, isPaused) => onAdmit?.({ ...NOT_JUDGED, changes, isPaused }),
     })
     this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
   }
@@ -522,9 +523,7 @@ export class Link {
       case 'push':
         return this.#session.applied(await this.#admit(messages as readonly Push[]))
       case 'changes':
-        await this.#reader.takeChanges(messages as readonly Changes[])
-        if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
-        break
+        return this.#session.applied(await this.#takeChanges(messages as readonly Changes[]))
       case 'ack':
         await this.#takeAck(first)
         break
@@ -559,13 +558,30 @@ export class Link {
     return this.#admitter.admit(pushes)
   }
 
+  /** Answers with what a relay is told when there is no room for what it has brought. */
+  async #takeChanges(messages: readonly Changes[]): Promise<Ack | undefined> {
+    const pause = await this.#reader.takeChanges(messages)
+    if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
+    if (pause === undefined) return undefined
+    return { type: 'ack', throughSeq: this.#reader.cursor?.position ?? 0, refusals: [], pause, time: undefined }
+  }
+
+  /** Our stream goes back, and waits there until there is room. */
+  #hold(place: FeedPlace, pause: Shortage): void {
+    this.#session.hold(place)
+    for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
+  }
+
   async #takeAck(ack: Ack): Promise<void> {
     const { throughSeq, pause, time } = ack
+    if (this.#session.role === 'relay') {
+      if (pause === undefined) return
+      this.#writer.hold(pause)
+      return this.#hold({ type: 'log', position: throughSeq }, pause)
+    }
     if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
     await this.#writer.takeAck(ack)
-    if (pause === undefined) return
-    this.#session.hold({ type: 'own', afterSeq: throughSeq })
-    for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
+    if (pause !== undefined) this.#hold({ type: 'own', afterSeq: throughSeq }, pause)
   }
 
   #expectReader(): void {

@@ -10,6 +10,8 @@
  * E5  Receiving merges clocks. It never advances our own counter.
  * E7  Between servers a dot that is held comes with the content it had, else `dot-conflict`; voids are remembered, for whoever
  *     has to be told of them here; and no limit of ours keeps out what was admitted.
+ * E8  What there is no room for stops at a transaction's edge, as in admission (E6): what came before it is taken, and nothing
+ *     behind it is looked at.
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
 import { type BlockResolver, canonicalEntry, type Entry } from './block.ts'
@@ -17,6 +19,7 @@ import { equalSlices } from './bytes.ts'
 import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
+import { type Gate, growthOf, type Shortage } from './gate.ts'
 import { type DecodedBlock, decodeAll, gap } from './incoming.ts'
 import type { Ledger, SlicedJob } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
@@ -31,17 +34,24 @@ export interface ReceiveOptions {
   readonly isBetweenServers?: boolean
   /** Later timestamps are not taken (yet). */
   readonly timestampMax?: number | undefined
+  /** Whether there is room. Default: always. */
+  readonly weigh?: Gate['weigh']
+}
+
+/** The stretch of our log that is new, and why it ends before what came. */
+export interface Received extends Stretch {
+  readonly shortage: Shortage | undefined
 }
 
 const NO_FINGERPRINT = new Uint8Array(0)
 
-/** Answers with the stretch of our log that is new. */
-export class ReceiveChanges implements SlicedJob<Stretch> {
+export class ReceiveChanges implements SlicedJob<Received> {
   readonly weight: number
   readonly #blocks: readonly Uint8Array[]
   readonly #options: ReceiveOptions
   #decoded: DecodedBlock[] = []
   readonly #agreed = new Map<RowEntry, AgreedRow>()
+  #unappendedBytes = 0
   /** What `inspect` finds must still hold in `apply`: no local write may come between. */
   readonly startsGroup = true
 
@@ -106,7 +116,9 @@ export class ReceiveChanges implements SlicedJob<Stretch> {
     }
   }
 
-  *applyInSlices(draft: Draft): Slices<Stretch> {
+  *applyInSlices(draft: Draft): Slices<Received> {
+    this.#unappendedBytes = 0
+    let shortage: Shortage | undefined
     const appends: (() => void)[] = []
     const from = draft.state.meta.nextPosition
     let position = from
@@ -115,6 +127,8 @@ export class ReceiveChanges implements SlicedJob<Stretch> {
       const previous: number[] = []
       for (let at = 0; at < entries.length; at++) {
         const entry = entries[at] as Entry
+        if (isFirst(entries, at)) shortage = this.#weigh(draft, entries, rows, at)
+        if (shortage !== undefined) break
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
         previous.push(this.#applyEntry(draft, entry, rows[at], position++))
@@ -123,13 +137,40 @@ export class ReceiveChanges implements SlicedJob<Stretch> {
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (fresh.length > 0)
         appends.push(() => draft.appendEntries(authorsOf(fresh), untorn(fresh), previous, block.length))
+      if (shortage !== undefined) break
     }
     for (const append of appends) {
       append()
       yield
     }
     this.#options.save?.(draft)
-    return { from, to: position }
+    return { from, to: position, shortage }
+  }
+
+  /** Whether there is room for what is new of the transaction that begins there (E8). Counts what waits to be appended. */
+  #weigh(
+    draft: Draft,
+    entries: readonly Entry[],
+    rows: readonly (RowEntry | undefined)[],
+    start: number,
+  ): Shortage | undefined {
+    const { weigh } = this.#options
+    if (weigh === undefined) return undefined
+    const { state, usage } = draft
+    const fresh: Entry[] = []
+    const touched: (RowEntry | undefined)[] = []
+    for (let at = start; at === start || (at < entries.length && !isFirst(entries, at)); at++) {
+      const entry = entries[at] as Entry
+      if (entry.seq <= state.seqOf(entry.replica)) continue
+      fresh.push(entry)
+      touched.push(rows[at])
+    }
+    if (fresh.length === 0) return undefined
+    const growth = growthOf(fresh, touched)
+    const shortage = weigh({ ...usage, storedBytes: usage.storedBytes + this.#unappendedBytes }, growth)
+    // The rows are counted at once; of what was reckoned for the log, half is right.
+    if (shortage === undefined) this.#unappendedBytes += Math.ceil(growth.storedBytes / 2)
+    return shortage
   }
 
   /** Answers with the position of the change before it on its row. */
@@ -180,6 +221,12 @@ function covers(state: LedgerState, context: SparseClock): boolean {
     if (state.seqOf(context[at] as number) < (context[at + 1] as number)) return false
   }
   return true
+}
+
+/** Whether a transaction begins here. */
+function isFirst(entries: readonly Entry[], at: number): boolean {
+  const before = entries[at - 1]
+  return before === undefined || before.op === 'void' || !before.more
 }
 
 function authorsOf(entries: readonly Entry[]): number[] {

@@ -5,7 +5,7 @@
  * acceptor answers welcome: what it has of the initiator's changes, and where reading starts. From then on two streams run
  * independently. Down: the acceptor's log from that place (`changes`), or a snapshot and then the log. Up: the initiator's own
  * changes from the seq the welcome named (`push`), each answered (`ack`) after it is durable. Between peers without a server,
- * and from a relay to its upstream, both directions are `changes`, and nothing is acknowledged. Either stream stops when its credit is used up and goes on
+ * and from a relay to its upstream, both directions are `changes`, and nothing is acknowledged but that there is no room. Either stream stops when its credit is used up and goes on
  * when the reader has dealt with what it got (`credit`). A session ends with `refuse`, or with its transport.
  *
  * Asymmetric because a server admits: what it has of a client is one number, what a client has of it is one position.
@@ -446,9 +446,11 @@ export class Session {
       case 'server':
         return type === 'push'
       case 'mesh':
-      case 'relay':
       case 'upstream':
         return type === 'changes'
+      // It is told when there is no room for what it brings.
+      case 'relay':
+        return type === 'changes' || type === 'ack'
       case 'client':
         return type !== 'push'
     }

@@ -30,6 +30,8 @@ export interface LinkedReplica
   extends Pick<Replica, 'hub' | 'ledger' | 'now' | 'pending' | 'renewIdentity' | 'tables' | 'tenant'> {
   /** A relay is linked to its upstream in the same way. Default: a client. */
   readonly role?: 'client' | 'relay'
+  /** A relay's: told what its upstream says beside the session. */
+  readonly onNote?: (said: Readonly<Record<string, unknown>>) => void
 }
 /** A token, or what fetches a fresh one before each attempt. */
 export type TokenSource = string | (() => string | Promise<string>)
@@ -125,8 +127,9 @@ export class Connection {
     return { token: this.#token }
   }
 
-  /** `{ expiresAtMs }`: the token is about to expire. `{ code, retryable }`: the server did not take the new one. */
+  /** `{ revocations }`: to a relay. `{ expiresAtMs }`: the token is about to expire. `{ code, retryable }`: the server did not take the new one. */
   #onAuth(socket: Socket, said: Readonly<Record<string, unknown>>): void {
+    if (said.revocations !== undefined) return this.#options.replica.onNote?.(said)
     if (said.code === undefined) return this.#renewToken(socket)
     this.#token = undefined
     if (said.retryable === true) this.#renewLater(socket)

@@ -20,6 +20,7 @@ import { errorFields, type Logger } from './log.ts'
 import type { ConnectionFigures } from './metrics.ts'
 import { Outbox } from './outbox.ts'
 import { Pace } from './pace.ts'
+import { toNotes } from './revocation-notes.ts'
 import type { Tally } from './tally.ts'
 import type { ConnectionTrace } from './tracing.ts'
 
@@ -95,6 +96,8 @@ export class Connection {
   #isSending = false
   #renewedAtMs = Number.NEGATIVE_INFINITY
   #isRenewing = false
+  /** A relay's: which list of revocations it was told. */
+  #toldRevocations = -1
 
   constructor(options: ConnectionOptions) {
     const { socket, visit, traffic, tally, intake, limits, hasCompression, now, monotonicMs } = options
@@ -190,6 +193,7 @@ export class Connection {
     }
     if (!this.#mayGoOn()) return
     this.#noteProgress(nowMs)
+    this.#tellRevocations()
     const { helloMs, stalledMs } = this.#options.limits
     if (this.#link.state === 'new' && nowMs - this.#openedAtMs > helloMs) {
       return this.fail(new TidemarkError('timeout', `no hello came within ${helloMs} ms`, { retryable: true }))
@@ -224,6 +228,15 @@ export class Connection {
     const place = { atMs: now(), epoch: ledger.state.meta.epoch, position }
     // Where the store fails or is closed, there is nobody to tell.
     ledger.submit(new NotePlace(peer, place)).catch(() => {})
+  }
+
+  /** What is revoked here counts at a relay as well, which lets its clients in itself. */
+  #tellRevocations(): void {
+    const { visit, socket } = this.#options
+    const version = visit.revocationsVersion
+    if (this.#link.role !== 'upstream' || this.#link.state !== 'streaming' || version === this.#toldRevocations) return
+    this.#toldRevocations = version
+    for (const note of toNotes(visit.listRevocations())) socket.emit(AUTH_EVENT, note)
   }
 
   /** A server that is killed notes nothing at the end. */

@@ -141,7 +141,9 @@ class ListeningServer implements SyncServer {
     this.#io.engine.on('connection', (conn: Socket['conn']) => {
       conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
     })
-    this.#upstream = upstream && new Upstream(upstream, { lease: () => tenancy.lease(upstream.tenant), now, logger })
+    this.#upstream =
+      upstream &&
+      new Upstream(upstream, { lease: () => tenancy.lease(upstream.tenant), manager: tenancy.manager, now, logger })
     this.#admin =
       settings.admin && new AdminServer(settings.admin, tls, this.#toAdminTarget(), logger, settings.authenticateAdmin)
     // Requests that never became a connection: another site's page, an old client, noise.

@@ -7,11 +7,14 @@
  * Invariants:
  * UP1  The tenant stays open as long as the server runs. When it ends under us (suspended, moved, its store failed), we come back.
  * UP2  What stops a link for good is tried again after a while: somebody may have set it right, and nobody restarts an edge box.
+ * UP3  While the upstream says that the tenant is full, nothing but deletes is admitted here. Out of its reach nobody knows.
+ * UP4  What is revoked at the upstream is revoked here, from when we hear of it: at once while there is a line.
  */
-import { parseTenantName, type TenantName, TidemarkError } from '../core/index.ts'
+import { parseTenantName, type Shortage, type TenantName, TidemarkError } from '../core/index.ts'
 import { type Backoff, connect, type SyncLink, type SyncState, type TokenSource } from '../sync-client/index.ts'
 import type { Lease, OpenTenant } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
+import { type InboxOptions, RevocationInbox } from './revocation-notes.ts'
 
 export interface UpstreamOptions {
   /** The tenant that is relayed. All others are this server's own. */
@@ -35,6 +38,8 @@ export interface UpstreamStatus {
   readonly reason: string | null
   /** The code of what ended the last connection; null while one is live. */
   readonly lastError: string | null
+  /** What the upstream has no room for. */
+  readonly pause: Shortage | null
   /** Entries of our log that the upstream was not sent yet. */
   readonly lagUp: number
   /** Entries of the upstream's log that we know of and do not have. */
@@ -43,6 +48,7 @@ export interface UpstreamStatus {
 
 export interface UpstreamSurroundings {
   readonly lease: () => Promise<Lease>
+  readonly manager: InboxOptions['manager']
   readonly now: () => number
   readonly logger: Logger
 }
@@ -54,6 +60,7 @@ export class Upstream {
   readonly #options: UpstreamSettings
   readonly #surroundings: UpstreamSurroundings
   readonly #logger: Logger
+  readonly #inbox: RevocationInbox
   /** The last one stays to tell how it ended, until there is another. */
   #link: SyncLink | undefined
   #running: Promise<void> | undefined
@@ -65,6 +72,11 @@ export class Upstream {
     this.#options = options
     this.#surroundings = surroundings
     this.#logger = surroundings.logger.child({ tenant: options.tenant, upstream: options.url })
+    this.#inbox = new RevocationInbox({
+      tenant: options.tenant,
+      manager: surroundings.manager,
+      onFault: (error) => this.#logger.error(errorFields(error), 'a revocation of the upstream does not count here'),
+    })
     this.#closing = new Promise((resolve) => {
       this.#close = resolve
     })
@@ -78,6 +90,7 @@ export class Upstream {
       state: status?.state ?? 'offline',
       reason: status?.reason ?? null,
       lastError: status?.lastError?.code ?? null,
+      pause: status?.pause ?? null,
       lagUp: status?.pending ?? 0,
       lagDown: status?.behind ?? 0,
     }
@@ -110,27 +123,33 @@ export class Upstream {
       })
       if (tenant.end !== undefined || this.#isClosed) return
       const { url, token, backoff } = this.#options
-      const link = connect(linkedTo(tenant, this.#surroundings.now), {
+      const link = connect(linkedTo(tenant, this.#surroundings.now, this.#inbox), {
         url,
         ...(token === undefined ? {} : { token }),
         ...(backoff === undefined ? {} : { backoff }),
       })
       this.#link = link
-      await Promise.race([ended, this.#whenStopped(link), this.#closing])
+      await Promise.race([ended, this.#whenStopped(link, tenant), this.#closing])
       await link.close()
     } finally {
       stopListening()
+      tenant.holdBack(undefined)
       release()
     }
   }
 
-  #whenStopped(link: SyncLink): Promise<void> {
+  #whenStopped(link: SyncLink, tenant: OpenTenant): Promise<void> {
     let told: SyncState | undefined
+    let paused: Shortage | undefined
     return new Promise((resolve) => {
       const notice = (): void => {
-        const { state, reason, lastError } = link.status
+        const { state, reason, lastError, pause } = link.status
+        tenant.holdBack(pause)
+        if (pause !== undefined && paused === undefined) this.#logger.warn({ ...pause }, 'upstream is full')
+        paused = pause
         if (state === told) return
         told = state
+        if (state !== 'live') this.#inbox.restart()
         const why = lastError === undefined ? {} : errorFields(lastError)
         if (state === 'live') this.#logger.info({}, 'upstream reached')
         else if (state === 'offline') this.#logger.warn({ ...why, reason }, 'upstream lost')
@@ -154,11 +173,12 @@ export class Upstream {
 }
 
 /** A tenant's ledger as sync-client wants a replica. */
-function linkedTo({ name, hub }: OpenTenant, now: () => number): Parameters<typeof connect>[0] {
+function linkedTo({ name, hub }: OpenTenant, now: () => number, inbox: RevocationInbox): Parameters<typeof connect>[0] {
   const { ledger } = hub
   let sent = 1
   return {
     role: 'relay',
+    onNote: (said) => void inbox.take(said),
     hub,
     ledger,
     now,

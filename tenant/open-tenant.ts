@@ -52,6 +52,7 @@ export class OpenTenant {
   readonly #planListeners = new Set<() => void>()
   #plan: Plan
   #end: TidemarkError | undefined
+  #heldBack: Shortage | undefined
   #isBroken = false
   #leases = 0
 
@@ -91,9 +92,15 @@ export class OpenTenant {
 
   /** Whether there is room for more, asked inside the commit that would store it. `usage` is that of the commit so far. */
   weigh(usage: Usage, growth: Growth): Shortage | undefined {
-    const shortage = weighGrowth(this.#plan, usage, growth, this.#pauseMs)
+    const isHeldBack = !growth.isRelief && growth.replicas === 0
+    const shortage = (isHeldBack ? this.#heldBack : undefined) ?? weighGrowth(this.#plan, usage, growth, this.#pauseMs)
     if (shortage !== undefined) this.#tell(this.#watch.observeShortage(shortage))
     return shortage
+  }
+
+  /** A relay's: why its upstream has no room. Then its own writers wait as well, but for what they delete. */
+  holdBack(shortage: Shortage | undefined): void {
+    this.#heldBack = shortage
   }
 
   changePlan(plan: Plan): void {

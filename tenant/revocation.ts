@@ -40,10 +40,16 @@ export class Revocations {
   readonly #entriesMax: number
   readonly #tenantEntriesMax: number
   readonly #entries = new Map<string, Revocation>()
+  #version = 0
 
   constructor(entriesMax: number = ENTRIES_MAX, tenantEntriesMax: number = TENANT_ENTRIES_MAX) {
     this.#entriesMax = entriesMax
     this.#tenantEntriesMax = tenantEntriesMax
+  }
+
+  /** Another number after each change. */
+  get version(): number {
+    return this.#version
   }
 
   get size(): number {
@@ -62,12 +68,14 @@ export class Revocations {
   add(entry: Revocation): void {
     const key = keyOf(entry.type, entry.tenant, entry.name)
     const known = this.#entries.get(key)
-    this.#entries.set(key, known === undefined ? entry : laterOf(known, entry))
+    const entered = known === undefined ? entry : laterOf(known, entry)
+    this.#entries.set(key, entered)
+    if (known?.issuedThroughMs !== entered.issuedThroughMs || known.untilMs !== entered.untilMs) this.#version++
   }
 
   /** Takes one back. Answers whether it was there. */
   lift({ type, tenant, name }: RevocationName): boolean {
-    return this.#entries.delete(keyOf(type, tenant, name))
+    return this.#remove(keyOf(type, tenant, name))
   }
 
   /** All that there are, to be given to `keepOnly` with what a registry holds. */
@@ -78,7 +86,13 @@ export class Revocations {
   /** Of the entries that were there before, drops those that others have lifted meanwhile. */
   keepOnly(held: readonly Revocation[], before: ReadonlySet<Revocation>): void {
     const keys = new Set(held.map(({ type, tenant, name }) => keyOf(type, tenant, name)))
-    for (const [key, entry] of this.#entries) if (before.has(entry) && !keys.has(key)) this.#entries.delete(key)
+    for (const [key, entry] of this.#entries) if (before.has(entry) && !keys.has(key)) this.#remove(key)
+  }
+
+  #remove(key: string): boolean {
+    const wasThere = this.#entries.delete(key)
+    if (wasThere) this.#version++
+    return wasThere
   }
 
   /** Drops what no token can be about any more. */

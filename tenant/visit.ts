@@ -16,6 +16,7 @@ import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
 import type { TenantManager } from './manager.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
 import type { Seat } from './quota.ts'
+import type { Revocation } from './revocation.ts'
 import type { Sender } from './traffic.ts'
 
 export interface VisitOptions {
@@ -43,6 +44,7 @@ export class Visit {
   readonly gate: Gate
   readonly #guard: SessionGuard
   readonly #lease: Lease
+  readonly #revocations: TenantManager['revocations']
   readonly #seat: Seat
 
   /** Use `openVisit`. */
@@ -54,6 +56,7 @@ export class Visit {
     const guard = new SessionGuard(principal, (whom) => revocations.has(whom) || isReplicaRevoked())
     this.tenant = tenant
     this.#guard = guard
+    this.#revocations = revocations
     this.#lease = lease
     this.#seat = seat
     this.gate = {
@@ -98,6 +101,16 @@ export class Visit {
   /** Goes on under a new token; throws when it is not for the same tenant and subject, or comes too late. */
   renew(principal: Principal, nowMs: number): void {
     this.#guard.renew(principal, nowMs)
+  }
+
+  /** Another number after whatever changes what is revoked. */
+  get revocationsVersion(): number {
+    return this.#revocations.version
+  }
+
+  /** What is revoked in its tenant. */
+  listRevocations(): readonly Revocation[] {
+    return this.#revocations.list(this.tenant.name)
   }
 
   /** Gives back what it holds. */

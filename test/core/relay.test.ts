@@ -371,6 +371,62 @@ describe('a replica', () => {
   })
 })
 
+describe('a relay whose tenant is full at its upstream', () => {
+  const room = (rows: () => number): Gate => ({
+    ...OPEN,
+    weigh: (usage, growth) =>
+      growth.rows > 0 && usage.rows + growth.rows > rows()
+        ? { resource: 'rows', limit: rows(), used: usage.rows, retryAfterMs: 60_000 }
+        : undefined,
+  })
+
+  it('E8: is paused at a transaction’s edge, hears of what is new, and goes on when there is room', async () => {
+    const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
+    let rows = 3
+    const line = await connect(relay, root, { gate: room(() => rows) })
+    const [below, above] = [await connect(phone, relay), await connect(laptop, root)]
+    await write(phone, 'n1')
+    await write(phone, 'n2')
+    await phone.transact((transaction) => {
+      for (const id of ['n3', 'n4']) transaction.table('notes').insert({ id, text: id })
+    })
+    await write(phone, 'n1', 'behind it')
+    await below.settled()
+    await rest()
+    expect(line.initiator.pause).toMatchObject({ resource: 'rows', limit: 3, used: 2 })
+    expect((await digestRows(root.ledger)).rows).toBe(2)
+    await write(laptop, 'm1')
+    await above.settled()
+    await rest()
+    expect(relay.ledger.durableClock().get(laptop.id)).toBe(1)
+    // What was on its way, and what comes meanwhile, is no gap.
+    await write(phone, 'n2', 'meanwhile')
+    await below.settled()
+    await rest()
+    expect(line.end).toBeUndefined()
+    expect(root.ledger.durableClock().get(phone.id)).toBe(2)
+
+    rows = 5
+    line.initiator.resume()
+    await line.settled()
+    await above.settled()
+    expect(line.initiator.pause).toBeUndefined()
+    expect(new Set(await Promise.all([root, relay, laptop.hub].map(digestOf))).size).toBe(1)
+  })
+
+  it('never takes more rows there than there is room for, however much comes at once', async () => {
+    const [root, relay, phone] = await Promise.all([openRoot(), openRelay(), openClient()])
+    await (await connect(relay, root)).close()
+    const below = await connect(phone, relay)
+    for (let row = 0; row < 40; row++) await write(phone, `n${row}`)
+    await below.settled()
+    const line = new Line(relay, root, { gate: room(() => 25) })
+    await rest()
+    expect([line.end, (await digestRows(root.ledger)).rows]).toEqual([undefined, 25])
+    expect(line.initiator.pause).toMatchObject({ limit: 25, used: 25 })
+  })
+})
+
 describe('a relay that lost its store', () => {
   const asEdge: Gate = { ...OPEN, subject: () => 'edge-7' }
 

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest'
 import { createReplicaId } from '../../core/index.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
+import { DEFAULT_PLANS, FOR_EVER } from '../../tenant/index.ts'
 import { createDictionaries, encodeBlock } from '../core/block-entry.ts'
 import { openIntruder } from './intruder.ts'
 import { launchServer, type Started } from './shell.ts'
@@ -23,6 +24,7 @@ import {
 } from './stage.ts'
 import { openTokenServer, openWithToken } from './tokens.ts'
 
+const UNLIMITED = DEFAULT_PLANS.unlimited as { readonly quotas: object }
 const BACKOFF = { baseMs: 20, capMs: 100 }
 
 const openEdge = (url: string): Promise<SyncServer> =>
@@ -153,6 +155,69 @@ test.each([
   }
   expect(await intruder.hears('refuse')).toMatchObject({ code })
   expect(root.manager.open[0]?.usage).toMatchObject({ rows: before?.rows, storedBytes: before?.storedBytes })
+})
+
+test('a tenant that is full at the root is full at the edge as well, until it gets a larger plan', async () => {
+  const plans = { tiny: { features: ['sync'], quotas: { ...UNLIMITED.quotas, rows: 5 } } } as const
+  const root = await openTokenServer({ plans, pauseMs: 50 })
+  await root.manager.setPlan('acme', 'tiny')
+  const token = await sign({ sub: 'edge-7', scope: 'read relay' })
+  const edge = await openServer({ upstream: { tenant: 'acme', url: root.url, token, backoff: BACKOFF } })
+  await reached(edge)
+  const phone = await openLinked(edge.url)
+  const laptop = await openWithToken(root.url, { sub: 'bob' })
+  for (let row = 0; row < 8; row++) await put(phone.replica, `n${row}`, 'one more')
+  await until(() => edge.upstream?.pause?.resource === 'rows', 'the relay is paused')
+  await put(phone.replica, 'late', 'written when the edge knows')
+  await until(() => phone.link.status.pause?.resource === 'rows', 'its client is paused as well')
+  expect(root.manager.open[0]?.usage.rows).toBe(5)
+  // It hears of what others do meanwhile.
+  await laptop.replica.table('notes').update('n0', { title: 'from the laptop' })
+  await until(async () => (await phone.replica.table('notes').get('n0'))?.title === 'from the laptop', 'it is told')
+
+  await root.manager.setPlan('acme', 'unlimited')
+  await areEqual(phone.replica, laptop.replica)
+  await until(() => phone.replica.pending === 0, 'nothing waits any more')
+  expect([root.manager.open[0]?.usage.rows, await phone.replica.rejected()]).toEqual([9, []])
+})
+
+test('who is revoked at the root is out at the edge as well, what it wrote stays, and who is lifted is let in again', async () => {
+  const root = await openTokenServer()
+  const token = await sign({ sub: 'edge-7', scope: 'read relay' })
+  const upstream = { tenant: 'acme', url: root.url, token, backoff: BACKOFF }
+  const edge = await openTokenServer({ defaultPlan: 'unlimited', upstream })
+  await reached(edge)
+  const phone = await openWithToken(edge.url, { sub: 'ann' })
+  const other = await openWithToken(edge.url, { sub: 'bob' })
+  const laptop = await openWithToken(root.url, { sub: 'cyd' })
+  await put(phone.replica, 'n1', 'before')
+  await settleAll(phone.link)
+  await areEqual(phone.replica, laptop.replica)
+
+  const revoked = { type: 'replica', tenant: 'acme', name: phone.replica.id } as const
+  await root.manager.revoke({ ...revoked, issuedThroughMs: 0, untilMs: FOR_EVER })
+  expect((await stateOf(phone.link, 'stopped')).lastError?.code).toBe('revoked')
+  await put(phone.replica, 'n2', 'after')
+  await put(other.replica, 'n3', 'by somebody else')
+  await settleAll(other.link)
+  await areEqual(other.replica, laptop.replica)
+  expect((await laptop.replica.digest()).rows).toBe(2)
+  const early = linkTo(phone.replica, edge.url, { token: await sign({ sub: 'ann' }) })
+  expect((await stateOf(early, 'stopped')).lastError?.code).toBe('revoked')
+
+  await root.manager.liftRevocation(revoked)
+  await until(() => !edge.manager.revocations.hasReplica('acme', phone.replica.id), 'the relay has heard of it')
+  await settleAll(linkTo(phone.replica, edge.url, { token: await sign({ sub: 'ann' }) }))
+  await until(async () => (await laptop.replica.digest()).rows === 3, 'what waited has come')
+  const issuedAtMs = Math.floor(Date.now() / 1000) * 1000
+  await root.manager.revoke({
+    type: 'subject',
+    tenant: 'acme',
+    name: 'bob',
+    issuedThroughMs: issuedAtMs,
+    untilMs: FOR_EVER,
+  })
+  expect((await stateOf(other.link, 'stopped')).lastError?.code).toBe('revoked')
 })
 
 test('a client goes from the edge to the root when all it wrote is answered, and not before', async () => {

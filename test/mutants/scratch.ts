@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 export const ROOT: string = fileURLToPath(new URL('../..', import.meta.url))
 
 const COPIED = [
+  'bench',
   'core',
   'tenant',
   'sync-client',

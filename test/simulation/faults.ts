@@ -174,6 +174,10 @@ function doLocalFault(world: World, machine: Machine, event: LocalFault): void {
     case 'disk-full':
       for (const disk of disks) disk.trouble.setFull(true)
       return later(event.forMs, () => disks.forEach((disk) => void disk.trouble.setFull(false)))
+    case 'no-room':
+      world.count('tenant over a quota')
+      machine.noRoomUntil = Math.max(machine.noRoomUntil, world.scheduler.now + event.forMs)
+      return
     case 'flush-fails':
       for (const disk of disks) disk.trouble.failNextFlush(event.isKept)
       return

@@ -329,6 +329,7 @@ function drawFaults(root: Random, options: PlanOptions, stock: Stock): PlanEvent
     ...drawSome(root.fork('disk'), options, DISK_FAULTS, mood.pick([0, 0, 2, 4])),
     ...drawSome(root.fork('clocks'), options, CLOCK_FAULTS, mood.pick([0, 0, 2, 4])),
     ...drawIdentityFaults(root.fork('identity'), options, stock),
+    ...drawNoRoom(root.fork('room'), options),
   ]
 }
 
@@ -336,6 +337,18 @@ function drawSome(random: Random, options: PlanOptions, faults: readonly Draw[],
   const nodes = nodesOf(options)
   return [...Array(count)].map(() => ({
     ...random.pick(faults)(random, random.pick(nodes), options),
+    at: random.between(1, options.durationMs),
+  }))
+}
+
+/** The tenant is over a quota at some server, for a while: nothing but deletes is taken. */
+function drawNoRoom(random: Random, options: PlanOptions): PlanEvent[] {
+  const servers = nodesOf(options).filter(isServing)
+  if (servers.length === 0 || !random.chance(0.15)) return []
+  return [...Array(random.between(1, 3))].map(() => ({
+    type: 'no-room',
+    node: random.pick(servers),
+    forMs: whileMs(random),
     at: random.between(1, options.durationMs),
   }))
 }

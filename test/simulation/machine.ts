@@ -55,6 +55,8 @@ export class Machine {
   readonly #options: MachineOptions
   #process: Incarnation | undefined
   #stores: { readonly seat: Seat; readonly store: Store }[] = []
+  /** A server's: it takes nothing but deletes before this virtual time. */
+  noRoomUntil = 0
   /** Set when it is to stay off. */
   isRetired = false
 

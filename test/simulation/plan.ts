@@ -101,6 +101,8 @@ export type WideFault =
   | { readonly type: 'storm'; readonly times: number; readonly everyMs: number }
 
 export type LocalFault =
+  /** A server takes nothing but deletes: the tenant is over a quota. */
+  | { readonly type: 'no-room'; readonly node: string; readonly forMs: number }
   | { readonly type: 'disk-full'; readonly node: string; readonly forMs: number }
   | { readonly type: 'disk-fails'; readonly node: string; readonly forMs: number }
   | { readonly type: 'flush-fails'; readonly node: string; readonly isKept: boolean }

@@ -126,6 +126,7 @@ function heal(world: World): void {
     // What a second process wrote to a store, the first finds with its next commit, or when it starts.
     if (machine.seats.some(({ hasSibling }) => hasSibling)) crash(world, machine, false)
     for (const seat of machine.seats) seat.hasSibling = false
+    machine.noRoomUntil = 0
     machine.process?.resume()
     machine.start()
   }

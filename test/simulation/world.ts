@@ -56,6 +56,7 @@ const FIELD_POLICIES: Readonly<Record<KnownFieldPolicyName, () => FieldPolicy>> 
 /** More than the engine sends to a newcomer change by change. */
 const PAST_CHANGES = 1_001
 const MOOD_MS = 2_000
+const ROOM_RETRY_MS = 1_000
 
 export interface WorldOptions {
   readonly subject?: Subject | undefined
@@ -392,9 +393,15 @@ export class World {
 
   #gate(tenant: string, machine: Machine, from: Machine): LinkOptions['gate'] {
     const { judge, topology } = this.plan.options
-    // The token of a relay is copied with its disk.
-    const gate: Gate =
-      topology === 'relays' && isServing(from.name) ? { ...OPEN_GATE, subject: () => ownerOf(from.name) } : OPEN_GATE
+    const gate: Gate = {
+      ...OPEN_GATE,
+      // The token of a relay is copied with its disk.
+      ...(topology === 'relays' && isServing(from.name) ? { subject: () => ownerOf(from.name) } : {}),
+      weigh: (_, { isRelief, replicas }) => {
+        const isFull = this.scheduler.now < machine.noRoomUntil && !isRelief && replicas === 0
+        return isFull ? { resource: 'rows', limit: 0, used: 0, retryAfterMs: ROOM_RETRY_MS } : undefined
+      },
+    }
     if (judge === undefined) return gate
     const decide = ({ dot }: Proposal): VoidCode | undefined => {
       const { replica, seq } = dot
