@@ -10,16 +10,24 @@ import type { IncomingMessage } from 'node:http'
 import type { ServerOptions as SocketOptions } from 'socket.io'
 import { isLoopbackUrl } from './loopback.ts'
 
-/** `*` in the list: all of them. */
+/** `*` in the list: all of them. `mayBegin`: asked about requests that are otherwise in order and begin a transport. */
 export function originOptions(
   isDev: boolean,
   origins: readonly string[],
+  mayBegin: (request: IncomingMessage) => boolean,
 ): Required<Pick<SocketOptions, 'allowRequest' | 'cors'>> {
   const isAllowed = isDev ? isLoopbackUrl : (origin: string) => origins.includes(origin) || origins.includes('*')
+  const isOurs = (request: IncomingMessage): boolean =>
+    isFrom(request, isAllowed) && (!isDev || hasLoopbackHost(request))
   return {
-    allowRequest: (request, decide) => decide(null, isFrom(request, isAllowed) && (!isDev || hasLoopbackHost(request))),
+    allowRequest: (request, decide) => decide(null, isOurs(request) && (goesOn(request) || mayBegin(request))),
     cors: { origin: (origin, decide) => decide(null, origin !== undefined && isAllowed(origin)) },
   }
+}
+
+/** A transport that is there already has an id. */
+function goesOn({ url = '' }: IncomingMessage): boolean {
+  return new URLSearchParams(url.split('?')[1] ?? '').has('sid')
 }
 
 function isFrom({ headers }: IncomingMessage, isAllowed: (origin: string) => boolean): boolean {

@@ -6,7 +6,7 @@
  * Z2  `close` lets commits end, tells every client to come back later, and leaves no socket, timer or store open.
  * Z3  A development server is reachable from this machine only, whatever name it was told to listen on.
  */
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
@@ -123,7 +123,10 @@ class ListeningServer implements SyncServer {
       answerHealth(() => this.#readUnready()),
     )
     this.#http = this.#listener.http
-    this.#io = new SocketServer(this.#http, socketOptions(settings))
+    this.#io = new SocketServer(
+      this.#http,
+      socketOptions(settings, (request) => this.#mayBegin(request)),
+    )
     this.#threshold = new Threshold({
       perAddressMax: settings.socketsPerAddressMax,
       isTrusted: (address) => isTrustedProxy(address, settings.trustedProxies),
@@ -260,6 +263,12 @@ class ListeningServer implements SyncServer {
 
   // ── Connections ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Before anybody has said a word. */
+  #mayBegin({ socket, headers }: IncomingMessage): boolean {
+    const address = clientAddress(socket.remoteAddress ?? '', forwardedFor(headers), this.#settings.trustedProxies)
+    return this.#tenancy.traffic.begin(address, monotonicMs())
+  }
+
   async #admit(socket: Socket): Promise<void> {
     if (this.#closing !== undefined) throw shuttingDown()
     const { auth, headers } = socket.handshake
@@ -382,7 +391,10 @@ async function inTime(stores: Promise<void>, boundMs: number): Promise<void> {
   await Promise.race([stores, late]).finally(() => clearTimeout(timer))
 }
 
-function socketOptions(settings: ServerSettings): NonNullable<ConstructorParameters<typeof SocketServer>[1]> {
+function socketOptions(
+  settings: ServerSettings,
+  mayBegin: (request: IncomingMessage) => boolean,
+): NonNullable<ConstructorParameters<typeof SocketServer>[1]> {
   const { limits, hasCompression, pingIntervalMs, pingTimeoutMs, isDev, origins } = settings
   return {
     parser: packetParser,
@@ -403,7 +415,7 @@ function socketOptions(settings: ServerSettings): NonNullable<ConstructorParamet
       clientNoContextTakeover: true,
     },
     httpCompression: false,
-    ...originOptions(isDev, origins),
+    ...originOptions(isDev, origins, mayBegin),
   }
 }
 

@@ -23,6 +23,9 @@ export const DEFAULT_TRAFFIC: TrafficRules = {
   framesPerSubject: { perSecond: 500, burst: 2_000 },
 }
 
+/** Transports for each connection: one may fall back to another. */
+const TRANSPORTS = 4
+
 /** Whose traffic it is. */
 export interface Sender {
   readonly tenant: string
@@ -34,12 +37,25 @@ export interface Sender {
 export class Traffic {
   readonly #rules: TrafficRules
   readonly #addresses = new Buckets('address')
+  readonly #transports = new Buckets('address')
   readonly #subjects = new Buckets('subject')
   readonly #bytes = new Buckets('tenant')
   readonly #changes = new Buckets('tenant')
 
   constructor(rules: Partial<TrafficRules> = {}) {
     this.#rules = { ...DEFAULT_TRAFFIC, ...rules }
+  }
+
+  /**
+   * Whether an address may begin a transport, which nobody has to follow with anything. It is not told when to come back, so
+   * whoever means it is told by `connect` first.
+   */
+  begin(address: string, nowMs: number): boolean {
+    const { perSecond, burst } = this.#rules.connectionsPerAddress
+    const rate = { perSecond: perSecond * TRANSPORTS, burst: burst * TRANSPORTS }
+    return (
+      takeTokens([{ buckets: this.#transports, key: addressKey(address), rate, cost: 1 }], nowMs).type === 'granted'
+    )
   }
 
   /** Whether an address may connect now. */

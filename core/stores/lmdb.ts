@@ -17,6 +17,7 @@
  * L6  Who reads on and on lets others have their turn (lmdb-turns.ts).
  * L7  Of many stores in one directory each has a database of its own, and its head by its name. A database is emptied and
  *     never dropped: its number would be given to another one, while some handle still goes by it.
+ * L9  A copy is not opened beside its original (lmdb-home.ts).
  * L8  What is closed is forgotten. lmdb-js keeps every database of the process in a list, each with 64 KiB of its own: a
  *     server that opens and closes stores all day would fill up.
  */
@@ -26,6 +27,7 @@ import { dirname, join, resolve as resolvePath } from 'node:path'
 import * as lmdb from 'lmdb'
 import { TidemarkError } from '../errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
+import { moveIn } from './lmdb-home.ts'
 import { turnToRead } from './lmdb-turns.ts'
 
 type Root = lmdb.RootDatabase<Uint8Array, Uint8Array>
@@ -93,10 +95,12 @@ async function openDirectory(
   headTable: string,
 ): Promise<LmdbDirectory> {
   let root: Root | undefined
+  let leave = async (): Promise<void> => {}
   try {
     const directory = resolvePath(path)
     const created = await files.mkdir(directory, { recursive: true })
     await refuseUnfitDirectory(directory)
+    leave = await moveIn(directory)
     root = lmdb.open<Uint8Array, Uint8Array>(directory, {
       ...BINARY,
       noSubdir: false,
@@ -107,9 +111,10 @@ async function openDirectory(
     refuseForeignTables(root, directory, isOurs)
     const head: Table = root.openDB(headTable, { ...BINARY, useVersions: true })
     await flushDirectories(directory, created ?? directory)
-    return new LmdbDirectory(directory, root, head)
+    return new LmdbDirectory(directory, root, head, leave)
   } catch (error) {
     await root?.close()
+    await leave()
     throw openFailure(path, error)
   }
 }
@@ -125,14 +130,16 @@ class LmdbDirectory {
   readonly root: Root
   readonly head: Table
   readonly #path: string
+  readonly #leave: () => Promise<void>
   readonly #tables: Set<unknown>
   #waiting: Waiting[] = []
   #writing: Promise<void> | undefined
   #failure: TidemarkError | undefined
   #closing: Promise<void> | undefined
 
-  constructor(path: string, root: Root, head: Table) {
+  constructor(path: string, root: Root, head: Table, leave: () => Promise<void>) {
     this.#path = path
+    this.#leave = leave
     this.root = root
     this.head = head
     this.#tables = new Set([root, head])
@@ -174,6 +181,7 @@ class LmdbDirectory {
     await this.#writing
     await this.root.close()
     for (const [name, table] of allTables) if (this.#tables.has(table)) allTables.delete(name)
+    await this.#leave()
   }
 
   /** Writes wave after wave until no commit waits (L5). */

@@ -5,7 +5,7 @@
  */
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { IDBFactory, IDBKeyRange } from 'fake-indexeddb'
 import type { Store } from '../../core/store.ts'
 import { openIndexedDbStore } from '../../core/stores/indexeddb.ts'
@@ -72,7 +72,8 @@ export const lmdbAdapter: Adapter = async () => {
     },
     copy: async () => {
       const copyPath = join(place, `${++number}`)
-      await cp(path, copyPath, { recursive: true })
+      // What a crash leaves, beside what goes on: two stores that would not be opened together where they are known as such.
+      await cp(path, copyPath, { recursive: true, filter: (source) => !basename(source).startsWith('.') })
       const copied = await openLmdbStore(copyPath)
       return {
         store: copied,

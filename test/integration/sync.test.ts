@@ -1,6 +1,6 @@
 /** Sync over real sockets: what two replicas and a server have to agree on, whatever lies between them. */
 
-import { cpSync } from 'node:fs'
+import { cpSync, mkdirSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { table } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
@@ -217,7 +217,11 @@ test('a store that was copied goes on under a new id, and nothing that either co
   await a.replica.table('notes').insert({ id: 'n1', title: 'before the copy', done: false })
   await settleAll(a.link)
   await a.link.close()
-  cpSync(`${folder}/original`, `${folder}/copy`, { recursive: true })
+  cpSync(`${folder}/original`, `${folder}/whole`, { recursive: true })
+  await expect(openLmdbStore(`${folder}/whole`)).rejects.toMatchObject({ code: 'replica-cloned' })
+  // A tool that copies what it knows by name.
+  mkdirSync(`${folder}/copy`)
+  cpSync(`${folder}/original/data.mdb`, `${folder}/copy/data.mdb`)
 
   const b = await openNotes({ store: await openLmdbStore(`${folder}/copy`) })
   expect(b.id).toBe(a.replica.id)

@@ -104,6 +104,25 @@ describe('a rate', () => {
     await settleAll(link)
   })
 
+  test('of an address bounds the transports that nobody follows with a word, and not those that are there', async () => {
+    const server = await openTokenServer({ traffic: { connectionsPerAddress: { perSecond: 0.001, burst: 5 } } })
+    const { link, replica } = await openWithToken(
+      server.url,
+      {},
+      { connect: { socketOptions: { transports: ['polling'] } } },
+    )
+    await settleAll(link)
+    const statuses: number[] = []
+    for (let n = 0; n < 30; n++) {
+      statuses.push((await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).status)
+    }
+    expect(statuses).toEqual([...new Array(19).fill(200), ...new Array(11).fill(403)])
+    await expect(openRawSocket(server.url, { token: 'a.b.c' })).rejects.toMatchObject({ message: 'websocket error' })
+    expect((await fetch(`${server.url}/healthz`)).status).toBe(200)
+    await replica.table('notes').insert({ id: 'n1', title: 'not held back', done: false })
+    await settleAll(link)
+  })
+
   test('counts guesses of tokens like any other attempt', async () => {
     const server = await openTokenServer({ traffic: { connectionsPerAddress: { perSecond: 0.001, burst: 5 } } })
     const codes: unknown[] = []

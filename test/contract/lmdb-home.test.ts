@@ -1,0 +1,116 @@
+/** Copies of a directory with a store in it, while somebody has the original open, and when nobody has. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { openLmdbEnvironment, openLmdbStore } from '../../core/stores/lmdb.ts'
+import { batchCommit } from './numbered-batches.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+let folder: string
+let [original, copy] = ['', '']
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tidemark-home-'))
+  original = join(folder, 'original')
+  copy = join(folder, 'copy')
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const copyDirectory = (): Promise<void> => cp(original, copy, { recursive: true })
+const openAndClose = async (path: string): Promise<void> => (await openLmdbStore(path)).close()
+
+/** A process of its own that writes there until it is killed; resolves when it has begun. */
+async function startWriter(path: string): Promise<ChildProcess> {
+  const job = ['--import', 'tsx', fileURLToPath(new URL('lmdb-child.ts', import.meta.url)), 'batches', path]
+  const child = spawn(process.execPath, job, { cwd: ROOT, stdio: ['ignore', 'pipe', 'ignore'] })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  child.stdout.resume()
+  return child
+}
+
+describe('LH1: a copied directory', () => {
+  test('is refused while this process has the original open, with both paths, and then not any more', async () => {
+    const store = await openLmdbStore(original)
+    await store.commit(batchCommit(1))
+    await copyDirectory()
+    const refusal = { code: 'replica-cloned', details: { path: copy, original, pid: process.pid } }
+    await expect(openLmdbStore(copy)).rejects.toMatchObject(refusal)
+    await expect(openLmdbStore(copy)).rejects.toThrow(
+      `${copy} is a copy of ${original}, which process ${process.pid} has open`,
+    )
+    await store.close()
+    const copied = await openLmdbStore(copy)
+    expect(await copied.head()).toBe(1)
+    // It is at home there now: the original is the copy of nobody.
+    await openAndClose(original)
+    await copied.close()
+  })
+
+  test('is refused while another process has the original open, until that one is killed', async () => {
+    const writer = await startWriter(original)
+    await copyDirectory()
+    const refusal = { code: 'replica-cloned', details: { path: copy, original, pid: writer.pid } }
+    await expect(openLmdbStore(copy)).rejects.toMatchObject(refusal)
+    writer.kill('SIGKILL')
+    await once(writer, 'close')
+    await openAndClose(copy)
+    await openAndClose(original)
+    expect((await readdir(original)).filter((name) => name.startsWith('.open-'))).toEqual([])
+  })
+
+  test('that was made while nobody had it open is refused as well, once somebody has', async () => {
+    await openAndClose(original)
+    await copyDirectory()
+    const store = await openLmdbStore(original)
+    await expect(openLmdbStore(copy)).rejects.toMatchObject({ code: 'replica-cloned' })
+    await store.close()
+  })
+
+  test('of many stores is refused, too', async () => {
+    const many = await openLmdbEnvironment(original)
+    await copyDirectory()
+    await expect(openLmdbEnvironment(copy)).rejects.toMatchObject({ code: 'replica-cloned' })
+    await many.close()
+    await (await openLmdbEnvironment(copy)).close()
+  })
+})
+
+describe('a directory', () => {
+  test('is open as often as anybody likes, here and elsewhere, also by another name', async () => {
+    const [first, second] = [await openLmdbStore(original), await openLmdbStore(join(copy, '..', 'original'))]
+    await startWriter(original)
+    await first.close()
+    const third = await openLmdbStore(original)
+    await second.close()
+    await third.close()
+  })
+
+  test('that was moved is no copy, whatever has taken its place', async () => {
+    await openAndClose(original)
+    await rename(original, copy)
+    await openAndClose(copy)
+    await rename(copy, join(folder, 'third'))
+    const other = await openLmdbStore(copy)
+    await openAndClose(join(folder, 'third'))
+    await other.close()
+  })
+
+  test('LH2: opens although its marks are damaged, or cannot be written', async () => {
+    await openAndClose(original)
+    for (const content of ['', '{', 'null', '{"path":7}', '{"path":"/nowhere","id":"x"}']) {
+      await writeFile(join(original, '.home'), content)
+      await openAndClose(original)
+    }
+    await rm(join(original, '.home'))
+    await writeFile(join(original, '.open-999999999'), '')
+    await writeFile(join(original, '.open-x'), '')
+    await openAndClose(original)
+    expect((await readdir(original)).filter((name) => name.startsWith('.open-'))).toEqual(['.open-x'])
+  })
+})
