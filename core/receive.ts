@@ -34,6 +34,8 @@ export interface ReceiveOptions {
 }
 
 const NO_FINGERPRINT = new Uint8Array(0)
+/** A slice ends after so many changes. */
+const SLICE_CHANGES = 4
 
 /** Answers with the stretch of our log that is new. */
 export class ReceiveChanges implements SlicedJob<Stretch> {
@@ -118,7 +120,7 @@ export class ReceiveChanges implements SlicedJob<Stretch> {
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
         previous.push(this.#applyEntry(draft, entry, rows[at], position++))
-        yield
+        if (position % SLICE_CHANGES === 0) yield
       }
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (fresh.length > 0)
