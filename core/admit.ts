@@ -71,6 +71,10 @@ export interface AdmitOptions {
 /** Flags, stamps and counts of a change: less than a writer reckons with, so that none is refused that it let pass. */
 const CHANGE_OVERHEAD_BYTES = 16
 
+/** A slice of judging or applying ends after so many changes, one of reading what was refused after so many look-ups. */
+const SLICE_CHANGES = 4
+const SLICE_READS = 64
+
 /** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
 const UNKNOWN_REPLICA = 2 ** 32
 const NO_FINGERPRINT = new Uint8Array(0)
@@ -166,8 +170,13 @@ export class AdmitChanges implements SlicedJob<Admission> {
     const seqs = new Set<number>()
     for (const entry of entries) if (entry.op !== 'void') seqs.add(clockGet(entry.context, replica))
     const asked = [...seqs]
-    const found = await ledger.store.getMany(asked.map((seq) => voidKey(replica, seq)))
-    for (const [index, value] of found.entries()) if (value !== undefined) this.#voids.add(asked[index] as number)
+    while (asked.length > 0) {
+      const turn = ledger.turn()
+      if (turn !== undefined) await turn
+      const some = asked.splice(0, SLICE_READS)
+      const found = await ledger.store.getMany(some.map((seq) => voidKey(replica, seq)))
+      for (const [index, value] of found.entries()) if (value !== undefined) this.#voids.add(some[index] as number)
+    }
   }
 
   async #readHeldRefusals(ledger: Ledger, entries: readonly Entry[]): Promise<Refusal[]> {
@@ -230,7 +239,8 @@ export class AdmitChanges implements SlicedJob<Admission> {
         if (names !== undefined && code === undefined) {
           ;[fresh, freshRows] = respell(fresh, freshRows, names, (entry) => names.learn(entry))
         }
-        for (const [index, entry] of fresh.entries()) {
+        for (let index = 0; index < fresh.length; index++) {
+          const entry = fresh[index] as Entry
           if (code !== undefined && entry.op !== 'void') {
             isWhole = false
             refusals.push({ seq: entry.seq, code })
@@ -241,7 +251,7 @@ export class AdmitChanges implements SlicedJob<Admission> {
             previous.push(this.#admit(draft, entry, freshRows[index], position))
           }
           position++
-          yield
+          if (entry.seq % SLICE_CHANGES === 0) yield
         }
       }
       if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
@@ -345,11 +355,12 @@ export class AdmitChanges implements SlicedJob<Admission> {
     transaction: readonly Entry[],
     rows: readonly (RowEntry | undefined)[],
   ): Slices<VoidCode | undefined> {
-    for (const [index, entry] of transaction.entries()) {
+    for (let index = 0; index < transaction.length; index++) {
+      const entry = transaction[index] as Entry
       if (entry.op === 'void') continue
       const code = this.#judgeChange(draft, ledger, entry, rows[index])
       if (code !== undefined) return code
-      yield
+      if (entry.seq % SLICE_CHANGES === 0) yield
     }
     return undefined
   }
@@ -390,8 +401,10 @@ function concurrentHeads(row: RowEntry, { context }: ChangeEntry): number {
 /** The entries of one writer's transaction that are not held yet; they must follow what is, and each other. */
 function freshOf(state: LedgerState, transaction: readonly Entry[]): readonly Entry[] {
   const held = state.seqOf((transaction[0] as Entry).replica)
-  const fresh = transaction.filter((entry) => entry.seq > held)
-  for (const [index, entry] of fresh.entries()) if (entry.seq !== held + 1 + index) throw gap(held, entry.seq)
+  const isFresh = (transaction[0] as Entry).seq > held
+  const fresh = isFresh ? transaction : transaction.filter((entry) => entry.seq > held)
+  let next = held
+  for (const { seq } of fresh) if (seq !== ++next) throw gap(held, seq)
   return fresh
 }
 

@@ -12,6 +12,7 @@ import { rememberedTables } from './definitions.ts'
 import type { TouchedRow } from './draft.ts'
 import { type Ledger, tell } from './ledger.ts'
 import { type Head, sameStamp } from './row.ts'
+import type { Slices } from './slices.ts'
 import { parseTableFingerprint, type TableDefinition, table } from './table.ts'
 
 export interface CountedConflict {
@@ -31,19 +32,23 @@ const PAIRS_MAX = 64
 /** Calls back with each conflict that comes about, some time after its commit. Answers with the way to stop. */
 export function countConflicts(ledger: Ledger, count: (conflict: CountedConflict) => void): () => void {
   const known = new Map<string, KnownTable>()
-  const countRow = (row: TouchedRow): void => {
-    const table = known.get(ledger.state.names.textOf(row.entry.table))
-    if (table !== undefined) for (const conflict of conflictsOf(row, table, ledger)) tell(() => count(conflict))
+  function* countRows(rows: readonly TouchedRow[]): Slices<undefined> {
+    for (const row of rows) {
+      const table = known.get(ledger.state.names.textOf(row.entry.table))
+      if (table !== undefined) for (const conflict of conflictsOf(row, table, ledger)) tell(() => count(conflict))
+      yield
+    }
+    return undefined
   }
   return ledger.onRows((rows) => {
-    const contested = rows.filter(({ after }) => after.heads.length > 1)
+    const contested = rows.filter(({ isConflicted }) => isConflicted)
     if (contested.length === 0) return
     const isKnown = contested.every(({ entry }) => known.has(ledger.state.names.textOf(entry.table)))
-    if (isKnown) for (const row of contested) countRow(row)
+    if (isKnown) void ledger.inTurns(countRows(contested))
     else {
       const named = contested.map(({ entry }) => ledger.state.names.textOf(entry.table))
       learnTables(ledger, known, named).then(
-        () => contested.forEach(countRow),
+        () => ledger.inTurns(countRows(contested)),
         // The store failed: whoever writes next hears of it.
         () => {},
       )

@@ -50,6 +50,8 @@ export type Witness = (draft: Draft, entry: RowEntry, before: RowState, after: R
 export class TouchedRow {
   readonly entry: RowEntry
   readonly origin: Origin
+  /** It has several heads now. */
+  readonly isConflicted: boolean
   readonly #before: Uint8Array
   readonly #after: Uint8Array
   #states: { readonly before: RowState; readonly after: RowState } | undefined
@@ -57,6 +59,7 @@ export class TouchedRow {
   constructor(entry: RowEntry, before: Uint8Array) {
     this.entry = entry
     this.origin = entry.origin
+    this.isConflicted = entry.isConflicted
     this.#before = before
     this.#after = entry.bytes
   }

@@ -134,7 +134,8 @@ export function growthOf(transaction: readonly Entry[], rows: readonly (RowEntry
   const born = new Set<RowEntry | string>()
   let storedBytes = 0
   let isRelief = true
-  for (const [index, entry] of transaction.entries()) {
+  for (let index = 0; index < transaction.length; index++) {
+    const entry = transaction[index] as Entry
     if (entry.op === 'void') {
       storedBytes += VOID_BYTES
       continue

@@ -44,6 +44,8 @@ export interface Received extends Stretch {
 }
 
 const NO_FINGERPRINT = new Uint8Array(0)
+/** A slice ends after so many changes. */
+const SLICE_CHANGES = 4
 
 export class ReceiveChanges implements SlicedJob<Received> {
   readonly weight: number
@@ -132,7 +134,7 @@ export class ReceiveChanges implements SlicedJob<Received> {
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
         previous.push(this.#applyEntry(draft, entry, rows[at], position++))
-        yield
+        if (position % SLICE_CHANGES === 0) yield
       }
       if (fresh.length === entries.length) appends.push(() => draft.appendBlock(block, entries, previous))
       else if (fresh.length > 0)
