@@ -113,7 +113,9 @@ export class Line {
   }
 
   #open(): Link {
-    if (this.#link !== undefined && this.#link.state !== 'closed') return this.#link
+    // Without a transport one is over, also while it still carries out what came.
+    const isOver = this.#link?.state === 'ending' || this.#link?.state === 'closed'
+    if (this.#link !== undefined && !isOver) return this.#link
     const ends: [Link | undefined, Link | undefined] = [undefined, undefined]
     const transportTo = (other: 0 | 1): Transport => ({
       send: (frame) =>
