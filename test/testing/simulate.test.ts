@@ -128,7 +128,7 @@ describe('a simulation of stores', () => {
     [
       'takes what is left of a torn line',
       'stored',
-      /was given \d+ commits, and says that it holds \d+|had another value|was missing/,
+      /was given \d+ commits, and says that it holds \d+|had another value|was missing|which nobody had put there/,
       'journal',
     ],
     ['forgets to delete', 'stored', /which nobody had put there/],
