@@ -64,6 +64,8 @@ export class Dialer {
   #stoppedBy: TidemarkError | undefined
   #hasStreamed = false
   #isRenewing = false
+  /** What is to be done when it is paused next. */
+  #atPause: ((link: Link) => void) | undefined
   #to: Machine
   readonly #watched = new WeakSet<object>()
 
@@ -107,6 +109,7 @@ export class Dialer {
   /** The process has just started. */
   start(): void {
     this.#live.clear()
+    this.#atPause = undefined
     this.#isRenewing = false
     this.#failures = 0
     this.#stoppedBy = undefined
@@ -129,6 +132,13 @@ export class Dialer {
     this.#failures = 0
     if (!isHasty) for (const link of [...this.#live.keys()]) link.end()
     this.dial()
+  }
+
+  /** Calls back with a link that is paused: now, or soon after the next pause. */
+  withdraw(work: (link: Link) => void): void {
+    const [link] = this.newest ?? []
+    if (link?.pause === undefined) this.#atPause = work
+    else work(link)
   }
 
   #dialLater(leastMs = 0): void {
@@ -199,6 +209,11 @@ export class Dialer {
     const { pause } = link
     if (pause === undefined || this.#watched.has(pause)) return
     this.#watched.add(pause)
+    const atPause = this.#atPause
+    this.#atPause = undefined
+    if (atPause !== undefined) {
+      this.#options.from.process?.after(this.#options.random.next() * pause.retryAfterMs, () => atPause(link))
+    }
     this.#options.from.process?.after(pause.retryAfterMs, () => {
       if (link.pause === pause) link.resume()
     })

@@ -65,6 +65,7 @@ export function crash(world: World, machine: Machine, isSilent: boolean): void {
   if (machine.process === undefined) return
   world.count(isSilent ? 'silent crash' : 'crash')
   machine.crash()
+  for (const { view } of machine.seats) view.endWithdrawals()
   for (const connection of [...world.network.connections]) connection.sideOf(machine.name)?.dropped(isSilent)
 }
 
@@ -76,7 +77,10 @@ function restore(world: World, machine: Machine, downMs: number, isTail: boolean
     if (seat.backup === undefined) continue
     const view = seat.backup.view.copy(seat.view.name)
     view.isTainted ||=
-      seat.view.isTainted || seat.view.own !== view.own || (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0)
+      seat.view.isTainted ||
+      seat.view.own !== view.own ||
+      (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0) ||
+      seat.view.rejected.size > view.rejected.size
     seat.disk.load(seat.backup.image)
     world.replaceView(seat, view)
   }
@@ -176,6 +180,7 @@ function doLocalFault(world: World, machine: Machine, event: LocalFault): void {
       return later(event.forMs, () => disks.forEach((disk) => void disk.trouble.setFull(false)))
     case 'no-room':
       world.count('tenant over a quota')
+      machine.rowsMax = event.rows ?? 0
       machine.noRoomUntil = Math.max(machine.noRoomUntil, world.scheduler.now + event.forMs)
       return
     case 'flush-fails':

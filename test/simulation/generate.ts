@@ -341,16 +341,33 @@ function drawSome(random: Random, options: PlanOptions, faults: readonly Draw[],
   }))
 }
 
-/** The tenant is over a quota at some server, for a while: nothing but deletes is taken. */
+/**
+ * The tenant is over a quota at some server, for a while: it may have only so many rows, or nothing but deletes is taken. Clients
+ * take back some of what waits.
+ */
 function drawNoRoom(random: Random, options: PlanOptions): PlanEvent[] {
-  const servers = nodesOf(options).filter(isServing)
-  if (servers.length === 0 || !random.chance(0.15)) return []
-  return [...Array(random.between(1, 3))].map(() => ({
-    type: 'no-room',
-    node: random.pick(servers),
-    forMs: whileMs(random),
-    at: random.between(1, options.durationMs),
-  }))
+  const nodes = nodesOf(options)
+  const servers = nodes.filter(isServing)
+  if (servers.length === 0 || !random.chance(0.2)) return []
+  const clients = nodes.filter((node) => !isServing(node))
+  const shortages = [...Array(random.between(1, 3))].map(
+    (): PlanEvent => ({
+      type: 'no-room',
+      node: random.pick(servers),
+      rows: random.between(0, 3),
+      forMs: random.chance(0.5) ? whileMs(random) : random.between(500, options.durationMs),
+      at: random.between(1, options.durationMs),
+    }),
+  )
+  const withdrawals = [...Array(random.between(0, 6))].map(
+    (): PlanEvent => ({
+      type: 'withdraw',
+      node: random.pick(clients),
+      oneIn: random.between(1, 3),
+      at: random.between(1, options.durationMs),
+    }),
+  )
+  return [...shortages, ...withdrawals]
 }
 
 /** A store that comes from a backup, one that lost its last commits, a copied one, an empty one. */
@@ -496,6 +513,8 @@ function isBearable(event: PlanEvent, rollBack: readonly PlanEvent[]): boolean {
     case 'restore':
     case 'clone':
     case 'vanish':
+    // What it takes back may have been accepted in the part that was lost.
+    case 'withdraw':
       return false
     case 'clock-step':
       return !isServing(event.node) && event.offsetMs <= HARMLESS_AHEAD_MS

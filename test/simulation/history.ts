@@ -80,6 +80,7 @@ export class History {
   readonly #accepted = new Map<number, Recorded>()
   /** By dot: the code of a refusal. */
   readonly voids: Map<number, string> = new Map()
+  readonly #withdrawn = new Set<number>()
   readonly #replicaNumbers = new Map<string, number>()
   readonly #replicaIds: string[] = []
   readonly #writers = new Map<number, string>()
@@ -151,6 +152,17 @@ export class History {
 
   variantsOf(dot: number): readonly Recorded[] {
     return this.#variants.get(dot) ?? []
+  }
+
+  /** Its writer has taken it back before any server had it. */
+  withdraw(change: Recorded): void {
+    const dot = dotOf(change.replica, change.seq)
+    this.voids.set(dot, 'quota-exceeded')
+    this.#withdrawn.add(dot)
+  }
+
+  isWithdrawn({ replica, seq }: Recorded): boolean {
+    return this.#withdrawn.has(dotOf(replica, seq))
   }
 
   acceptedOf(dot: number): Recorded | undefined {

@@ -57,6 +57,7 @@ export class Machine {
   #stores: { readonly seat: Seat; readonly store: Store }[] = []
   /** A server's: it takes nothing but deletes before this virtual time. */
   noRoomUntil = 0
+  rowsMax = 0
   /** Set when it is to stay off. */
   isRetired = false
 

@@ -274,6 +274,7 @@ export class Oracle {
             view.history.voids.has(dotOf(other.replica, other.seq)),
         )
       default:
+        if (code === 'quota-exceeded' && view.history.isWithdrawn(change)) return true
         return this.judged.has(`${view.history.tenant} ${change.replica}:${change.seq} ${code}`)
     }
   }

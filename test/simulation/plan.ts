@@ -63,6 +63,8 @@ export type WorkEvent =
   | { readonly type: 'rewrite'; readonly node: string; readonly op: PlannedOp }
   | { readonly type: 'read'; readonly node: string; readonly table: string; readonly row: string }
   | { readonly type: 'settle'; readonly node: string }
+  /** Takes back about one in so many of its changes that wait for room, now or when it is paused next. */
+  | { readonly type: 'withdraw'; readonly node: string; readonly oneIn: number }
   /** A second process on the same store writes. */
   | { readonly type: 'sibling-write'; readonly node: string; readonly op: PlannedOp }
   /** The machine is switched on for the first time. */
@@ -102,7 +104,8 @@ export type WideFault =
 
 export type LocalFault =
   /** A server takes nothing but deletes: the tenant is over a quota. */
-  | { readonly type: 'no-room'; readonly node: string; readonly forMs: number }
+  /** The server may have so many rows, or for none nothing but deletes is taken. */
+  | { readonly type: 'no-room'; readonly node: string; readonly rows?: number; readonly forMs: number }
   | { readonly type: 'disk-full'; readonly node: string; readonly forMs: number }
   | { readonly type: 'disk-fails'; readonly node: string; readonly forMs: number }
   | { readonly type: 'flush-fails'; readonly node: string; readonly isKept: boolean }
@@ -126,6 +129,7 @@ const WORK: ReadonlySet<string> = new Set([
   'rewrite',
   'read',
   'settle',
+  'withdraw',
   'sibling-write',
   'join',
 ])

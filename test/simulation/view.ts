@@ -60,6 +60,7 @@ export class View {
   readonly #dictionaries: StoreDictionaries = { replicas: [], names: [] }
   readonly #texts = new Map<string, string>()
   readonly #listed = new Set<string>()
+  readonly #withdrawals = new Set<(seq: number) => boolean>()
   readonly #shapes = new Map<RowHistory, { readonly isConflicted: boolean; readonly isAlive: boolean }>()
   #isSnapshotOpen = false
   #isRenewed = false
@@ -236,6 +237,7 @@ export class View {
   #takeRejection(seq: number, touched: Set<RowHistory>): void {
     const refused = this.local.get(seq)
     if (refused === undefined) return this.#fail('kept', `seq ${seq} is listed as rejected and was never written here`)
+    if (this.#isTakenBack(refused)) this.history.withdraw(refused)
     if (!this.history.voids.has(dotOf(this.own, seq)))
       this.#fail('kept', `${name(refused)} is listed as rejected, and no server refused it`)
     this.rejected.add(seq)
@@ -246,6 +248,37 @@ export class View {
     }
     this.known.set(refused.row, this.knownOf(refused.row) & ~gone)
     touched.add(refused.row)
+  }
+
+  /** The app takes back what `isChosen` says, with what belongs to it. Answers with the end of that. */
+  beginWithdrawal(isChosen: (seq: number) => boolean): () => void {
+    this.#withdrawals.add(isChosen)
+    return () => void this.#withdrawals.delete(isChosen)
+  }
+
+  /** The process that took something back is gone. */
+  endWithdrawals(): void {
+    this.#withdrawals.clear()
+  }
+
+  /** No server has answered it, and it was chosen, or shares a transaction with what was, or with what builds on that. */
+  #isTakenBack(change: Recorded): boolean {
+    const { history } = this
+    const dot = dotOf(change.replica, change.seq)
+    if (this.#withdrawals.size === 0 || history.voids.has(dot)) return false
+    if (history.acceptedOf(dot) !== undefined)
+      this.#fail('kept', `${name(change)} is taken back, and a server has accepted it`)
+    const mates = [...this.local.values()].filter(({ transaction }) => transaction === change.transaction)
+    return mates.some(
+      (mate) =>
+        [...this.#withdrawals].some((isChosen) => isChosen(mate.seq)) ||
+        mate.row.changes.some(
+          (other) =>
+            (mate.seen & other.bit) !== NO_CHANGES &&
+            this.local.get(other.seq) === other &&
+            this.rejected.has(other.seq),
+        ),
+    )
   }
 
   #takeLog(facts: CommitFacts, touched: Set<RowHistory>): Recorded[] {

@@ -4,6 +4,7 @@
  * Knows: the app's doors of a replica. Must never know: the bytes beneath.
  */
 import { type Increment, increment } from '../../core/counter.ts'
+import type { Link } from '../../core/link.ts'
 import type { Replica, Written } from '../../core/replica.ts'
 import type { RowShape } from '../../core/table.ts'
 import type { Value } from '../../core/value.ts'
@@ -64,6 +65,10 @@ export function doWork(world: World, event: WorkEvent): void {
       return read(world, seat, seat.replica, event.table, event.row)
     case 'settle':
       return settle(world, seat, machine)
+    case 'withdraw':
+      return world.dialers
+        .find(({ from, tenant }) => from === machine && tenant === seat.tenant)
+        ?.withdraw((link) => withdraw(world, seat.view, link, event.oneIn))
   }
 }
 
@@ -224,6 +229,24 @@ function settle(world: World, seat: Seat, machine: Machine): void {
       }),
     (error: unknown) => world.guard(() => void expectTyped(error, `${view.name} settles`)),
   )
+}
+
+/** The app takes back some of what waits for room. */
+function withdraw(world: World, view: View, link: Link, oneIn: number): void {
+  const isChosen = (seq: number): boolean => hashText(`${view.own}:${seq} of ${oneIn}`) % oneIn === 0
+  const end = view.beginWithdrawal(isChosen)
+  link
+    .withdraw(({ dot }) => isChosen(dot.seq))
+    .then(
+      (withdrawn) => {
+        end()
+        if (withdrawn.length > 0) world.count('withdrawn changes')
+      },
+      (error: unknown) => {
+        end()
+        world.guard(() => void expectTyped(error, `${view.name} withdraws`))
+      },
+    )
 }
 
 function unsettled(view: View, what: string): BrokenPromise {

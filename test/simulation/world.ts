@@ -84,7 +84,6 @@ export class World {
   #foundings = 0
 
   readonly #options: WorldOptions
-
   constructor(plan: Plan, worldOptions: WorldOptions) {
     const { options } = plan
     this.plan = plan
@@ -397,9 +396,11 @@ export class World {
       ...OPEN_GATE,
       // The token of a relay is copied with its disk.
       ...(topology === 'relays' && isServing(from.name) ? { subject: () => ownerOf(from.name) } : {}),
-      weigh: (_, { isRelief, replicas }) => {
-        const isFull = this.scheduler.now < machine.noRoomUntil && !isRelief && replicas === 0
-        return isFull ? { resource: 'rows', limit: 0, used: 0, retryAfterMs: ROOM_RETRY_MS } : undefined
+      weigh: (usage, { isRelief, replicas, rows }) => {
+        const { noRoomUntil, rowsMax } = machine
+        const isFull = this.scheduler.now < noRoomUntil && (rowsMax === 0 || usage.rows + rows > rowsMax)
+        if (!isFull || isRelief || replicas > 0) return undefined
+        return { resource: 'rows', limit: rowsMax, used: usage.rows, retryAfterMs: ROOM_RETRY_MS }
       },
     }
     if (judge === undefined) return gate
@@ -410,7 +411,7 @@ export class World {
       const luck = hashText(isAlone ? `${replica}:${seq}` : `${replica}:${seq} at ${machine.name}`)
       const isGentle = judge.isMoody && Math.floor(machine.clock.now() / MOOD_MS) % 2 === 0
       if (isGentle || luck % judge.oneIn !== 0) return undefined
-      const code: VoidCode = luck % 3 === 0 ? 'quota-exceeded' : 'forbidden'
+      const code: VoidCode = luck % 3 === 0 ? 'too-large' : 'forbidden'
       const number = this.oracle.historyOf(tenant).replicaNumber(replica)
       this.oracle.judged.add(`${tenant} ${number}:${seq} ${code}`)
       return code
