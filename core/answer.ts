@@ -57,15 +57,15 @@ export class TakeAnswer implements Job<readonly ChangeEntry[]> {
     for (const { seq, code } of this.#refusals) {
       if (known.has(seq)) continue
       known.add(seq)
+      const found = await ledger.log.entryOf(own, seq)
+      // Under an earlier id it had to be refused, or was withdrawn: that is known, and listed.
+      if (found?.entry.op === 'void') continue
       if (seq <= ledger.state.meta.ackedSeq) {
         throw new TidemarkError('server-restored', `the server refuses seq ${seq}, which it had accepted`, {
           remedy: 'It has lost what this builds on, or is another one: begin with an empty store to follow it',
         })
       }
-      const found = await ledger.log.entryOf(own, seq)
       invariant(found !== undefined, 'the server refuses only what we wrote')
-      // Under an earlier id it had to be refused: that is known, and listed.
-      if (found.entry.op === 'void') continue
       this.#refused.push({ entry: found.entry, code, row: ledger.need(found.entry.table, found.entry.id) })
     }
   }
