@@ -169,12 +169,17 @@ export async function checkWelcome(
   throw restored(ledger, welcome)
 }
 
-/** True when a copy of this store has withdrawn a change that this one has not: of that nobody has a fingerprint. */
-async function isUndone(ledger: Ledger, { fingerprint, refusals }: Welcome, seq: number): Promise<boolean> {
-  const isWithdrawn = refusals.some(([refused, code]) => refused === seq && code === WITHDRAWN)
-  if (fingerprint.length > 0 || !isWithdrawn) return false
+/**
+ * True when either this store or a copy of it has withdrawn a change, and the other one has not: of what is withdrawn nobody has a
+ * fingerprint.
+ */
+async function isUndone(ledger: Ledger, welcome: Welcome, seq: number): Promise<boolean> {
+  if (seq <= ledger.durableAckedSeq || answerOf(welcome, seq).throughSeq < seq) return false
+  const refusal = welcome.refusals.find(([refused]) => refused === seq)
+  if (refusal !== undefined && (refusal[1] !== WITHDRAWN || welcome.fingerprint.length > 0)) return false
   const found = await ledger.log.entryOf(ledger.state.own, seq)
-  return found?.entry.op !== 'void' && !(await readRefused(ledger)).has(seq)
+  const isVoid = found?.entry.op === 'void' || (await readRefused(ledger)).has(seq)
+  return isVoid !== (refusal !== undefined)
 }
 
 /** What a welcome answers of our changes up to a seq: when it is full of refusals, only up to the last of those. */

@@ -214,6 +214,45 @@ describe('a store from a backup whose changes the server has taken since', () =>
     }
   })
 
+  test('A4: under a new id hears once more of what it has withdrawn, after the answer to it, and goes on', async () => {
+    const { clock, hub, ann } = await openStage()
+    await ann.table('notes').insert({ id: 'a', title: 'taken back' })
+    await ann.ledger.submit(
+      new Withdraw(
+        () => true,
+        () => true,
+      ),
+    )
+    await ann.renewIdentity('replica-cloned')
+    await meetServer(hub, ann, clock.now)
+    expect(ann.ledger.pending).toBe(0)
+    // A welcome that was under way when the answer came.
+    await ann.ledger.submit(new TakeAnswer(1, [{ seq: 1, code: 'quota-exceeded' }], ann.id))
+    expect(await ann.rejected()).toHaveLength(1)
+  })
+
+  test('U2: is told from one that has pushed what it has withdrawn', async () => {
+    const { clock, hub, ann, bob } = await openStage()
+    for (const id of ['a', 'b']) await ann.table('notes').insert({ id, title: 'shared' })
+    const copy = await openReplica({ tenant: TENANT, store: await backUp(ann), tables: TABLES, now: clock.now })
+    await ann.ledger.submit(
+      new Withdraw(
+        ({ id }) => id === 'b',
+        () => true,
+      ),
+    )
+    await meetServer(hub, copy, clock.now)
+    const codes: string[] = []
+    for (let session = 0; session < 9 && codes.at(-1)?.startsWith('replica-') !== true; session++) {
+      await meetServer(hub, ann, clock.now).catch(({ code }) => codes.push(code))
+    }
+    expect(codes.at(-1)).toBe('replica-cloned')
+    expect((await ann.renewIdentity('replica-cloned')).reissued).toBe(0)
+    for (const replica of [ann, bob]) await meetServer(hub, replica, clock.now)
+    expect(await titlesOf(ann, 'a', 'b')).toEqual(['shared', 'shared'])
+    expect((await ann.digest()).hash).toBe((await bob.digest()).hash)
+  })
+
   test('U2: is told from one that has withdrawn what it has not', async () => {
     const { clock, hub, ann, bob } = await openStage()
     await ann.table('notes').insert({ id: 'a', title: 'shared' })
