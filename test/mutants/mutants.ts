@@ -3,6 +3,7 @@
  *
  * Collection of tombstones is not built yet; its four (one for each of its conditions) belong in `COLLECTION`.
  */
+import { BREAKING } from './breaking.ts'
 import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
 import { RELAYING } from './relaying.ts'
@@ -470,5 +471,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECOVERING,
   ...RELAYING,
   ...TELLING,
+  ...BREAKING,
   ...COLLECTION,
 ]

@@ -81,6 +81,10 @@ function restore(world: World, machine: Machine, downMs: number, isTail: boolean
       seat.view.own !== view.own ||
       (seat.view.meta?.ownSeq ?? 0) > (view.meta?.ownSeq ?? 0) ||
       seat.view.rejected.size > view.rejected.size
+    const held = [...world.oracle.views].map((other) =>
+      other === seat.view ? 0 : (other.clock.get(seat.view.own) ?? 0),
+    )
+    view.history.forgetWithdrawals(seat.view.own, Math.max(...held))
     seat.disk.load(seat.backup.image)
     world.replaceView(seat, view)
   }

@@ -81,6 +81,8 @@ export class History {
   /** By dot: the code of a refusal. */
   readonly voids: Map<number, string> = new Map()
   readonly #withdrawn = new Set<number>()
+  /** Replicas whose disk was copied, by number. */
+  readonly copied: Set<number> = new Set()
   readonly #replicaNumbers = new Map<string, number>()
   readonly #replicaIds: string[] = []
   readonly #writers = new Map<number, string>()
@@ -161,7 +163,14 @@ export class History {
     this.#withdrawn.add(dot)
   }
 
-  isWithdrawn({ replica, seq }: Recorded): boolean {
+  /** The store that had taken something back has lost that, before anybody else heard of it: nobody holds more than `seq`. */
+  forgetWithdrawals(replica: number, seq: number): void {
+    for (const dot of this.#withdrawn) {
+      if (dot > dotOf(replica, seq) && dot < dotOf(replica + 1, 0)) this.voids.delete(dot)
+    }
+  }
+
+  isWithdrawn({ replica, seq }: Pick<Recorded, 'replica' | 'seq'>): boolean {
     return this.#withdrawn.has(dotOf(replica, seq))
   }
 

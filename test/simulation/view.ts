@@ -237,8 +237,9 @@ export class View {
   #takeRejection(seq: number, touched: Set<RowHistory>): void {
     const refused = this.local.get(seq)
     if (refused === undefined) return this.#fail('kept', `seq ${seq} is listed as rejected and was never written here`)
-    if (this.#isTakenBack(refused)) this.history.withdraw(refused)
-    if (!this.history.voids.has(dotOf(this.own, seq)))
+    const isTakenBack = this.#isTakenBack(refused)
+    if (isTakenBack) this.history.withdraw(refused)
+    if (!isTakenBack && !this.history.voids.has(dotOf(this.own, seq)))
       this.#fail('kept', `${name(refused)} is listed as rejected, and no server refused it`)
     this.rejected.add(seq)
     this.news.push({ type: 'rejects', change: refused })
@@ -266,7 +267,7 @@ export class View {
     const { history } = this
     const dot = dotOf(change.replica, change.seq)
     if (this.#withdrawals.size === 0 || history.voids.has(dot)) return false
-    if (history.acceptedOf(dot) !== undefined)
+    if (history.acceptedOf(dot) !== undefined && !this.hasTwin)
       this.#fail('kept', `${name(change)} is taken back, and a server has accepted it`)
     const mates = [...this.local.values()].filter(({ transaction }) => transaction === change.transaction)
     return mates.some(
@@ -322,6 +323,12 @@ export class View {
       for (const [index, entry] of entries.entries()) {
         const change = places.get(position + index)
         if (entry.replica !== fresh || change === undefined) continue
+        // It is listed already, and stays a void.
+        if (entry.type === 'void' && this.rejected.has(change.seq)) {
+          this.#giveUp(change, entry, before.ackedSeq, pairs)
+          this.positions.delete(change)
+          continue
+        }
         if (entry.type === 'void') lost.add(change)
         if (entry.type === 'change') pairs.push([change, this.#issueAgain(change, entry, before.ackedSeq, pairs)])
         else pairs.push([change, this.#giveUp(change, entry, before.ackedSeq, pairs)])
@@ -385,7 +392,7 @@ export class View {
   /** Only what builds on something that was refused, or shares a transaction with that; and all of it. */
   #checkGivenUp(lost: ReadonlySet<Recorded>): void {
     for (const change of this.local.values()) {
-      if (change.seq <= (this.meta?.ackedSeq ?? 0)) continue
+      if (change.seq <= (this.meta?.ackedSeq ?? 0) || this.rejected.has(change.seq)) continue
       const mates = [...this.local.values()].filter(({ transaction }) => transaction === change.transaction)
       const isBuilt = mates.some(({ seen, row }) =>
         row.changes.some(
@@ -444,6 +451,8 @@ export class View {
   #takeVoid({ replica, seq, code }: Extract<LogEntry, { readonly type: 'void' }>): void {
     const { history } = this
     const dot = dotOf(replica, seq)
+    // One of two copies has taken it back, and the other one was refused.
+    if (history.copied.has(replica) && history.isWithdrawn({ replica, seq })) history.voids.delete(dot)
     const known = history.voids.get(dot)
     const [change] = history.variantsOf(dot)
     if (change !== undefined) this.news.push({ type: 'refuses', change, code, isFirst: known === undefined })
@@ -451,7 +460,8 @@ export class View {
     if (known === code) return
     if (known !== undefined || history.acceptedOf(dot) !== undefined)
       this.#fail('once', `change ${replica}:${seq} was answered twice: ${known ?? 'accepted'}, then ${code}`)
-    if (this.meta?.authority === 0) this.#fail('once', `a server never refused ${replica}:${seq}`)
+    if (this.meta?.authority === 0 && !history.copied.has(replica))
+      this.#fail('once', `a server never refused ${replica}:${seq}`)
     if (history.variantsOf(dot).length === 0)
       this.#fail('durable', `${replica}:${seq} was refused before its writer had flushed it`)
     history.voids.set(dot, code)
@@ -519,6 +529,8 @@ export class View {
       if (change === undefined)
         this.#fail('durable', `${replica}:${seq} (${content}) was taken before its writer had flushed it`)
       if (this.meta?.authority === 0) this.#fail('kept', `${name(change)} reached a client and is on no server's disk`)
+      // One of two copies has taken it back, and the other one was first.
+      if (history.isWithdrawn(change) && history.copied.has(replica)) history.voids.delete(dot)
       if (history.voids.has(dot)) this.#fail('once', `${name(change)} was refused, then accepted`)
       history.accept(change)
     }
@@ -605,6 +617,7 @@ export class View {
     if (after < before) this.#fail('kept', `answers went back from ${before} to ${after}`)
     for (let seq = before + 1; seq <= after; seq++) {
       const change = this.local.get(seq)
+      if (change === undefined && this.history.voids.has(dotOf(this.own, seq))) continue
       if (change === undefined) this.#fail('kept', `seq ${seq} was answered and is not held`)
       else if (!this.history.isAccepted(change) && !this.rejected.has(seq))
         this.#fail(

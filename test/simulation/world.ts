@@ -330,6 +330,7 @@ export class World {
     const twin = this.#createSeat(name, seat.tenant)
     twin.disk.load(seat.disk.image())
     seat.view.hasTwin = true
+    seat.view.history.copied.add(seat.view.own)
     this.replaceView(twin, seat.view.copy(name))
     // A relay is no writer: what both halves hold must be as right as before.
     const isRelay = isServing(name)
