@@ -56,7 +56,7 @@ export interface Gate {
    * to nobody yet.
    */
   readonly subject?: () => string | undefined
-  /** Reads a piece of a snapshot, when it is its turn. Default: at once. */
+  /** Reads a piece of a snapshot, or compares a stretch of rows, when it is its turn. Default: at once. */
   readonly readSnapshot?: <Result>(read: () => Promise<Result>) => Promise<Result>
   /** A code to refuse a change with that is otherwise in order; not `quota-exceeded`: that is what its writer withdraws. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
