@@ -16,7 +16,13 @@ interface TransportInnards {
   /** Of long-polling. */
   maxHttpBufferSize?: number
   /** Of WebSockets. */
-  readonly socket?: { readonly _receiver?: { _maxPayload: number } }
+  readonly socket?: { readonly _receiver?: ReceiverInnards }
+}
+
+interface ReceiverInnards {
+  _maxPayload: number
+  /** Where frames are compressed, what comes out of one. */
+  readonly _extensions: { readonly 'permessage-deflate'?: { _maxPayload: number } }
 }
 
 /** Messages up to `bytesMax` may come from now on, also on the transport that follows this one. */
@@ -24,7 +30,10 @@ export function allowFrames(conn: Socket['conn'], bytesMax: number): void {
   const allow = (transport: TransportInnards): void => {
     if (transport.maxHttpBufferSize !== undefined) transport.maxHttpBufferSize = bytesMax
     const receiver = transport.socket?._receiver
-    if (receiver !== undefined) receiver._maxPayload = bytesMax
+    if (receiver === undefined) return
+    receiver._maxPayload = bytesMax
+    const inflating = receiver._extensions['permessage-deflate']
+    if (inflating !== undefined) inflating._maxPayload = bytesMax
   }
   allow(conn.transport as unknown as TransportInnards)
   conn.on('upgrading', (transport: unknown) => allow(transport as TransportInnards))

@@ -133,12 +133,14 @@ describe('a message of somebody who is not let in', () => {
   })
 
   test('may be a frame once it is let in, over every transport and after each upgrade', async () => {
-    const server = await openTokenServer()
-    for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
-      const { replica, link } = await openWithToken(server.url, {}, { connect: { socketOptions: { transports } } })
-      for (let n = 0; n < 4; n++) {
-        await replica.table('notes').upsert({ id: `n${n}`, title: 'x'.repeat(200_000), done: false })
-        await settleAll(link)
+    for (const compression of [false, true]) {
+      const server = await openTokenServer({ compression })
+      for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
+        const { replica, link } = await openWithToken(server.url, {}, { connect: { socketOptions: { transports } } })
+        for (let n = 0; n < 4; n++) {
+          await replica.table('notes').upsert({ id: `n${n}`, title: 'x'.repeat(200_000), done: false })
+          await settleAll(link)
+        }
       }
     }
   })
