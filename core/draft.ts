@@ -251,8 +251,11 @@ export class Draft {
 
   /** Remembers a refused dot, so that what builds on it can be refused with one look-up; and what its content was. */
   addVoid(entry: VoidEntry, fingerprint: Uint8Array): void {
-    const code = new Uint8Array([VOID_CODES.indexOf(entry.code)])
-    this.put(voidKey(entry.replica, entry.seq), concatBytes(code, fingerprint))
+    const key = voidKey(entry.replica, entry.seq)
+    const record = concatBytes(new Uint8Array([VOID_CODES.indexOf(entry.code)]), fingerprint)
+    this.put(key, record)
+    // Most of what a void takes, and it never goes: whoever writes what is refused fills up the tenant like anybody else.
+    this.state.meta.logBytes += key.length + record.length
     this.state.voidCounts[entry.replica] = (this.state.voidCounts[entry.replica] ?? 0) + 1
     this.#raisedSeqs.push([entry.replica, this.state.seqOf(entry.replica)])
   }

@@ -56,7 +56,7 @@ export interface Gate {
    * to nobody yet.
    */
   readonly subject?: () => string | undefined
-  /** Reads a piece of a snapshot, when it is its turn. Default: at once. */
+  /** Reads a piece of a snapshot, or compares a stretch of rows, when it is its turn. Default: at once. */
   readonly readSnapshot?: <Result>(read: () => Promise<Result>) => Promise<Result>
   /** A code to refuse a change with that is otherwise in order; not `quota-exceeded`: that is what its writer withdraws. */
   readonly judge?: (change: Proposal) => VoidCode | undefined
@@ -127,7 +127,8 @@ const LAST_WRITE = { granularity: 'fields', policy: lastWriteWins(), fields: new
 
 /** Stamps, heads, names and what a block has around its entries, once in the log and once in the row. */
 const ENTRY_OVERHEAD_BYTES = 128
-const VOID_BYTES = 32
+/** Its entry in the log, and its record. */
+const VOID_BYTES = 96
 
 /** What a transaction may add to what is stored. */
 export function growthOf(transaction: readonly Entry[], rows: readonly (RowEntry | undefined)[]): Growth {
@@ -157,9 +158,9 @@ function bytesOf({ id, context, versions }: ChangeEntry): number {
   return bytes
 }
 
-/** What a refused transaction leaves: its voids. */
+/** What a refused transaction leaves: its voids. They are no way out, and have no part in what is kept for that. */
 export function voidGrowth(transaction: readonly Entry[]): Growth {
-  return { rows: 0, storedBytes: transaction.length * VOID_BYTES, replicas: 0, isRelief: true }
+  return { rows: 0, storedBytes: transaction.length * VOID_BYTES, replicas: 0, isRelief: false }
 }
 
 export const NEW_REPLICA: Growth = { rows: 0, storedBytes: 0, replicas: 1, isRelief: false }

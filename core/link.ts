@@ -544,7 +544,7 @@ export class Link {
         break
       case 'compare':
         this.#expectReader()
-        this.#session.discuss(await answerCompare(this.#options.hub.ledger, first))
+        this.#session.discuss(await this.#inTurn(() => answerCompare(this.#options.hub.ledger, first)))
         break
       case 'compared':
         this.#takeCompared(first)
@@ -582,6 +582,12 @@ export class Link {
     if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
     await this.#writer.takeAck(ack)
     if (pause !== undefined) this.#hold({ type: 'own', afterSeq: throughSeq }, pause)
+  }
+
+  /** What reads many rows at once: a server lets few of them do so at a time. */
+  #inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
+    const { readSnapshot } = this.#gate
+    return readSnapshot === undefined ? read() : readSnapshot(read)
   }
 
   #expectReader(): void {

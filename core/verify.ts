@@ -36,6 +36,8 @@ const PARTS = 16
 /** A stretch this small is sent instead of split. */
 const ROWS_SENT_MAX = 32
 const BYTES_SENT_MAX = 512 * 1024
+/** Less than a turn takes. */
+const ROWS_PER_TURN = 64
 
 function keysOf(ledger: Ledger, { table, after, through }: IdStretch): KeyRange | undefined {
   const index = ledger.state.names.find(table)
@@ -102,7 +104,7 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   const hasher = new RowHasher(ledger, question.table)
   const entries: StoreEntry[] = []
   if (keys !== undefined) {
-    for await (const entry of scanRange(ledger.store, keys)) {
+    for await (const entry of scanInTurns(ledger, keys)) {
       hasher.add(entry)
       if (entries.length <= ROWS_SENT_MAX && hasher.bytes <= BYTES_SENT_MAX) entries.push(entry)
     }
@@ -117,11 +119,21 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   return { isSame: false, parts, chunk: undefined }
 }
 
+/** In pieces that others may come between: whoever asks with one small frame has all rows of a table looked at. */
+async function* scanInTurns(ledger: Ledger, keys: KeyRange): AsyncGenerator<StoreEntry> {
+  let count = 0
+  for await (const entry of scanRange(ledger.store, keys)) {
+    const turn = count++ % ROWS_PER_TURN === 0 ? ledger.turn() : undefined
+    if (turn !== undefined) await turn
+    yield entry
+  }
+}
+
 async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, rows: number): Promise<RangePart[]> {
   const size = Math.ceil(rows / PARTS)
   const parts: RangePart[] = []
   let hasher = new RowHasher(ledger, stretch.table)
-  for await (const entry of scanRange(ledger.store, keys)) {
+  for await (const entry of scanInTurns(ledger, keys)) {
     hasher.add(entry)
     if (hasher.rows < size || parts.length === PARTS - 1) continue
     parts.push({ through: rowKeyId(entry.key), hash: hasher.hash, rows: hasher.rows })

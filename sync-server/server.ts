@@ -14,6 +14,7 @@ import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { AdminTarget } from './admin/route.ts'
 import { admit } from './admission.ts'
+import { allowFrames, STRANGER_BYTES_MAX } from './allowance.ts'
 import { clientAddress, isTrustedProxy } from './client-address.ts'
 import { Connection, type SessionFigures } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
@@ -283,6 +284,8 @@ class ListeningServer implements SyncServer {
     socket.conn.once('close', () => visit.close())
     if (socket.conn.readyState !== 'open') visit.close()
     socket.data.visit = visit
+    // A poll carries a frame as Base64.
+    allowFrames(socket.conn, Math.ceil((this.#settings.limits.frameBytesMax * 4) / 3) + ENVELOPE_BYTES)
   }
 
   #welcome(socket: Socket): void {
@@ -406,8 +409,8 @@ function socketOptions(
     connectTimeout: limits.helloMs,
     pingInterval: pingIntervalMs,
     pingTimeout: pingTimeoutMs,
-    // A poll carries a frame as Base64.
-    maxHttpBufferSize: Math.ceil((limits.frameBytesMax * 4) / 3) + ENVELOPE_BYTES,
+    // Whoever is let in may send frames (allowance.ts).
+    maxHttpBufferSize: STRANGER_BYTES_MAX,
     // Windows that outlive a message cost up to 300 KiB for each connection.
     perMessageDeflate: hasCompression && {
       threshold: 1_024,

@@ -18,7 +18,7 @@ import {
   type Usage,
 } from '../core/index.ts'
 import type { Plan } from './plan.ts'
-import { Seats, type UsageEvent, UsageWatch, usageOf, weighGrowth } from './quota.ts'
+import { type SeatAnswer, Seats, type UsageEvent, UsageWatch, usageOf, weighGrowth } from './quota.ts'
 import type { IsolationMode } from './store-factory.ts'
 
 export interface OpenTenantOptions {
@@ -103,6 +103,22 @@ export class OpenTenant {
     this.#heldBack = shortage
   }
 
+  /** A replica of a subject connects. */
+  connect(subject: string): SeatAnswer {
+    const answer = this.seats.connect(this.#plan, subject)
+    if (answer.type === 'short') {
+      // Of one subject nothing is known but that it has enough.
+      if (answer.shortage.resource === 'connections') this.#tell(this.#watch.observeShortage(answer.shortage))
+      return answer
+    }
+    this.#observe()
+    const release = (): void => {
+      answer.seat.release()
+      this.#observe()
+    }
+    return { type: 'seated', seat: { release } }
+  }
+
   changePlan(plan: Plan): void {
     if (plan === this.#plan) return
     this.#plan = plan
@@ -154,7 +170,7 @@ export class OpenTenant {
   }
 
   #observe(): void {
-    this.#tell(this.#watch.observe(this.#plan, { ...this.usage }))
+    this.#tell(this.#watch.observe(this.#plan, { ...this.usage, connections: this.seats.connections }))
   }
 
   #tell(events: readonly UsageEvent[]): void {

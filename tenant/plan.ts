@@ -25,7 +25,10 @@ export type QuotaName =
   | 'liveReplicasPerSubject'
   | 'changesPerSecond'
   | 'bytesPerSecond'
-  /** Pieces of snapshots being read at once; others wait for their turn, and readers of the same piece share it. */
+  /**
+   * Pieces of snapshots being read at once, and stretches being compared; others wait for their turn, and readers of the same
+   * piece share it.
+   */
   | 'snapshotBuilds'
 
 const NO_CEILING = Number.POSITIVE_INFINITY

@@ -33,7 +33,7 @@ export async function openVisit(options: VisitOptions): Promise<Visit> {
   const { manager, principal } = options
   if (manager.revocations.has(principal)) throw revoked()
   const lease = await manager.lease(principal.tenant)
-  const answer = lease.tenant.seats.connect(lease.tenant.plan, principal.subject)
+  const answer = lease.tenant.connect(principal.subject)
   if (answer.type === 'seated') return new Visit(options, lease, answer.seat)
   lease.release()
   throw quotaExceeded(answer.shortage)

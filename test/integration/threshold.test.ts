@@ -1,6 +1,6 @@
 /** Before anybody is known, and how fast whoever is known may go: sockets, addresses, rates, and one tenant beside another. */
 import { connect as connectTcp, type Socket } from 'node:net'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { StoreCommit } from '../../core/index.ts'
 import { createMemoryStores } from '../../core/stores/memory.ts'
 import { sign } from './sign.ts'
@@ -91,6 +91,66 @@ describe('a token', () => {
     expect((await stateOf(link, 'offline')).lastError).toMatchObject({ code: 'offline' })
   })
 })
+
+describe('a message of somebody who is not let in', () => {
+  const bytes = 1_000_000
+
+  test('is refused by its first bytes on a WebSocket, also on one that follows polls', async () => {
+    const server = await openTokenServer()
+    for (const sid of ['', await openPolls(server.url)]) {
+      const socket = connectTcp(server.port, '127.0.0.1')
+      onTestFinished(() => void socket.destroy())
+      const closed = new Promise((resolve) => socket.once('close', resolve))
+      socket.write(
+        `GET /socket.io/?EIO=4&transport=websocket${sid} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n` +
+          'Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
+      )
+      await new Promise((resolve) => socket.once('data', resolve))
+      const header = Buffer.alloc(14)
+      header.set([0x82, 0xff])
+      header.writeBigUInt64BE(BigInt(bytes), 2)
+      const startedAt = performance.now()
+      socket.write(header)
+      socket.resume()
+      await closed
+      // Long before anybody who says nothing is cut off.
+      expect(performance.now() - startedAt).toBeLessThan(3_000)
+    }
+  })
+
+  test('is refused in a poll as soon as too much of it has come', async () => {
+    const server = await openTokenServer()
+    const sid = await openPolls(server.url)
+    const socket = connectTcp(server.port, '127.0.0.1')
+    onTestFinished(() => void socket.destroy())
+    socket.write(
+      `POST /socket.io/?EIO=4&transport=polling${sid} HTTP/1.1\r\nHost: localhost\r\n` +
+        `Content-Type: text/plain\r\nContent-Length: ${bytes}\r\n\r\n`,
+    )
+    socket.write('4'.repeat(40_000))
+    const answer = await new Promise((resolve) => socket.once('data', (data) => resolve(String(data))))
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+  })
+
+  test('may be a frame once it is let in, over every transport and after each upgrade', async () => {
+    for (const compression of [false, true]) {
+      const server = await openTokenServer({ compression })
+      for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']]) {
+        const { replica, link } = await openWithToken(server.url, {}, { connect: { socketOptions: { transports } } })
+        for (let n = 0; n < 4; n++) {
+          await replica.table('notes').upsert({ id: `n${n}`, title: 'x'.repeat(200_000), done: false })
+          await settleAll(link)
+        }
+      }
+    }
+  })
+})
+
+/** A transport that polls and has said nothing: its id, as requests carry it. */
+async function openPolls(url: string): Promise<string> {
+  const body = await (await fetch(`${url}/socket.io/?EIO=4&transport=polling`)).text()
+  return `&sid=${/"sid":"([^"]+)"/.exec(body)?.[1]}`
+}
 
 describe('a rate', () => {
   test('of an address that connects too often says when to come back, and a link heeds it', async () => {

@@ -19,8 +19,7 @@ function planWith(quotas: Record<string, number>): unknown {
   return { features: ['sync'], quotas: { ...Object.fromEntries(names.map((name) => [name, 'unlimited'])), ...quotas } }
 }
 
-async function openTenant(quotas: Record<string, number>): Promise<OpenTenant> {
-  const disk = createMemoryDisk()
+async function openTenant(quotas: Record<string, number>, disk = createMemoryDisk()): Promise<OpenTenant> {
   manager = await TenantManager.open({
     registry: openMemoryStore(),
     stores: { dedicated: { open: async () => disk.open(), remove: async () => {} } },
@@ -140,6 +139,28 @@ test('bytes stop short of their quota for writes, and short of the reserve for d
   await codeOf(others.settled())
   expect(tenant.usage.rows).toBeLessThan(held)
   expect(Math.max(...used)).toBeLessThanOrEqual(limit * 1.1)
+})
+
+test('what is refused counts as well: with voids alone nobody takes more of the disk than the plan has', async () => {
+  const limit = 20_000
+  const disk = createMemoryDisk()
+  const tenant = await openTenant({ storedBytes: limit }, disk)
+  const client = await openClient('acme')
+  const session = connect(client, tenant.hub, gateOf(tenant, { judge: () => 'forbidden' }))
+  for (let batch = 0; batch < 30; batch++) {
+    await Promise.all(
+      Array.from({ length: 100 }, (_, n) => client.table('notes').insert({ id: `${batch}-${n}`, text: 'x' })),
+    )
+  }
+  expect(await codeOf(session.settled())).toBe('quota-exceeded')
+  const { voids } = tenant.hub.ledger.state.meta
+  expect(voids).toBeGreaterThan(100)
+  expect(tenant.usage.storedBytes).toBeLessThanOrEqual(limit)
+  const store = disk.open()
+  const kept = await store.range({ from: new Uint8Array(0), to: new Uint8Array([255]), limit: 1_000_000 })
+  const onDisk = kept.reduce((sum, { key, value }) => sum + key.length + value.length, 0)
+  // What is not counted is the same however much there is: positions, names, who there is.
+  expect(onDisk).toBeLessThan(limit * 1.1)
 })
 
 test('a new replica beyond the quota is not met, and those that are known come and go', async () => {

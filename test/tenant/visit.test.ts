@@ -2,7 +2,15 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { parseReplicaId, parseTenantName, TidemarkError } from '../../core/index.ts'
 import { createMemoryDisk, type MemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
-import { openVisit, Plans, type Principal, TenantManager, Traffic, type Visit } from '../../tenant/index.ts'
+import {
+  openVisit,
+  Plans,
+  type Principal,
+  TenantManager,
+  Traffic,
+  type UsageEvent,
+  type Visit,
+} from '../../tenant/index.ts'
 import { codeOf, NOW_MS } from './session.ts'
 
 const HOUR_MS = 3_600_000
@@ -20,12 +28,16 @@ const ada: Principal = {
 }
 
 let manager: TenantManager
+let told: UsageEvent[]
 
 beforeEach(async () => {
   const disks = new Map<string, MemoryDisk>()
   const unlimited = Object.keys(new Plans().get('free').quotas).map((name) => [name, 'unlimited'] as const)
   const tiny = { features: ['sync'], quotas: { ...Object.fromEntries(unlimited), connections: 3 } }
+  const ten = { features: ['sync'], quotas: { ...Object.fromEntries(unlimited), connections: 10 } }
+  told = []
   manager = await TenantManager.open({
+    onUsage: (_tenant, event) => told.push(event),
     registry: openMemoryStore(),
     stores: {
       dedicated: {
@@ -39,7 +51,7 @@ beforeEach(async () => {
         },
       },
     },
-    plans: new Plans({ plans: { tiny } }),
+    plans: new Plans({ plans: { tiny, ten } }),
     now: () => NOW_MS,
     monotonicMs: () => 0,
   })
@@ -58,6 +70,27 @@ describe('a visit', () => {
     for (const each of [...visits, ...visits]) each.close()
     expect([tenant?.leases, tenant?.seats.connections]).toEqual([0, 0])
     expect(await codeOf(visit())).toBe('no error')
+  })
+
+  test('tells of 80 % and of 100 % of the connections of its tenant, once each on the way up', async () => {
+    await manager.setPlan('acme', 'ten')
+    const visits: Visit[] = []
+    const counts: number[] = []
+    for (let n = 0; n < 10; n++) {
+      visits.push(await visit({ subject: `s${n}` }))
+      counts.push(told.length)
+    }
+    expect(counts).toEqual([0, 0, 0, 0, 0, 0, 0, 1, 1, 2])
+    expect(await codeOf(visit({ subject: 'one too many' }))).toBe('quota-exceeded')
+    const resource = { resource: 'connections', limit: 10 }
+    expect(told).toEqual([
+      { type: 'near', ...resource, used: 8 },
+      { type: 'full', ...resource, used: 10 },
+    ])
+    for (const each of visits.splice(5)) each.close()
+    for (let n = 5; n < 8; n++) visits.push(await visit({ subject: `s${n}` }))
+    expect(told).toHaveLength(3)
+    for (const each of visits) each.close()
   })
 
   test('TZ1: is in the tenant of its principal, or nowhere', async () => {
