@@ -165,8 +165,8 @@ export function expectHome({ family }: LedgerState, { home, family: name }: Rela
 // ── A relay's ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * Makes an empty store that of a relay; one that is begins an epoch of its log, each time that it is opened: the log of a copied
- * disk has other changes at the same places, and who read the one must not go on in the other.
+ * Opens the store of a relay, or makes an empty one that. Each time that begins an epoch of its log: the log of a copied disk has
+ * other changes at the same places, and who read the one must not go on in the other.
  */
 export class BecomeRelay implements Job<void> {
   readonly weight = 1
@@ -180,22 +180,15 @@ export class BecomeRelay implements Job<void> {
 
   apply(draft: Draft): void {
     const { state } = draft
-    if (isRelay(state)) return this.#reopen(draft)
-    if (state.family !== undefined || state.meta.nextPosition > 1) {
+    const { meta, family } = state
+    if (!isRelay(state) && (family !== undefined || meta.nextPosition > 1)) {
       throw new TidemarkError('store-foreign', 'the store was filled by a server of its own', {
         remedy: 'Let a relay begin with an empty store',
       })
     }
-    setFamily(draft, NO_FAMILY)
-  }
-
-  #reopen(draft: Draft): void {
-    const { meta } = draft.state
-    const family = draft.state.family as Family
-    const hasCaughtUp = family.epoch === meta.epoch
+    const hasCaughtUp = family?.epoch === meta.epoch
     meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
-    draft.touchMeta()
-    if (hasCaughtUp) setFamily(draft, { ...family, epoch: meta.epoch })
+    setFamily(draft, { ...(family ?? NO_FAMILY), epoch: hasCaughtUp ? meta.epoch : 0 })
   }
 }
 

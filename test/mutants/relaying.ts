@@ -92,8 +92,8 @@ export const RELAYING: readonly Mutant[] = [
   {
     name: 'readers of a relay go on in the log of its copy',
     file: 'core/family.ts',
-    find: 'if (isRelay(state)) return this.#reopen(draft)',
-    replace: 'if (isRelay(state)) return',
+    find: 'meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)\n    setFamily',
+    replace: 'setFamily',
     breaks: 'no cursor into a relay’s log outlives the opening of its store',
     tests: [RELAYS],
     bySimulator: false,
