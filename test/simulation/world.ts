@@ -354,7 +354,8 @@ export class World {
     const server = this.machines.get(to)
     const dialer = this.dialers.find(({ from }) => from === machine)
     if (server === undefined || dialer === undefined || dialer.to === server) return
-    this.count(isHasty ? 'client gone to another server in haste' : 'client gone to another server')
+    const kind = isServing(machine.name) ? 'relay' : 'client'
+    this.count(isHasty ? `${kind} gone to another server in haste` : `${kind} gone to another server`)
     dialer.roam(server, isHasty)
   }
 
@@ -410,7 +411,7 @@ export class World {
       const luck = hashText(isAlone ? `${replica}:${seq}` : `${replica}:${seq} at ${machine.name}`)
       const isGentle = judge.isMoody && Math.floor(machine.clock.now() / MOOD_MS) % 2 === 0
       if (isGentle || luck % judge.oneIn !== 0) return undefined
-      const code: VoidCode = luck % 3 === 0 ? 'quota-exceeded' : 'forbidden'
+      const code: VoidCode = luck % 3 === 0 ? 'too-large' : 'forbidden'
       const number = this.oracle.historyOf(tenant).replicaNumber(replica)
       this.oracle.judged.add(`${tenant} ${number}:${seq} ${code}`)
       return code
