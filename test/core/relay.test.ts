@@ -454,6 +454,42 @@ describe('a relay whose tenant is full at its upstream', () => {
   })
 })
 
+describe('a relay that goes on from a backup', () => {
+  it('answers nobody before it has back what it had passed up, and then judges nothing of that again', async () => {
+    const store = openMemoryStore()
+    const [root, relay, phone, laptop] = [
+      await openRoot(),
+      await openRelay(store),
+      await openClient(),
+      await openClient(),
+    ]
+    await define(root)
+    const line = await connect(relay, root)
+    await (await connect(phone, relay)).close()
+    await line.settled()
+    const backup = await copyOf(store)
+    await write(phone, 'n1')
+    const cut = new Line(phone, relay, { loses: ({ type }) => type === 'ack' })
+    await rest()
+    await line.settled()
+    await (await connect(laptop, relay)).close()
+    await cut.close()
+    await line.close()
+    expect([phone.pending, (await laptop.digest()).rows]).toEqual([1, 1])
+
+    const restored = await openRelay(backup)
+    await restored.ledger.submit(new BeginEpoch(now()))
+    const early = new Line(phone, restored, { gate: refusing(() => true) })
+    await rest()
+    expect(early.initiator.error).toMatchObject({ code: 'unavailable', retryable: true })
+    const again = await connect(restored, root)
+    for (const each of [phone, laptop]) await connect(each, restored, { gate: refusing(() => true) })
+    await again.settled()
+    expect([phone.pending, await phone.rejected()]).toEqual([0, []])
+    expect(new Set(await Promise.all([root, restored, phone.hub, laptop.hub].map(digestOf))).size).toBe(1)
+  })
+})
+
 describe('a relay that lost its store', () => {
   const asEdge: Gate = { ...OPEN, subject: () => 'edge-7' }
 

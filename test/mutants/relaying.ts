@@ -144,6 +144,15 @@ export const RELAYING: readonly Mutant[] = [
     bySimulator: false,
   },
   {
+    name: 'restored relay serves before it has back what it passed up',
+    file: 'core/family.ts',
+    find: '(state.family as Family).epoch !== state.meta.epoch',
+    replace: '(state.family as Family).epoch === 0',
+    breaks: 'a relay that goes on from a backup judges nothing again that it has passed up',
+    tests: [RELAYS],
+    bySimulator: false,
+  },
+  {
     name: 'one dot with two contents between servers',
     file: 'core/receive.ts',
     find: 'if (isBetweenServers) await this.#expectSame(ledger)',
