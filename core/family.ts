@@ -11,11 +11,13 @@
  * FM2  A relay answers nobody before it has caught up with its upstream in this epoch of its log.
  * FM3  A relay never changes its family, and begins with an empty store: what it held before was admitted elsewhere.
  * FM4  No cursor into a relay's log outlives the opening of its store: a copy of it has another log under the same name.
+ * FM5  What is defined while servers are connected is compared at once, by a new session; and who follows another definition
+ *      than the upstream's hears of it then.
  */
-import { readDefinitions, takeOver } from './definitions.ts'
+import { rememberedTables, takeOver } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import type { TableRecord } from './frame.ts'
+import type { TableRecord, Welcome } from './frame.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
 
@@ -163,8 +165,8 @@ export function expectHome({ family }: LedgerState, { home, family: name }: Rela
 // ── A relay's ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /**
- * Makes an empty store that of a relay; one that is begins an epoch of its log, each time that it is opened: the log of a copied
- * disk has other changes at the same places, and who read the one must not go on in the other.
+ * Opens the store of a relay, or makes an empty one that. Each time that begins an epoch of its log: the log of a copied disk has
+ * other changes at the same places, and who read the one must not go on in the other.
  */
 export class BecomeRelay implements Job<void> {
   readonly weight = 1
@@ -178,46 +180,52 @@ export class BecomeRelay implements Job<void> {
 
   apply(draft: Draft): void {
     const { state } = draft
-    if (isRelay(state)) return this.#reopen(draft)
-    if (state.family !== undefined || state.meta.nextPosition > 1) {
+    const { meta, family } = state
+    if (!isRelay(state) && (family !== undefined || meta.nextPosition > 1)) {
       throw new TidemarkError('store-foreign', 'the store was filled by a server of its own', {
         remedy: 'Let a relay begin with an empty store',
       })
     }
-    setFamily(draft, NO_FAMILY)
-  }
-
-  #reopen(draft: Draft): void {
-    const { meta } = draft.state
-    const family = draft.state.family as Family
-    const hasCaughtUp = family.epoch === meta.epoch
+    const hasCaughtUp = family?.epoch === meta.epoch
     meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
-    draft.touchMeta()
-    if (hasCaughtUp) setFamily(draft, { ...family, epoch: meta.epoch })
+    setFamily(draft, { ...(family ?? NO_FAMILY), epoch: hasCaughtUp ? meta.epoch : 0 })
   }
 }
 
+/** Which of the definitions that are known here others have to hear of: all of them are news, some stood otherwise before. */
+export interface TakenOver {
+  readonly isNews: boolean
+  readonly isOther: boolean
+}
+
 /** A relay has met its upstream: takes over its family, its post, and the definitions of tables that count. */
-export class JoinFamily implements Job<void> {
+export class JoinFamily implements Job<TakenOver> {
   readonly weight = 1
   readonly #upstream: Relation
   readonly #post: string
   readonly #tables: readonly TableRecord[]
+  readonly #said: readonly TableRecord[]
   #news: readonly TableRecord[] = []
+  #isOther = false
 
-  constructor(upstream: Relation, post: string, tables: readonly TableRecord[]) {
+  /** `said`: the tables of our hello. */
+  constructor(upstream: Relation, post: string, tables: readonly TableRecord[], said: readonly TableRecord[]) {
+    this.#said = said
+
     this.#upstream = upstream
     this.#post = post
     this.#tables = tables
   }
 
   async prepare(ledger: Ledger): Promise<void> {
-    const names = this.#tables.map(([name]) => name)
-    const known = await readDefinitions(ledger, names)
-    this.#news = this.#tables.filter(([, text], at) => known[at] !== text)
+    const known = await rememberedTables(ledger)
+    const told = new Set([...this.#tables, ...this.#said].map(([name]) => name))
+    if ([...known.keys()].some((name) => !told.has(name))) throw definedMeanwhile()
+    this.#news = this.#tables.filter(([name, text]) => known.get(name) !== text)
+    this.#isOther = this.#news.some(([name]) => known.has(name))
   }
 
-  apply(draft: Draft): void {
+  apply(draft: Draft): TakenOver {
     const { state } = draft
     const { home, family: name } = this.#upstream
     const known = isRelay(state) ? state.family : undefined
@@ -230,7 +238,19 @@ export class JoinFamily implements Job<void> {
     const post = known.post || this.#post
     if (known.home !== home || known.name !== name || known.post !== post)
       setFamily(draft, { ...known, home, name, post })
+    return { isNews: this.#news.length > 0, isOther: this.#isOther }
   }
+}
+
+/** How a relay joins the family of the upstream whose welcome it took. `said`: the tables of its hello. */
+export type Join = (ledger: Ledger, welcome: Welcome, said: readonly TableRecord[]) => Promise<TakenOver>
+
+export const joinFamily: Join = (ledger, { logId, family, post = ledger.state.meta.logId, tables = [] }, said) =>
+  ledger.submit(new JoinFamily({ home: logId, family }, post, tables, said))
+
+/** Sessions between servers compare definitions when they begin. */
+export function definedMeanwhile(): TidemarkError {
+  return new TidemarkError('unavailable', 'a table was defined: a new session compares what it is', { retryable: true })
 }
 
 /** Everything that the upstream had at a moment of this epoch is here. From now on the relay goes by its cursor (E7). */

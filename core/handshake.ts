@@ -229,6 +229,8 @@ export interface Meeting {
   readonly replica: number
   /** Of a relay: the name under which it answers. */
   readonly post: string | undefined
+  /** It has brought definitions of tables that were not known. */
+  readonly hasDefined: boolean
 }
 
 export interface MeetOptions {
@@ -265,10 +267,10 @@ export async function meet(ledger: Ledger, hello: Hello, options: MeetOptions): 
   }
   const { epoch } = state.meta
   const place = await placeOf(ledger, hello.relay === undefined ? role : 'upstream', hello.resume)
-  const { replica, post } = await ledger.submit(new MeetReplica(hello, options))
+  const met = await ledger.submit(new MeetReplica(hello, options))
   // A copy must not fence its original.
-  await readStream(ledger, replica, hello)
-  return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, replica, post }
+  await readStream(ledger, met.replica, hello)
+  return { version, role: hello.relay === undefined ? role : 'upstream', epoch, place, ...met }
 }
 
 function expectRelayed(role: SessionRole, gate: Gate): void {
@@ -391,8 +393,10 @@ async function placeAfterClock(ledger: Ledger, role: SessionRole, entries: reado
   return { type: 'log', position }
 }
 
+type Met = Pick<Meeting, 'replica' | 'post' | 'hasDefined'>
+
 /** Makes the peer and its table definitions known. What a replica calls itself is remembered from its first hello on. */
-class MeetReplica implements Job<Pick<Meeting, 'replica' | 'post'>> {
+class MeetReplica implements Job<Met> {
   readonly weight = 1
   readonly #hello: Hello
   readonly #tables: Tables
@@ -442,7 +446,7 @@ class MeetReplica implements Job<Pick<Meeting, 'replica' | 'post'>> {
     })
   }
 
-  apply(draft: Draft): Pick<Meeting, 'replica' | 'post'> {
+  apply(draft: Draft): Met {
     const { state } = draft
     const isKnown = state.replicas.find(this.#hello.replica) >= 0
     const shortage = isKnown ? undefined : this.#gate.weigh?.(draft.usage, NEW_REPLICA)
@@ -457,6 +461,6 @@ class MeetReplica implements Job<Pick<Meeting, 'replica' | 'post'>> {
     const replica = state.internReplica(this.#hello.replica)
     const subject = this.#gate.subject?.()
     if (subject !== undefined && this.#owner === undefined) draft.put(subjectKey(replica), packRecord(subject))
-    return { replica, post }
+    return { replica, post, hasDefined: fresh.length > 0 }
   }
 }

@@ -11,6 +11,7 @@ import { Feeds } from './feeds.ts'
 import type { Ledger } from './ledger.ts'
 import type { Link } from './link.ts'
 import type { ReplicaId } from './names.ts'
+import type { SessionRole } from './session.ts'
 import { SharedPast } from './shared-past.ts'
 
 export class Hub {
@@ -52,6 +53,11 @@ export class Hub {
   isManned(post: string, logId: string): boolean {
     for (const { manning } of this.#links.values()) if (manning?.post === post && manning.logId !== logId) return true
     return false
+  }
+
+  /** Ends sessions, but for one of them, so that new ones find out what has changed. */
+  renew(roles: readonly SessionRole[], error: TidemarkError, but: Link): void {
+    for (const link of [...this.#links.values()]) if (link !== but && roles.includes(link.role)) link.fail(error)
   }
 
   leave(link: Link): void {

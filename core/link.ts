@@ -10,7 +10,7 @@
 import type { Change } from './change.ts'
 import type { Ask } from './comparison.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import { isCatchingUp, JoinFamily, NoteCaughtUp, type Relation } from './family.ts'
+import { definedMeanwhile, isCatchingUp, type Join, NoteCaughtUp } from './family.ts'
 import {
   type Ack,
   type Changes,
@@ -71,6 +71,8 @@ export interface LinkOptions {
   readonly versions?: Versions
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
+  /** A relay's: how it joins the family of its upstream. Nobody else carries the code for it. */
+  readonly join?: Join
   /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
   readonly gate?: Gate
   /** A server's: told what was answered, after each commit that did. */
@@ -111,6 +113,8 @@ export class Link {
   #admitter: LinkAdmitter | undefined
   /** A relay's: the mark behind everything that its upstream had. */
   #catchUpToken: number | undefined
+  /** The tables of our hello. */
+  #said: Hello['tables'] = []
   #manning: Manning | undefined
   #serverOffsetMs = 0
   #settling: Settling[] = []
@@ -444,6 +448,7 @@ export class Link {
     await hub.othersLeft()
     const hello = await introduce(hub.ledger, role, tables, withClock, versions, hub.past)
     this.#writer.greeted(hello)
+    this.#said = hello.tables
     this.#session.greet(hello)
   }
 
@@ -452,6 +457,7 @@ export class Link {
     const gate = this.#gate
     const isManned: IsManned = (post, logId) => hub.isManned(post, logId)
     const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate, nowMs, onLoss, isManned })
+    if (meeting.hasDefined) hub.renew(['relay', 'upstream'], definedMeanwhile(), this)
     await hub.othersLeft(hello.replica)
     // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
     if (this.#session.state === 'closed') return
@@ -494,14 +500,15 @@ export class Link {
 
   /** Where our stream starts. */
   async #prepareStream(welcome: Welcome): Promise<FeedPlace> {
-    const { hub, role } = this.#options
+    const { hub, role, join } = this.#options
     const { ledger } = hub
     const resume = welcome.resume ?? { type: 'clock', clock: [] }
     if (role === 'mesh') return placeOf(ledger, role, resume)
     const { logId, family, post = logId } = welcome
     if (role === 'relay') {
-      const upstream: Relation = { home: logId, family }
-      await ledger.submit(new JoinFamily(upstream, welcome.post ?? ledger.state.meta.logId, welcome.tables ?? []))
+      if (join === undefined) throw new InvariantError('a relay has to know how to join a family')
+      const { isNews, isOther } = await join(ledger, welcome, this.#said)
+      if (isNews) hub.renew(isOther ? ['upstream', 'server'] : ['upstream'], definedMeanwhile(), this)
       return placeOf(ledger, role, resume)
     }
     return this.#writer.takeWelcome(welcome, { home: post, family })

@@ -3,7 +3,7 @@
  */
 export { type CountedConflict, countConflicts } from './conflict-count.ts'
 export { listDefinitions, rememberedTables } from './definitions.ts'
-export { BecomeRelay } from './family.ts'
+export { BecomeRelay, joinFamily } from './family.ts'
 export { readingReplica } from './reading.ts'
 export { BeginEpoch, EndRecovery } from './recovery.ts'
 export { Redefine } from './redefine.ts'

@@ -16,6 +16,7 @@ import {
   FRAME_EVENT,
   isTidemarkError,
   Link,
+  type LinkOptions,
   packetParser,
   quote,
   type Replica,
@@ -30,6 +31,8 @@ export interface LinkedReplica
   extends Pick<Replica, 'hub' | 'ledger' | 'now' | 'pending' | 'renewIdentity' | 'tables' | 'tenant'> {
   /** A relay is linked to its upstream in the same way. Default: a client. */
   readonly role?: 'client' | 'relay'
+  /** A relay's. */
+  readonly join?: LinkOptions['join']
   /** A relay's: told what its upstream says beside the session. */
   readonly onNote?: (said: Readonly<Record<string, unknown>>) => void
 }
@@ -201,6 +204,7 @@ export class Connection {
     const link = new Link({
       hub: replica.hub,
       role: replica.role ?? 'client',
+      ...(replica.join === undefined ? {} : { join: replica.join }),
       isInitiator: true,
       transport,
       tables: replica.tables,

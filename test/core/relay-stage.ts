@@ -3,7 +3,7 @@
  *
  * Knows: who is connected to whom, and what was sent. Must never know: what a session says.
  */
-import { BecomeRelay } from '../../core/family.ts'
+import { BecomeRelay, joinFamily } from '../../core/family.ts'
 import { decodeFrame, type Frame } from '../../core/frame.ts'
 import type { Gate } from '../../core/gate.ts'
 import { Hub, Ledger, Link, openReplica, parseLimits, type Replica, type Store, table } from '../../core/index.ts'
@@ -74,6 +74,7 @@ export class Line {
       role: isRelay ? 'relay' : 'client',
       isInitiator: true,
       tables: isRelay ? new Map() : from.tables,
+      ...(isRelay ? { join: joinFamily } : {}),
       now,
       transport: wire('up', () => this.acceptor),
       ...(versions.up === undefined ? {} : { versions: versions.up }),

@@ -43,8 +43,14 @@ async function writeMany(client: Client, count: number): Promise<void> {
   }
 }
 
+/** A table that is new ends sessions between servers. */
+async function define(...hubs: readonly Hub[]): Promise<void> {
+  for (const hub of hubs) await (await connect(await openClient(), hub)).close()
+}
+
 async function family(): Promise<{ root: Hub; relay: Hub; line: Line; phone: Client; laptop: Client }> {
   const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
+  await define(root)
   return { root, relay, line: await connect(relay, root), phone, laptop }
 }
 
@@ -95,6 +101,7 @@ describe('a relay', () => {
   it('that loses the scope while it is connected is ended with what it brings next', async () => {
     const [root, relay, phone] = await Promise.all([openRoot(), openRelay(), openClient()])
     let isTrusted = true
+    await define(root)
     const line = await connect(relay, root, { gate: { ...OPEN, mayRelay: () => isTrusted } })
     isTrusted = false
     await connect(phone, relay)
@@ -124,7 +131,9 @@ describe('a relay', () => {
     await expect(root.ledger.submit(new BecomeRelay(now()))).rejects.toMatchObject({ code: 'store-foreign' })
     await relay.ledger.submit(new BecomeRelay(now()))
     const stranger = { home: createReplicaId(), family: createReplicaId() }
-    await expect(relay.ledger.submit(new JoinFamily(stranger, createReplicaId(), []))).rejects.toMatchObject({
+    await expect(
+      relay.ledger.submit(new JoinFamily(stranger, createReplicaId(), [], [['notes', '']])),
+    ).rejects.toMatchObject({
       code: 'store-foreign',
     })
   })
@@ -192,6 +201,23 @@ describe('a relay', () => {
     const line = new Line(odd, relay)
     await rest()
     expect(line.end).toBe('schema-mismatch')
+  })
+
+  it('FM5: compares at once what is defined at either side while they are connected', async () => {
+    const [root, relay] = await Promise.all([openRoot(), openRelay()])
+    const { openReplica, table, firstWriteWins } = await import('../../core/index.ts')
+    const tables = { notes: table<{ id: string; text: string }>({ policy: firstWriteWins() }) }
+    const odd = (await openReplica({ tenant: 'acme', store: openMemoryStore(), tables, now })) as unknown as Client
+    const line = await connect(relay, root)
+    // Both at once: neither server knows of the other's.
+    const [below, above] = [new Line(odd, relay), new Line(await openClient(), root)]
+    await rest()
+    expect([line.end, below.end, above.end]).toEqual(['unavailable', undefined, undefined])
+    const again = await connect(relay, root)
+    expect([below.end, above.end]).toEqual(['unavailable', undefined])
+    const late = new Line(odd, relay)
+    await rest()
+    expect([late.end, again.end]).toEqual(['schema-mismatch', undefined])
   })
 
   it('whose clock is ahead waits until its upstream has come so far', async () => {
@@ -383,6 +409,7 @@ describe('a relay whose tenant is full at its upstream', () => {
   it('E8: is paused at a transaction’s edge, hears of what is new, and goes on when there is room', async () => {
     const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
     let rows = 3
+    await define(root)
     const line = await connect(relay, root, { gate: room(() => rows) })
     const [below, above] = [await connect(phone, relay), await connect(laptop, root)]
     await write(phone, 'n1')
@@ -427,11 +454,48 @@ describe('a relay whose tenant is full at its upstream', () => {
   })
 })
 
+describe('a relay that goes on from a backup', () => {
+  it('answers nobody before it has back what it had passed up, and then judges nothing of that again', async () => {
+    const store = openMemoryStore()
+    const [root, relay, phone, laptop] = [
+      await openRoot(),
+      await openRelay(store),
+      await openClient(),
+      await openClient(),
+    ]
+    await define(root)
+    const line = await connect(relay, root)
+    await (await connect(phone, relay)).close()
+    await line.settled()
+    const backup = await copyOf(store)
+    await write(phone, 'n1')
+    const cut = new Line(phone, relay, { loses: ({ type }) => type === 'ack' })
+    await rest()
+    await line.settled()
+    await (await connect(laptop, relay)).close()
+    await cut.close()
+    await line.close()
+    expect([phone.pending, (await laptop.digest()).rows]).toEqual([1, 1])
+
+    const restored = await openRelay(backup)
+    await restored.ledger.submit(new BeginEpoch(now()))
+    const early = new Line(phone, restored, { gate: refusing(() => true) })
+    await rest()
+    expect(early.initiator.error).toMatchObject({ code: 'unavailable', retryable: true })
+    const again = await connect(restored, root)
+    for (const each of [phone, laptop]) await connect(each, restored, { gate: refusing(() => true) })
+    await again.settled()
+    expect([phone.pending, await phone.rejected()]).toEqual([0, []])
+    expect(new Set(await Promise.all([root, restored, phone.hub, laptop.hub].map(digestOf))).size).toBe(1)
+  })
+})
+
 describe('a relay that lost its store', () => {
   const asEdge: Gate = { ...OPEN, subject: () => 'edge-7' }
 
   it('PO1: answers in the place of the one before it, and its clients send again what that one lost', async () => {
     const [root, relay, phone, laptop] = await Promise.all([openRoot(), openRelay(), openClient(), openClient()])
+    await define(root)
     await (await connect(relay, root, { gate: asEdge })).close()
     await write(phone, 'n1')
     const beside = await connect(laptop, relay)

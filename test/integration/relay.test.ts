@@ -254,6 +254,30 @@ test('a client goes from the edge to the root when all it wrote is answered, and
   await areEqual(phone.replica, laptop.replica)
 })
 
+test('a relay whose disk is lost begins anew in its place, and its clients go on as if nothing had been', async () => {
+  const root = await openTokenServer()
+  const token = await sign({ sub: 'edge-7', scope: 'read relay' })
+  const upstream = { tenant: 'acme', url: root.url, token, backoff: BACKOFF }
+  const lost = await openServer({ upstream })
+  await reached(lost)
+  const { port } = lost
+  const wire = await openWire(port)
+  const phone = await openLinked(wire.url)
+  await put(phone.replica, 'n1', 'answered and passed up')
+  await settleAll(phone.link)
+  wire.silence()
+  await put(phone.replica, 'n2', 'sent, for all the phone knows')
+  await until(() => wire.bytesLost > 50, 'it is on its way')
+  await lost.close()
+  const fresh = await openServer({ upstream, port })
+  await reached(fresh)
+  wire.cut()
+  await until(() => phone.replica.pending === 0, 'it is answered')
+  const laptop = await openWithToken(root.url, { sub: 'bob' })
+  await areEqual(phone.replica, laptop.replica)
+  expect([(await laptop.replica.digest()).rows, await phone.replica.rejected()]).toEqual([2, []])
+})
+
 test('a relay that is killed under load passes on everything that it ever acknowledged', {
   timeout: 90_000,
 }, async () => {
@@ -267,6 +291,8 @@ test('a relay that is killed under load passes on everything that it ever acknow
   let edge = await serve(0)
   const { port, url } = edge
   const [phone, laptop] = [await openLinked(url), await openLinked(root.url)]
+  const nomad = await openNotes()
+  const wandering = wander(nomad, [url, root.url])
   for (let kill = 0; kill < 3; kill++) {
     const before = phone.replica.clock.get(phone.replica.id) - phone.replica.pending
     const writing = writeUntil(phone.replica, `edge${kill}`)
@@ -281,14 +307,46 @@ test('a relay that is killed under load passes on everything that it ever acknow
     await Promise.all([writing(), beside()])
     edge = await serve(port)
   }
-  await settleAll(phone.link, laptop.link)
+  await until(() => wandering.stays > 5, 'it has been everywhere')
+  await wandering.end()
+  await settleAll(phone.link, laptop.link, linkTo(nomad, url))
   await areEqual(phone.replica, laptop.replica)
+  await areEqual(nomad, laptop.replica)
+  expect([await nomad.rejected(), nomad.pending]).toEqual([[], 0])
   expect(await phone.replica.rejected()).toEqual([])
   expect(phone.replica.pending).toBe(0)
   const witness = await openNotes()
   await settleAll(linkTo(witness, root.url))
   await areEqual(phone.replica, witness)
 })
+
+/** Goes from server to server until it is told to stop, and writes at each. `stays`: how often it stayed until all was answered. */
+function wander(replica: NoteReplica, urls: readonly string[]): { readonly stays: number; end(): Promise<void> } {
+  let isStopped = false
+  let stays = 0
+  const wandering = (async (): Promise<void> => {
+    for (let count = 0; !isStopped; count++) {
+      const link = linkTo(replica, urls[count % urls.length] as string, { backoff: BACKOFF })
+      await put(replica, `nomad-${count}`, 'on the road')
+      if (count % 3 === 0) await put(replica, 'shared', `nomad ${count}`)
+      // Killed in between, or not at home here: what is on its way stays so, and it goes on.
+      await link.settled({ timeoutMs: 1_000 }).then(
+        () => void stays++,
+        () => {},
+      )
+      await link.close()
+    }
+  })()
+  return {
+    get stays() {
+      return stays
+    },
+    end: async () => {
+      isStopped = true
+      await wandering
+    },
+  }
+}
 
 /** Writes until it is told to stop. */
 function writeUntil(replica: NoteReplica, name: string): () => Promise<void> {

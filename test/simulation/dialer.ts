@@ -4,6 +4,7 @@
  * Knows: when to connect again, and what makes that useless. Must never know: what a session says.
  */
 import type { ErrorCode, TidemarkError } from '../../core/errors.ts'
+import { joinFamily } from '../../core/family.ts'
 import type { RenewalReason } from '../../core/identity.ts'
 import { Link, type LinkOptions, type Transport } from '../../core/link.ts'
 import type { Replica } from '../../core/replica.ts'
@@ -255,6 +256,7 @@ export class Dialer {
       isInitiator,
       transport,
       tables: role === 'relay' ? new Map() : replica.tables,
+      ...(role === 'relay' ? { join: joinFamily } : {}),
       ...(old.has(machine.name) ? { versions: [1, 1] } : {}),
       now: () => machine.clock.now(),
       ...(admits === undefined ? {} : { gate: admits }),

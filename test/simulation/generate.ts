@@ -67,10 +67,15 @@ export function generatePlan(
     ...overrides,
   }
   const drawn = [...drawWork(root.fork('workload'), options, stock), ...drawFaults(root, options, stock)]
-  const events =
-    options.topology === 'relays' ? [...drawn, ...drawRoaming(root.fork('roaming'), options)].filter(isTimely) : drawn
   const restored = drawServerRestore(root.fork('server'), options)
   const rollBack = restored.length > 0 ? restored : drawRelayLoss(root.fork('relay stores'), options)
+  const hasVanished = rollBack.some(({ type }) => type === 'vanish')
+  // A post is known where it was given: who lost its store comes back there.
+  const swaps = hasVanished ? [] : drawSwaps(root.fork('swaps'), options)
+  const events =
+    options.topology === 'relays'
+      ? [...drawn, ...drawRoaming(root.fork('roaming'), options), ...swaps].filter(isTimely)
+      : drawn
   const kept = rollBack.length === 0 ? events : events.filter((event) => isBearable(event, rollBack))
   const steady = rollBack.length === 0 ? options : withoutWhims(options)
   return { options: steady, events: [...kept, ...rollBack].sort((a, b) => a.at - b.at) }
@@ -474,6 +479,21 @@ function drawRoaming(random: Random, options: PlanOptions): PlanEvent[] {
     isHasty: random.chance(0.4),
     at: random.between(1, durationMs),
   }))
+}
+
+/** Relays go to another upstream: one with a lower number, so that nobody is below itself. */
+function drawSwaps(random: Random, { upstreams = [], durationMs }: PlanOptions): PlanEvent[] {
+  if (upstreams.length < 2 || !random.chance(0.3)) return []
+  return [...Array(random.between(1, 3))].map(() => {
+    const number = random.between(1, upstreams.length - 1)
+    return {
+      type: 'roam',
+      node: serverName(number),
+      to: serverName(random.between(-1, number - 1)),
+      isHasty: false,
+      at: random.between(1, durationMs),
+    }
+  })
 }
 
 const APART_MS = 10_000

@@ -354,7 +354,8 @@ export class World {
     const server = this.machines.get(to)
     const dialer = this.dialers.find(({ from }) => from === machine)
     if (server === undefined || dialer === undefined || dialer.to === server) return
-    this.count(isHasty ? 'client gone to another server in haste' : 'client gone to another server')
+    const kind = isServing(machine.name) ? 'relay' : 'client'
+    this.count(isHasty ? `${kind} gone to another server in haste` : `${kind} gone to another server`)
     dialer.roam(server, isHasty)
   }
 
