@@ -7,6 +7,7 @@ import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
 import { RELAYING } from './relaying.ts'
 import { TELLING } from './telling.ts'
+import { UNCHOSEN } from './unchosen.ts'
 
 const MERGE = 'test/core/merge.test.ts'
 const COUNTING = 'test/core/counting.test.ts'
@@ -470,5 +471,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...RECOVERING,
   ...RELAYING,
   ...TELLING,
+  ...UNCHOSEN,
   ...COLLECTION,
 ]
