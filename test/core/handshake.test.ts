@@ -2,7 +2,8 @@
  * The handshake while something else is under way.
  */
 import { expect, it } from 'vitest'
-import { decodeFrame } from '../../core/frame.ts'
+import { decodeFrame, type Welcome } from '../../core/frame.ts'
+import { answerOf } from '../../core/handshake.ts'
 import { Hub } from '../../core/hub.ts'
 import { Ledger } from '../../core/ledger.ts'
 import { parseLimits } from '../../core/limits.ts'
@@ -96,3 +97,25 @@ it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     expect(welcome).toMatchObject({ type: 'welcome', yourSeq: held })
   },
 )
+
+// A welcome holds 4,096 refusals at most.
+it.each([
+  [4_095, 9_000],
+  [4_096, 8_192],
+])('rule 18: a welcome with %i refusals answers what was written up to seq %i', async (refused, through) => {
+  const refusals = Array.from({ length: refused }, (_, at) => [(at + 1) * 2, 'forbidden'] as const)
+  const answer = answerOf({ refusals } as unknown as Welcome, 9_000)
+  expect(answer.throughSeq).toBe(through)
+  expect(answer.refusals).toHaveLength(refused)
+})
+
+it('what a welcome refuses behind what it answers is not counted yet', async () => {
+  const refusals = [
+    [1, 'forbidden'],
+    [7, 'forbidden'],
+  ] as const
+  expect(answerOf({ refusals } as unknown as Welcome, 5)).toEqual({
+    throughSeq: 5,
+    refusals: [{ seq: 1, code: 'forbidden' }],
+  })
+})

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Command } from 'commander'
-import { type Check, describeCheck, runCheck } from './check.ts'
+import { type Check, describeCheck, runCheck, type Verdict } from './check.ts'
 import { CI_SEED, HUNT_SCHEDULES } from './hunt.ts'
 import { type BrokenLine, breakLine } from './lines.ts'
 import { allLines, shuffled } from './sample.ts'
@@ -104,7 +104,7 @@ async function breakOne(line: BrokenLine, root: string): Promise<Fate> {
   writeFileSync(path, broken)
   try {
     for (const check of checksOf(line)) {
-      const { finding, output } = await runCheck(check, root)
+      const { finding, output } = await runCheck(check, root).catch(notEvenStarted)
       if (finding === undefined) continue
       const seconds = (performance.now() - startedAt) / 1_000
       const state = check.type === 'compiler' ? 'void' : 'found'
@@ -115,6 +115,13 @@ async function breakOne(line: BrokenLine, root: string): Promise<Fate> {
   } finally {
     writeFileSync(path, text)
   }
+}
+
+/** The checks can run: the first of them has, before any line was broken. */
+function notEvenStarted(error: unknown): Pick<Verdict, 'finding' | 'output'> {
+  const output = String(error)
+  const [, reason = 'nothing was told'] = /^\s*(\w*Error: .*)$/m.exec(output) ?? []
+  return { finding: `does not even start: ${reason}`, output }
 }
 
 function checksOf({ file }: BrokenLine): Check[] {

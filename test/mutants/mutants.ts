@@ -8,6 +8,7 @@ import type { Mutant } from './mutant.ts'
 import { RECOVERING } from './recovering.ts'
 import { RELAYING } from './relaying.ts'
 import { TELLING } from './telling.ts'
+import { UNCHOSEN } from './unchosen.ts'
 
 const MERGE = 'test/core/merge.test.ts'
 const COUNTING = 'test/core/counting.test.ts'
@@ -472,5 +473,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...RELAYING,
   ...TELLING,
   ...BREAKING,
+  ...UNCHOSEN,
   ...COLLECTION,
 ]

@@ -21,6 +21,7 @@ export const PROMISES = {
   honest: 'Between honest replicas no session ends but by faults of network, disk and process',
   harmless: 'Restored, cloned and half-lost replicas do no harm',
   sound: 'The engine throws nothing at its host but typed errors',
+  ends: 'The engine never works without end on something that has an end',
   repeatable: 'A schedule that runs twice does the same twice',
 } as const
 

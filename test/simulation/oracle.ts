@@ -87,7 +87,10 @@ export class Oracle {
 
   /** A commit of this view has become durable. */
   afterFlush(view: View, written: readonly Recorded[]): void {
-    for (const change of written) this.#checkApart(view, change)
+    for (const change of written) {
+      this.#checkApart(view, change)
+      this.#checkOp(view, change)
+    }
     for (const other of this.views) {
       if (other !== view && other.history === view.history) this.#compare(view, other)
     }
@@ -99,6 +102,19 @@ export class Oracle {
       if (isOwn || value.startsWith(`${view.history.tenant}.`) || change.row.isCounter(field)) continue
       throw new BrokenPromise('apart', `${view.name} of tenant ${view.history.tenant} holds "${value}"`)
     }
+  }
+
+  /** An app inserts what it is not shown, and updates or deletes what it is. What is issued again stays what it was. */
+  #checkOp(view: View, { op, row, seen, replica, seq }: Recorded): void {
+    const rules = view.history.tables.get(row.table)
+    if (rules === undefined || isJudgedByUser(rules) || [...view.reissued.values()].includes(seq)) return
+    const isShown = row.shown(seen) !== undefined
+    if (isShown === (op !== 'insert')) return
+    throw new BrokenPromise(
+      'session',
+      `${view.name} wrote ${op} ${view.history.dotName(replica, seq)} of ${row.name}, which was ${isShown ? 'there' : 'absent'}: it held ${heldInWords(row, seen)}`,
+      row.name,
+    )
   }
 
   #compare(left: View, right: View): void {

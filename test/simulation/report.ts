@@ -30,7 +30,14 @@ export function reportTally(tally: Tally, seconds: number): string {
 /** `replay`: what runs it again. `tale`: what came to the disks, in words. */
 export function reportFailure(plan: Plan, outcome: Outcome, replay?: string, tale: readonly string[] = []): string {
   const { failure } = outcome
-  if (failure === undefined) return `seed ${plan.options.seed}: every promise held`
+  const { seed } = plan.options
+  if (failure === undefined) return `seed ${seed}: every promise held`
+  if (failure.promise === 'ends')
+    return [
+      `BROKEN PROMISE: ${PROMISES.ends}.`,
+      failure.detail,
+      `To see where: node --import tsx --inspect test/simulation/run.ts --replay ${seed}, and pause it.`,
+    ].join('\n')
   return [
     `BROKEN PROMISE: ${PROMISES[failure.promise]}.`,
     withoutFilling(failure.detail),

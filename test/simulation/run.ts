@@ -16,7 +16,7 @@ import { runPlan } from './run-plan.ts'
 import { addTally, createTally, type FailedSchedule, type ScheduleRange, type Tally } from './schedules.ts'
 import { shrinkPlan } from './shrink.ts'
 import { retell } from './tale.ts'
-import type { WorkDone } from './worker.ts'
+import type { WorkDone, WorkNews } from './worker.ts'
 
 interface Options {
   readonly schedules: number
@@ -31,6 +31,8 @@ interface Options {
 }
 
 const BATCH = 25
+/** A schedule takes milliseconds: one that takes so long goes round in circles. */
+const STUCK_MS = 30_000
 const DETAIL_MAX = 200
 
 const wholeNumber =
@@ -85,11 +87,14 @@ function replayOf(file: string): string {
 }
 
 async function show({ plan, outcome }: FailedSchedule): Promise<void> {
-  const shrunk =
-    options.shrink && outcome.failure?.promise !== 'repeatable' ? await shrinkPlan(plan, outcome) : { plan, outcome }
+  // What differs from run to run, or never ends, cannot be made smaller by running it.
+  const isSteady = outcome.failure?.promise !== 'repeatable' && outcome.failure?.promise !== 'ends'
+  const shrunk = options.shrink && isSteady ? await shrinkPlan(plan, outcome) : { plan, outcome }
   const file = join(tmpdir(), `tidemark-failure-${plan.options.seed.replace(/[^A-Za-z0-9.-]/g, '_')}.json`)
   writeFileSync(file, `${JSON.stringify(shrunk.plan, null, 1)}\n`)
-  console.log(`\n${reportFailure(shrunk.plan, shrunk.outcome, replayOf(file), await retell(shrunk.plan))}\n`)
+  console.log(
+    `\n${reportFailure(shrunk.plan, shrunk.outcome, replayOf(file), isSteady ? await retell(shrunk.plan) : [])}\n`,
+  )
 }
 
 // ── Many schedules ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,6 +142,26 @@ async function runAll(): Promise<number> {
   return failed.length === 0 ? 0 : 1
 }
 
+/** What is told of a schedule whose process had to be ended. */
+function neverEnded(seed: string): WorkDone {
+  const detail = `Schedule ${seed} kept its process busy for ${STUCK_MS / 1_000} seconds and did not come to an end.`
+  const { faults, ...tally } = { ...createTally(), schedules: 1 }
+  const plan = generatePlan(seed, options.renew ? RENEWING : {})
+  const failure = { promise: 'ends', detail, atMs: 0 } as const
+  const outcome = {
+    failure,
+    faults,
+    trace: 0,
+    events: 0,
+    frames: 0,
+    changes: 0,
+    refusals: 0,
+    conflicts: 0,
+    convergedMs: 0,
+  }
+  return { type: 'done', tally, faults: [], failed: [{ plan, outcome }] }
+}
+
 /** The first words of it: the smaller one is told in full. */
 function inShort(detail: string): string {
   const text = withoutFilling(detail)
@@ -150,19 +175,34 @@ function runWorker(takeOrder: () => ScheduleRange | undefined, takeDone: (done: 
       // What a schedule leaves behind is short-lived: with more room it is never moved.
       execArgv: [...process.execArgv, '--max-semi-space-size=32'],
     })
+    let underWay: string | undefined
+    let timer: NodeJS.Timeout | undefined
+    const watch = (seed: string | undefined): void => {
+      underWay = seed
+      clearTimeout(timer)
+      if (seed !== undefined) timer = setTimeout(() => worker.kill('SIGKILL'), STUCK_MS)
+    }
     const feed = (): void => {
+      watch(undefined)
       const order = takeOrder()
       if (order === undefined) worker.disconnect()
       else worker.send(order)
     }
-    worker.on('message', (done) => {
-      takeDone(done as WorkDone)
+    worker.on('message', (message) => {
+      const news = message as WorkNews
+      if (news.type === 'begins') return watch(news.seed)
+      takeDone(news)
       feed()
     })
     worker.on('error', reject)
-    worker.on('exit', (code, signal) =>
-      code === 0 ? resolve() : reject(new Error(`a worker ended with ${code ?? signal}`)),
-    )
+    worker.on('exit', (code, signal) => {
+      clearTimeout(timer)
+      if (code === 0) return resolve()
+      if (signal !== 'SIGKILL' || underWay === undefined)
+        return reject(new Error(`a worker ended with ${code ?? signal}`))
+      takeDone(neverEnded(underWay))
+      resolve()
+    })
     feed()
   })
 }

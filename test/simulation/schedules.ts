@@ -57,11 +57,19 @@ export interface ScheduleRange {
   readonly isRenewing?: boolean
 }
 
-/** Runs schedules until `failuresMax` have failed. Answers with those that failed, and adds all to the tally. */
-export async function runSchedules(range: ScheduleRange, tally: Tally): Promise<FailedSchedule[]> {
+/**
+ * Runs schedules until `failuresMax` have failed. Answers with those that failed, and adds all to the tally. `onBegin` is told of
+ * each before it runs: one that never ends can tell nothing afterwards.
+ */
+export async function runSchedules(
+  range: ScheduleRange,
+  tally: Tally,
+  onBegin?: (seed: string) => void,
+): Promise<FailedSchedule[]> {
   const { seed, from, to, failuresMax = Number.POSITIVE_INFINITY, isRenewing = false } = range
   const failed: FailedSchedule[] = []
   for (let number = from; number < to && failed.length < failuresMax; number++) {
+    onBegin?.(seedOf(seed, number))
     const plan = generatePlan(seedOf(seed, number), isRenewing ? RENEWING : {})
     const outcome = await runSchedule(plan, number % REPEATED_ONE_IN === 0, tally)
     if (outcome.failure !== undefined) failed.push({ plan, outcome })

@@ -10,7 +10,7 @@ import type { Subject } from './subject.ts'
 
 const RUNS_MAX = 600
 /** Whoever waits for a counterexample waits no longer. */
-const TIME_MAX_MS = 30_000
+const TIME_MAX_MS = 20_000
 
 export interface Shrunk {
   readonly plan: Plan

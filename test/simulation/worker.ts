@@ -3,7 +3,11 @@
  */
 import { createTally, type FailedSchedule, runSchedules, type ScheduleRange, type Tally } from './schedules.ts'
 
+/** What a worker tells: that it begins with a schedule, and what came of a range. */
+export type WorkNews = { readonly type: 'begins'; readonly seed: string } | WorkDone
+
 export interface WorkDone {
+  readonly type: 'done'
   readonly tally: Omit<Tally, 'faults'>
   readonly faults: readonly (readonly [kind: string, times: number])[]
   readonly failed: readonly FailedSchedule[]
@@ -19,13 +23,17 @@ process.on('SIGINT', () => {})
 async function carryOut(order: ScheduleRange): Promise<void> {
   const tally = createTally()
   const before = process.cpuUsage()
-  const failed = await runSchedules(order, tally)
+  const failed = await runSchedules(order, tally, (seed) => process.send?.({ type: 'begins', seed } satisfies WorkNews))
   const { user, system } = process.cpuUsage(before)
   tally.cpuSeconds = (user + system) / 1e6
   // Maps do not pass between processes.
   const { faults, ...counts } = tally
-  const done = { tally: counts, faults: [...faults], failed: failed.map(withoutFaults) }
-  process.send?.(done)
+  process.send?.({
+    type: 'done',
+    tally: counts,
+    faults: [...faults],
+    failed: failed.map(withoutFaults),
+  } satisfies WorkNews)
 }
 
 function withoutFaults({ plan, outcome }: FailedSchedule): FailedSchedule {

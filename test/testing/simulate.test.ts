@@ -133,7 +133,7 @@ describe('a simulation of stores', () => {
     ],
     ['forgets to delete', 'stored', /which nobody had put there/],
     ['ignores the head', 'stored', /answered committed with head \d+/],
-  ])('finds an adapter that %s', async (mistake, promise, detail, seed = 'stores') => {
+  ])('finds an adapter that %s', { timeout: 120_000 }, async (mistake, promise, detail, seed = 'stores') => {
     const stores = () => createJournal(mistake)
     const { failure } = await simulate({ schedules: 300, seed, stores })
     expect(failure?.promise).toBe(promise)
