@@ -29,6 +29,11 @@ function readVersion(): string {
   return 'unknown'
 }
 
+// Whoever reads may have had enough, as `head` does.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
 await new Command('tidemark')
   .description('A multi-replica sync engine: replicas that work offline, and the server they sync through.')
   .version(readVersion(), '-v, --version')

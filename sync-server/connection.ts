@@ -68,6 +68,8 @@ const NOTE_MS = 600_000
 
 /** A token is signed, and that costs: so often may one connection bring a new one. */
 const RENEWAL_MS = 1_000
+/** Those that come sooner are answered so often, before the connection ends. */
+const HASTY_MAX = 16
 
 export class Connection {
   readonly #options: ConnectionOptions
@@ -96,6 +98,8 @@ export class Connection {
   #isSending = false
   #renewedAtMs = Number.NEGATIVE_INFINITY
   #isRenewing = false
+  /** Tokens that came too soon after the last one that was looked at. */
+  #hasty = 0
   /** A relay's: which list of revocations it was told. */
   #toldRevocations = -1
 
@@ -302,9 +306,13 @@ export class Connection {
     const { socket, visit, authenticate, logger, now, monotonicMs } = this.#options
     if (!this.#mayGoOn()) return
     if (this.#isRenewing || monotonicMs() - this.#renewedAtMs < RENEWAL_MS) {
-      socket.emit(AUTH_EVENT, { code: 'rate-limited', message: 'a token was brought just now', retryable: true })
+      const refusal = { code: 'rate-limited', message: 'a token was brought just now', retryable: true } as const
+      // Answers wait for whoever does not read them, and no credit bounds these.
+      if (++this.#hasty > HASTY_MAX) this.fail(new TidemarkError(refusal.code, refusal.message, { retryable: true }))
+      else socket.emit(AUTH_EVENT, refusal)
       return
     }
+    this.#hasty = 0
     this.#isRenewing = true
     authenticate(auth)
       .then((principal) => visit.renew(principal, now()))

@@ -125,6 +125,12 @@ describe('tidemark config', () => {
     for (const { stdout } of [table, json]) expect(stdout).not.toContain('thirty-two')
   })
 
+  test('ends well when whoever reads it has had enough', async () => {
+    const child = launch(['config', '--dev'])
+    child.stdout?.destroy()
+    expect(await ended(child)).toMatchObject({ code: 0, stderr: '' })
+  })
+
   test('says why a server would not start', async () => {
     const [noKey, badPlan, unknownPlan] = await Promise.all([
       ended(launch(['config'])),

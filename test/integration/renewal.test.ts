@@ -150,6 +150,16 @@ describe('a new token', () => {
     expect(told).toMatchObject(new Array(2).fill({ code: 'rate-limited', retryable: true }))
   })
 
+  test('that comes over and over ends the session, instead of filling it with answers that nobody reads', async () => {
+    const server = await openTokenServer()
+    const { socket, told } = await openTold(server, await sign())
+    const gone = disconnected(socket)
+    for (let n = 0; n < 10_000; n++) socket.emit(AUTH_EVENT, { token: 'x' })
+    await gone
+    expect(told.length).toBeLessThan(20)
+    await until(() => server.tenants[0]?.connections === 0, 'its seat is free')
+  })
+
   test.each([[{}], [{ token: 7 }], [{ token: 'x'.repeat(9_000) }], [{ token: null, tenant: 'globex' }]])(
     'that is none (%j) is refused, and disturbs nobody',
     async (auth) => {
