@@ -13,8 +13,8 @@
  * IN3  Whoever leaves is read again, to hear its goodbye, and counts no more.
  */
 
-/** Less than two of the largest frames, more than a commit takes of what others wait for. */
-const AHEAD_BYTES_MAX = 512 * 1024
+/** What a commit may take of a tenant with large changes: the next frame is read while this one is worked on. */
+const AHEAD_BYTES_MAX = 128 * 1024
 
 export interface Reader {
   /** Reads no more, until `resume`. Does nothing where a transport cannot be held. */

@@ -1,22 +1,24 @@
 /**
  * Turns: the work of many tenants on one thread, in pieces, one after the other.
  *
- * A piece of work asks before it begins. While the thread's turn is young it may go on at once, if nobody waits or the turn
- * is its tenant's; else it waits. Of those that wait, the tenant that was served least goes first: one that floods shares
- * with the others, and one that comes for a little is never behind more than the piece that is being done.
+ * A piece of work asks before it begins, and waits for a turn of the thread, which begins when the platform has heard of
+ * everything that came. While that turn is young others go on at once, if nobody waits or the turn is their tenant's. Of
+ * those that wait, the tenant that was served least goes first: one that floods shares with the others, and one that comes
+ * for a little is never behind more than the piece that is being done.
  *
  * Knows: names, counts, time. Must never know: what a piece does, or how a platform ends a turn.
  *
  * Invariants:
- * TU1  Once a turn has lasted `TURN_MS`, no piece begins in it.
+ * TU1  No piece begins before its turn, with whatever has come still unheard; and none once the turn has lasted `TURN_MS`.
  * TU2  While some wait, each turn is one tenant's: of the one that was given the fewest, its pieces in the order asked, as
  *      many as begin while it is young.
- * TU3  Who was away has a claim to one turn before the others, whatever else it has left unused.
+ * TU3  Who was away has a claim to one turn before the others, whatever else it has left unused. Of equals, who did the last
+ *      piece goes last.
  */
 import type { AskForTurn } from '../core/index.ts'
 
-/** Most pieces take a tenth of this; the longest, a commit of a full transaction of 1,000 changes, about as much. */
-const TURN_MS = 2
+/** Most pieces take a tenth of this; the longest, the commit of a full transaction of 1,000 changes, some more. */
+const TURN_MS = 1
 
 export interface TurnsOptions {
   /** Calls back in a turn of its own, after whatever the platform has to see to. */
@@ -40,8 +42,11 @@ export class Turns {
   #floor = 0
   /** Whose turn it is. */
   #holder: string | undefined
-  /** When the turn began, as far as it was noticed. */
+  /** Who did the last piece. */
+  #lastServed: string | undefined
+  /** When the turn began that is under way. */
   #beganAtMs: number | undefined
+  #isScheduled = false
 
   constructor(options: TurnsOptions) {
     this.#options = options
@@ -53,13 +58,11 @@ export class Turns {
   }
 
   #ask(tenant: string): Promise<void> | undefined {
-    const nowMs = this.#options.monotonicMs()
-    if (this.#beganAtMs === undefined) {
-      this.#beganAtMs = nowMs
-      this.#options.nextTurn(() => this.#begin())
+    if (this.#beganAtMs === undefined) this.#schedule()
+    else if ((this.#waiting === 0 || this.#holder === tenant) && this.#isYoung()) {
+      this.#lastServed = tenant
+      return undefined
     }
-    const isFree = this.#waiting === 0 || this.#holder === tenant
-    if (isFree && nowMs - this.#beganAtMs < TURN_MS) return undefined
     return new Promise((resolve) => this.#queueOf(tenant).waiting.push(resolve))
   }
 
@@ -72,14 +75,22 @@ export class Turns {
     return queue
   }
 
+  #schedule(): void {
+    if (this.#isScheduled) return
+    this.#isScheduled = true
+    this.#options.nextTurn(() => this.#begin())
+  }
+
   #begin(): void {
+    this.#isScheduled = false
     this.#beganAtMs = undefined
     this.#holder = undefined
     const queue = this.#leastServed()
     if (queue === undefined) return this.#queues.clear()
     this.#holder = queue.tenant
+    this.#lastServed = queue.tenant
     this.#beganAtMs = this.#options.monotonicMs()
-    this.#options.nextTurn(() => this.#begin())
+    this.#schedule()
     this.#floor = queue.served++
     this.#goOn(queue)
   }
@@ -102,8 +113,13 @@ export class Turns {
   #leastServed(): Queue | undefined {
     let least: Queue | undefined
     for (const queue of this.#queues.values()) {
-      if (queue.waiting.length > 0 && (least === undefined || queue.served < least.served)) least = queue
+      if (queue.waiting.length > 0 && (least === undefined || this.#isBefore(queue, least))) least = queue
     }
     return least
+  }
+
+  #isBefore(queue: Queue, other: Queue): boolean {
+    if (queue.served !== other.served) return queue.served < other.served
+    return other.tenant === this.#lastServed
   }
 }
