@@ -43,6 +43,17 @@ describe('a scan', () => {
   })
 })
 
+test.each([
+  [{ prefix: 'n00' }, 0, 100],
+  [{ from: 'n0040', prefix: 'n00' }, 40, 100],
+  [{ from: 'm', prefix: 'n00' }, 0, 100],
+  [{ from: 'n0040', to: 'n0044' }, 40, 44],
+  [{ prefix: 'n00', to: 'n0044' }, 0, 44],
+  [{ prefix: 'n00', to: 'n0144' }, 0, 100],
+])('a scan of %o has the rows from %i up to %i', async (options, from, to) => {
+  expect(await idsOf(replica.table('notes').scan(options))).toEqual(IDS.slice(from, to))
+})
+
 describe('a query of the log', () => {
   test.each([0, 1, 2, 100])('answers with the first %i changes when that is its limit', async (limit) => {
     expect((await replica.log.query({ limit })).map(({ id }) => id)).toEqual(IDS.slice(0, limit))

@@ -53,6 +53,15 @@ export const UNCHOSEN: readonly Mutant[] = [
     bySimulator: false,
   },
   {
+    name: 'a scan by prefix begins and ends where it should not',
+    file: 'core/keys.ts',
+    find: 'if (left[at] !== right[at]) return (left[at] as number) < (right[at] as number)',
+    replace: 'if (left[at] !== right[at]) return (left[at] as number) >= (right[at] as number)',
+    breaks: 'a scan has the rows that were asked for, and no other',
+    tests: [READING],
+    bySimulator: false,
+  },
+  {
     name: 'a large block is never pushed',
     file: 'core/log-reader.ts',
     find: 'if (lastSeq > throughSeq || (bytes > 0 && bytes + block.block.length > bytesMax)) return blocks',

@@ -56,13 +56,12 @@ function rowInWords(history: History, parts: Parts | undefined): string {
 function inWords(history: History, part: keyof Parts, text: string): string {
   if (text === '') return '(none)'
   const named = history.forPeople(text)
-  // A head reads `update(a,b)@red-0.3`.
-  if (part === 'heads')
-    return `[${named.replaceAll(/(\w+)\(([^)]*)\)@(\S+)/g, (_, op, fields, dot) => headInWords(op, fields, dot))}]`
-  return `[${named}]`
+  return part === 'heads' ? `[${named.split(' ').map(headInWords).join(', ')}]` : `[${named}]`
 }
 
-function headInWords(op: string, fields: string, dot: string): string {
+/** A head reads `update(a,b)@red-0.3`. */
+function headInWords(head: string): string {
+  const [, op = head, fields = '', dot = ''] = /^(\w+)\(([^)]*)\)@(.+)$/.exec(head) ?? []
   return fields === '' ? `${op} ${dot}` : `${op} ${dot} (of ${fields})`
 }
 

@@ -46,7 +46,7 @@ export function reportFailure(plan: Plan, outcome: Outcome, replay?: string, tal
     '',
     ...describeOptions(plan.options),
     '',
-    `${plan.events.length} events are enough:`,
+    plan.events.length === 0 ? 'it needs no event: starting is enough' : `${plan.events.length} events are enough:`,
     ...plan.events.map((event) => `  ${String(event.at).padStart(8)} ms  ${describeEvent(event)}`),
     '',
     `again: ${replay ?? `npm run simulate -- --replay ${plan.options.seed} --story`}`,
