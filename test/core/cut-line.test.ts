@@ -168,3 +168,22 @@ describe('a line that is cut after the handshake and one frame more', () => {
     )
   })
 })
+
+test('a snapshot that is gone on with brings the clock of its own server, not of one that was given up before it', async () => {
+  const fill = async (member: Member): Promise<void> => {
+    await writeSmall(member)
+    await writeLarge(member, 8)
+  }
+  const [given, kept] = [await openServer(fill), await openServer(fill)]
+  const reader = await openClient()
+  const beginFrom = async (hub: Hub): Promise<void> => {
+    const { down } = await cutSession(hub, await openClient(), now, WHOLE)
+    const begun = down.slice(0, 4).reduce((sum, length) => sum + length, 0)
+    expect((await cutSession(hub, reader, now, { ...WHOLE, down: begun })).isCut).toBe(true)
+  }
+  await beginFrom(given.hub)
+  await beginFrom(kept.hub)
+  await cutSession(kept.hub, reader, now, WHOLE)
+  expect(reader.clock.get(kept.writer.id)).toBe(kept.writer.clock.get(kept.writer.id))
+  expect(reader.clock.get(given.writer.id)).toBe(0)
+})

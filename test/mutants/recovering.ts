@@ -75,7 +75,7 @@ export const RECOVERING: readonly Mutant[] = [
     find: 'const clock = bytes ?? base',
     replace: 'const clock = base ?? bytes',
     breaks: 'what a clock covers is there',
-    tests: ['test/simulation/simulation.test.ts'],
+    tests: ['test/core/cut-line.test.ts'],
     bySimulator: false,
   },
   {
