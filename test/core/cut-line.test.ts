@@ -187,3 +187,21 @@ test('a snapshot that is gone on with brings the clock of its own server, not of
   expect(reader.clock.get(kept.writer.id)).toBe(kept.writer.clock.get(kept.writer.id))
   expect(reader.clock.get(given.writer.id)).toBe(0)
 })
+
+test('what was refused because a clock ran ahead is issued again, also by whoever hears of that in the next welcome', async () => {
+  const aheadMs = 20 * 365 * 86_400_000
+  const openAhead = (): Promise<Member> =>
+    openReplica({ tenant: TENANT, store: openMemoryStore(), tables: TABLES, now: () => now() + aheadMs })
+  const write = (member: Member): Promise<unknown> =>
+    member.table('notes').insert({ id: 'note', title: 'from the future' })
+  const [hub, writer, reader] = [await openHub(openMemoryStore()), await openAhead(), await openClient()]
+  await write(writer)
+  const [welcome = 0] = (await cutSession(await openHub(openMemoryStore()), await openAhead(), now, WHOLE)).down
+  await cutSession(hub, writer, now, { ...WHOLE, down: welcome })
+  expect(hub.ledger.durableClock().get(writer.id)).toBe(1)
+  expect(await writer.rejected()).toEqual([])
+  await cutSession(hub, writer, now, WHOLE)
+  await cutSession(hub, reader, now, WHOLE)
+  expect(await reader.table('notes').get('note')).toEqual({ id: 'note', title: 'from the future' })
+  expect((await writer.rejected()).map(({ code, reissuedAs }) => [code, reissuedAs?.seq])).toEqual([['clock-skew', 2]])
+})
