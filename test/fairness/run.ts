@@ -18,6 +18,7 @@ import { Command } from 'commander'
 import { openReplica, table } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { connect } from '../../sync-client/index.ts'
+import { count } from '../whole-number.ts'
 
 interface Note {
   readonly id: string
@@ -32,12 +33,6 @@ interface Times {
 
 const PAUSE_MS = 10
 const RATIO_MAX = 2
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
-}
 
 const { rounds, seconds, lmdb } = new Command('fairness')
   .description(

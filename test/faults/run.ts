@@ -3,6 +3,7 @@
  */
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { healOverAndOver, percentile } from './healing.ts'
 
 interface Options {
@@ -10,12 +11,6 @@ interface Options {
   readonly seed: number
   readonly fault: number
   readonly cap: number
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const CONVERGES_MS = 5_000

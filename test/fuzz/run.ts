@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { fireAssaults, fireKillers } from './barrage.ts'
 import { corpusPath, type KeptFrame } from './corpus.ts'
 import { describeCosts, measureCosts, tooDear } from './costs.ts'
@@ -20,12 +21,6 @@ interface Options {
   readonly jobs: number
   readonly store: StoreKind
   readonly keep: boolean
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('fuzz')

@@ -3,13 +3,8 @@
  */
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { killAll } from './killing.ts'
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
-}
 
 const { kills, seed } = new Command('kills')
   .description('Kills processes under load with SIGKILL, and looks for all that somebody was told is kept.')

@@ -2,6 +2,7 @@
  * The command for long load with faults.
  */
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { type LoadProgress, loadWithFaults } from './load.ts'
 
 interface Options {
@@ -9,12 +10,6 @@ interface Options {
   readonly seed: number
   readonly replicas: number
   readonly pause: number
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 /** A line of progress at most so often. */

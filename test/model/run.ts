@@ -3,6 +3,7 @@
  */
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { judge, type Verdict } from './judge.ts'
 import { MODELS, type Model } from './models.ts'
 import { missingPrograms } from './spin.ts'
@@ -12,12 +13,6 @@ interface Options {
   readonly long: boolean
   readonly jobs: number
   readonly only: string | undefined
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('model')

@@ -5,6 +5,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { type Check, describeCheck, runCheck, type Verdict } from './check.ts'
 import { CI_SEED, HUNT_SCHEDULES } from './hunt.ts'
 import { type BrokenLine, breakLine } from './lines.ts'
@@ -30,12 +31,6 @@ interface Fate {
   readonly what: string
   readonly seconds: number
   readonly output: string
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('broken-lines')

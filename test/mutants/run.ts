@@ -2,6 +2,7 @@
  * The command for planted bugs: every one of them, in copies of the sources, a few at a time.
  */
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { runCheck } from './check.ts'
 import { CI_SEED, complaintOf, HUNT_SCHEDULES, type Hunt, type HuntOptions, hunt } from './hunt.ts'
 import { type Mutant, whyUnfit } from './mutant.ts'
@@ -13,12 +14,6 @@ interface Options {
   readonly only: string | undefined
   readonly thorough: boolean
   readonly show: boolean
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('mutants')

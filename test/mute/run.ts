@@ -3,13 +3,8 @@
  */
 import { Command } from 'commander'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import { count } from '../whole-number.ts'
 import { goMute } from './mute.ts'
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
-}
 
 const BYTES_MAX = 4 * 1024 * 1024
 const CLOSED_WITHIN_MS = 30_000

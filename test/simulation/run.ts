@@ -7,7 +7,8 @@ import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
+import { count, wholeNumber } from '../whole-number.ts'
 import { generatePlan, RENEWING } from './generate.ts'
 import { withoutFilling } from './in-words.ts'
 import type { Plan } from './plan.ts'
@@ -34,16 +35,6 @@ const BATCH = 25
 /** A schedule takes milliseconds: one that takes so long goes round in circles. */
 const STUCK_MS = 30_000
 const DETAIL_MAX = 200
-
-const wholeNumber =
-  (least: number) =>
-  (text: string): number => {
-    const number = Number(text)
-    if (!Number.isInteger(number) || number < least)
-      throw new InvalidArgumentError(`It is not a whole number from ${least}.`)
-    return number
-  }
-const count = wholeNumber(1)
 
 const options = new Command('simulate')
   .description(

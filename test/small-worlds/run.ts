@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command } from 'commander'
+import { count } from '../whole-number.ts'
 import { describeCounting, LARGE_COUNTING, SMALL_COUNTING, visitCounting } from './counting.ts'
 import { allShapes } from './shapes.ts'
 import type { WorldsOrder, WorldsReport } from './worker.ts'
@@ -14,12 +15,6 @@ import { type Census, describeSize, LARGE_SIZES, type Size, SMALL_SIZES } from '
 interface Options {
   readonly small: boolean
   readonly jobs: number
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('small-worlds')

@@ -9,6 +9,7 @@ import { Command } from 'commander'
 import fc from 'fast-check'
 import type { Store } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
+import { count } from '../whole-number.ts'
 import { EMPTY_CENSUS } from './judge.ts'
 import { planArbitrary, type WorldPlan } from './plan.ts'
 import { planToCode, tryWorld } from './trial.ts'
@@ -18,12 +19,6 @@ interface Options {
   readonly seed: number
   readonly steps: number
   readonly lmdb: boolean
-}
-
-const count = (text: string): number => {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new RangeError(`${text} is not a whole number from 1`)
-  return number
 }
 
 const options = new Command('worlds')
