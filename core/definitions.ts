@@ -14,10 +14,10 @@
  */
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import type { TableRecord } from './frame.ts'
 import { kindRange, tableKey, tableKeyName } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import { scanRange } from './ledger-state.ts'
+import type { TableRecord } from './message.ts'
 import { isName, quote, type ReplicaId } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import type { StoreEntry } from './store.ts'

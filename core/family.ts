@@ -17,9 +17,9 @@
 import { rememberedTables, takeOver } from './definitions.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import type { TableRecord, Welcome } from './frame.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
+import type { TableRecord, Welcome } from './message.ts'
 
 /** What a server says of itself: the name under which it answers, which is that of its log or its post, and the root's log. */
 export interface Relation {

@@ -26,6 +26,9 @@ import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { expectCaughtUp, familyName, noteRelay, postOf } from './family.ts'
 import { fingerprintOf } from './fingerprint.ts'
+import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
+import { CURSOR_KEY, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
+import type { Job, Ledger } from './ledger.ts'
 import {
   type ClockEntry,
   type Hello,
@@ -35,10 +38,7 @@ import {
   type RefusalRecord,
   type Resume,
   type Welcome,
-} from './frame.ts'
-import { type Gate, NEW_REPLICA, quotaExceeded } from './gate.ts'
-import { CURSOR_KEY, subjectKey, voidKey, voidKeySeq, voidRange } from './keys.ts'
-import type { Job, Ledger } from './ledger.ts'
+} from './message.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { type IsManned, Posting } from './posts.ts'
 import { BeginRecovery, expectEpoch, isRecovering, showsLoss } from './recovery.ts'

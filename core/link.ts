@@ -11,17 +11,7 @@ import type { Change } from './change.ts'
 import type { Ask } from './comparison.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
 import { definedMeanwhile, isCatchingUp, type Join, NoteCaughtUp } from './family.ts'
-import {
-  type Ack,
-  type Changes,
-  type Compare,
-  type Compared,
-  decodeFrame,
-  type Hello,
-  type Push,
-  packUuid,
-  type Welcome,
-} from './frame.ts'
+import { decodeFrame, packUuid } from './frame.ts'
 import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
 import {
   ALL_VERSIONS,
@@ -38,6 +28,7 @@ import { expectIdentity } from './identity.ts'
 import { type Answered, LinkAdmitter } from './link-admitter.ts'
 import { LinkReader } from './link-reader.ts'
 import { LinkWriter } from './link-writer.ts'
+import type { Ack, Changes, Compare, Compared, Hello, Push, Welcome } from './message.ts'
 import type { ReplicaId } from './names.ts'
 import type { IsManned, Manning } from './posts.ts'
 import { expectEpoch } from './recovery.ts'

@@ -13,10 +13,10 @@
  */
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import type { RelayLog } from './frame.ts'
 import { hashBytes, hashToText } from './hash.ts'
 import { postKey } from './keys.ts'
 import type { Ledger } from './ledger.ts'
+import type { RelayLog } from './message.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 
 /** Whether another store is at work in a post. */

@@ -23,24 +23,23 @@
  */
 import { blockCount } from './block.ts'
 import { isErrorCode, isTidemarkError, TidemarkError } from './errors.ts'
-import {
-  type Ack,
-  type Changes,
-  type Compare,
-  type Compared,
-  decodeFrame,
-  encodeFrame,
-  type Frame,
-  type Hello,
-  type Mark,
-  type Marked,
-  type Push,
-  type SnapshotBegin,
-  type SnapshotEnd,
-  type SnapshotRows,
-  type Welcome,
-} from './frame.ts'
+import { decodeFrame, encodeFrame } from './frame.ts'
 import { BATCH_BYTES_TARGET, FIRST_BATCH_BYTES, type Limits } from './limits.ts'
+import type {
+  Ack,
+  Changes,
+  Compare,
+  Compared,
+  Frame,
+  Hello,
+  Mark,
+  Marked,
+  Push,
+  SnapshotBegin,
+  SnapshotEnd,
+  SnapshotRows,
+  Welcome,
+} from './message.ts'
 import type { SnapshotPlace } from './snapshot.ts'
 
 /**

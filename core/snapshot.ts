@@ -21,7 +21,7 @@ import { badFrame } from './bytes.ts'
 import { clockGet, VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { type ClockEntry, packClock, ROWS_MAX, readClock, type SnapshotRow, type SnapshotRows } from './frame.ts'
+import { packClock, ROWS_MAX, readClock } from './frame.ts'
 import {
   allRows,
   BASE_CLOCK_KEY,
@@ -35,6 +35,7 @@ import {
   SNAPSHOT_KEY,
 } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
+import type { ClockEntry, SnapshotRow, SnapshotRows } from './message.ts'
 import { isName, type ReplicaId } from './names.ts'
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'

@@ -1,7 +1,6 @@
 /** Definitions of tables as a server remembers them: two that come at once, how much of it, and how one is replaced. */
 import { describe, expect, test } from 'vitest'
 import { listDefinitions } from '../../core/definitions.ts'
-import type { Hello, TableRecord } from '../../core/frame.ts'
 import { OPEN_GATE } from '../../core/gate.ts'
 import { ALL_VERSIONS, meet } from '../../core/handshake.ts'
 import {
@@ -13,6 +12,7 @@ import {
   type ReplicaId,
 } from '../../core/index.ts'
 import { tableKey } from '../../core/keys.ts'
+import type { Hello, TableRecord } from '../../core/message.ts'
 import { packRecord } from '../../core/packing.ts'
 import { Redefine, rememberedTables } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'

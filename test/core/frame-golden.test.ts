@@ -5,8 +5,9 @@
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it, test } from 'vitest'
-import { decodeFrame, encodeFrame, type Frame, PROTOCOL_MAX, PROTOCOL_MIN } from '../../core/frame.ts'
+import { decodeFrame, encodeFrame } from '../../core/frame.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import { type Frame, PROTOCOL_MAX, PROTOCOL_MIN } from '../../core/message.ts'
 import type { ReplicaId } from '../../core/names.ts'
 
 const A = '5a000000-0000-4000-8000-000000000005' as ReplicaId

@@ -2,12 +2,13 @@
  * The handshake while something else is under way.
  */
 import { expect, it } from 'vitest'
-import { decodeFrame, type Welcome } from '../../core/frame.ts'
+import { decodeFrame } from '../../core/frame.ts'
 import { answerOf } from '../../core/handshake.ts'
 import { Hub } from '../../core/hub.ts'
 import { Ledger } from '../../core/ledger.ts'
 import { parseLimits } from '../../core/limits.ts'
 import { Link } from '../../core/link.ts'
+import type { Welcome } from '../../core/message.ts'
 import { parseTenantName } from '../../core/names.ts'
 import { openReplica } from '../../core/replica.ts'
 import type { Store } from '../../core/store.ts'

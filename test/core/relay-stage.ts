@@ -4,9 +4,10 @@
  * Knows: who is connected to whom, and what was sent. Must never know: what a session says.
  */
 import { BecomeRelay, joinFamily } from '../../core/family.ts'
-import { decodeFrame, type Frame } from '../../core/frame.ts'
+import { decodeFrame } from '../../core/frame.ts'
 import type { Gate } from '../../core/gate.ts'
 import { Hub, Ledger, Link, openReplica, parseLimits, type Replica, type Store, table } from '../../core/index.ts'
+import type { Frame } from '../../core/message.ts'
 import { parseTenantName } from '../../core/names.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 

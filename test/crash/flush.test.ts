@@ -3,9 +3,10 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { decodeFrame, type Frame } from '../../core/frame.ts'
+import { decodeFrame } from '../../core/frame.ts'
 import { Link, type Transport } from '../../core/index.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import type { Frame } from '../../core/message.ts'
 import type { Store, StoreCommitResult } from '../../core/store.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { type Client, openClient, openServer } from './cast.ts'

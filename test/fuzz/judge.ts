@@ -11,8 +11,9 @@ import { type BlockResolver, BlockWriter, decodeBlock, type Entry } from '../../
 import { compareBytes } from '../../core/bytes.ts'
 import { Dictionary } from '../../core/dictionary.ts'
 import { isTidemarkError } from '../../core/errors.ts'
-import { decodeFrame, encodeFrame, type Frame, type SnapshotRows } from '../../core/frame.ts'
+import { decodeFrame, encodeFrame } from '../../core/frame.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import type { Frame, SnapshotRows } from '../../core/message.ts'
 import type { RowState, Version } from '../../core/row.ts'
 import { decodeRow, encodeRow, type IndexMap } from '../../core/row-codec.ts'
 

@@ -3,8 +3,9 @@
  *
  * Knows: the conversation as far as it takes to be let in, and what answers are allowed. Must never know: what it fires.
  */
-import { decodeFrame, encodeFrame, type Frame } from '../../core/frame.ts'
+import { decodeFrame, encodeFrame } from '../../core/frame.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import type { Frame } from '../../core/message.ts'
 import { Random } from '../simulation/random.ts'
 import { array, binary } from './craft.ts'
 import { craftHello, type Target } from './killers.ts'

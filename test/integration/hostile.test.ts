@@ -4,8 +4,9 @@ import { randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { type Socket as ClientSocket, io } from 'socket.io-client'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { decodeFrame, encodeFrame, type Frame } from '../../core/frame.ts'
+import { decodeFrame, encodeFrame } from '../../core/frame.ts'
 import { createReplicaId, DEFAULT_LIMITS, FRAME_EVENT, packetParser, TidemarkError } from '../../core/index.ts'
+import type { Frame } from '../../core/message.ts'
 import {
   disconnected,
   openLinked,

@@ -4,8 +4,9 @@
  * Knows: packets, frames, blocks. Must never know: what the server should answer.
  */
 import type { Socket as ClientSocket } from 'socket.io-client'
-import { decodeFrame, encodeFrame, type Frame, type Hello } from '../../core/frame.ts'
+import { decodeFrame, encodeFrame } from '../../core/frame.ts'
 import { AUTH_EVENT, createReplicaId, DEFAULT_LIMITS, FRAME_EVENT, type ReplicaId } from '../../core/index.ts'
+import type { Frame, Hello } from '../../core/message.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { createDictionaries, encodeBlock, type PlainChange } from '../core/block-entry.ts'
 import { sign } from './sign.ts'

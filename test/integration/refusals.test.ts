@@ -1,7 +1,8 @@
 /** Every verb × every reason to refuse: the same refusal, whatever was asked for, and in about the same time. */
 import { describe, expect, test } from 'vitest'
-import { encodeFrame, type Frame } from '../../core/frame.ts'
+import { encodeFrame } from '../../core/frame.ts'
 import { createReplicaId } from '../../core/index.ts'
+import type { Frame } from '../../core/message.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import { type Intruder, openIntruder } from './intruder.ts'
 import { type Claims, sign } from './sign.ts'

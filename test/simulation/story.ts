@@ -2,8 +2,9 @@
  * A run in words: what was sent, flushed, and ended when. For reading a failure, never for judging it.
  */
 import { blockCount } from '../../core/block.ts'
-import { decodeFrame, type Frame } from '../../core/frame.ts'
+import { decodeFrame } from '../../core/frame.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
+import type { Frame } from '../../core/message.ts'
 
 export type Teller = (atMs: number, line: string) => void
 
