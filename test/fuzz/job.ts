@@ -69,10 +69,15 @@ export function createTally(): Tally {
   }
 }
 
-export async function runJob(options: JobOptions, onProgress: (frames: number) => void = () => {}): Promise<Tally> {
+/** `isStopped` ends it early, with what has been done so far. */
+export async function runJob(
+  options: JobOptions,
+  onProgress: (frames: number) => void = () => {},
+  isStopped: () => boolean = () => false,
+): Promise<Tally> {
   const server = await ServerProcess.start(options.store)
   try {
-    return await new Job(options, server, await Pair.open(server.url, TENANT)).run(onProgress)
+    return await new Job(options, server, await Pair.open(server.url, TENANT)).run(onProgress, isStopped)
   } finally {
     await server.end()
   }
@@ -102,10 +107,10 @@ class Job {
     this.#material = createMaterial(options.seed, (lane as Lane).target, new Random(name))
   }
 
-  async run(onProgress: (frames: number) => void): Promise<Tally> {
+  async run(onProgress: (frames: number) => void, isStopped: () => boolean): Promise<Tally> {
     const { from, to } = this.#options
     this.#pair.start()
-    for (let epoch = 0, at = from; at < to && this.#tally.findings.length < FINDINGS_MAX; epoch++) {
+    for (let epoch = 0, at = from; at < to && this.#tally.findings.length < FINDINGS_MAX && !isStopped(); epoch++) {
       const end = Math.min(to, at + EPOCH_FRAMES)
       if (epoch % EPOCHS_PER_AUDIT === EPOCHS_PER_AUDIT - 1) await this.#runAudited(at, end)
       else await this.#runEpoch(at, end, false)

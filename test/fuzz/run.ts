@@ -1,13 +1,13 @@
 /**
  * The fuzzer's command: mutated and hand-made frames at the decoders and at the real port of a server.
  */
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import progress from 'cli-progress'
 import { Command } from 'commander'
-import { count } from '../whole-number.ts'
+import { count, wholeNumber } from '../whole-number.ts'
 import { fireAssaults, fireKillers } from './barrage.ts'
 import { corpusPath, type KeptFrame } from './corpus.ts'
 import { describeCosts, measureCosts, tooDear } from './costs.ts'
@@ -17,6 +17,7 @@ import type { WorkerReport } from './worker.ts'
 
 interface Options {
   readonly frames: number
+  readonly from: number
   readonly seed: number
   readonly jobs: number
   readonly store: StoreKind
@@ -24,8 +25,11 @@ interface Options {
 }
 
 const options = new Command('fuzz')
-  .description('Sends mutated and hand-made frames to the decoders and to the real port, and looks who is hurt.')
+  .description(
+    'Sends mutated and hand-made frames to the decoders and to the real port, and looks who is hurt. Ctrl-C ends it, with the figures so far.',
+  )
   .option('-n, --frames <number>', 'how many mutated frames; 5,000,000 is the long form', count, 20_000)
+  .option('--from <number>', 'which mutated frame to begin with, after an earlier run', wholeNumber(0), 0)
   .option('-s, --seed <number>', 'what they are drawn from', count, 1)
   .option(
     '-j, --jobs <number>',
@@ -41,6 +45,10 @@ const options = new Command('fuzz')
 /** Mutated frames whose costs are measured one by one. */
 const COST_FRAMES = 2_000
 
+const workers: ChildProcess[] = []
+process.once('SIGINT', () => {
+  for (const worker of workers) worker.kill('SIGINT')
+})
 process.exitCode = await runAll()
 
 async function runAll(): Promise<number> {
@@ -57,7 +65,7 @@ async function runAll(): Promise<number> {
 }
 
 async function runJobs(): Promise<Tally> {
-  const { frames, seed, jobs, store } = options
+  const { frames, from, seed, jobs, store } = options
   const bar = new progress.SingleBar({
     format: '{bar} {value}/{total} frames, {eta_formatted} left, {speed} per second',
     noTTYOutput: true,
@@ -74,8 +82,8 @@ async function runJobs(): Promise<Tally> {
   const orders = Array.from({ length: jobs }, (_, at) => ({
     seed,
     store,
-    from: at * share,
-    to: Math.min(frames, (at + 1) * share),
+    from: from + at * share,
+    to: from + Math.min(frames, (at + 1) * share),
   }))
   const sum = createTally()
   for (const tally of await Promise.all(orders.map((order) => runWorker(order, advance)))) addTally(sum, tally)
@@ -86,6 +94,7 @@ async function runJobs(): Promise<Tally> {
 function runWorker(order: JobOptions, onProgress: (frames: number) => void): Promise<Tally> {
   const path = fileURLToPath(new URL('worker.ts', import.meta.url))
   const child = fork(path, { execArgv: ['--import', 'tsx'] })
+  workers.push(child)
   return new Promise((resolve, reject) => {
     child.on('message', (report: WorkerReport) => {
       if (report.type === 'progress') onProgress(report.frames)
@@ -100,7 +109,9 @@ function runWorker(order: JobOptions, onProgress: (frames: number) => void): Pro
 function report(tally: Tally, barrage: readonly string[], seconds: number): void {
   const { frames, refused, closed, codes, findings, unexplainedStalls, memoryBytesMax } = tally
   const mib = Math.round(memoryBytesMax / 1024 / 1024)
-  console.log(`\nseed ${options.seed}, store ${options.store}, ${options.jobs} jobs, ${seconds.toFixed(0)} s`)
+  console.log(
+    `\nseed ${options.seed}, from frame ${options.from}, store ${options.store}, ${options.jobs} jobs, ${seconds.toFixed(0)} s`,
+  )
   console.log(`${frames} mutated frames: ${refused} refused by a decoder, ${closed} ended their session`)
   for (const [code, times] of Object.entries(codes).sort(([, a], [, b]) => b - a)) {
     console.log(`${times.toString().padStart(10)}  ${code}`)

@@ -49,6 +49,8 @@ const stopWith = (what: string) => (error: unknown) => {
 process.on('uncaughtException', stopWith('uncaught exception'))
 process.on('unhandledRejection', stopWith('unhandled rejection'))
 // A parent that is gone asks for nothing more.
+// Who interrupts the command wants to see what was found so far: the worker ends its server.
+process.on('SIGINT', () => {})
 process.on('disconnect', () => process.exit(0))
 
 const [kind = 'memory', limits = '{}'] = process.argv.slice(2)

@@ -12,9 +12,15 @@ const tell = (report: WorkerReport): void => {
   process.send?.(report)
 }
 
+let isStopped = false
+/** Ctrl-C reaches all processes of a terminal; so does what the command sends. */
+process.on('SIGINT', () => {
+  isStopped = true
+})
 process.on('disconnect', () => process.exit(1))
 process.once('message', (options: JobOptions) => {
-  runJob(options, (frames) => tell({ type: 'progress', frames })).then(
+  const onProgress = (frames: number): void => tell({ type: 'progress', frames })
+  runJob(options, onProgress, () => isStopped).then(
     (tally) => {
       process.send?.({ type: 'done', tally } satisfies WorkerReport, () => process.exit(0))
     },
