@@ -196,7 +196,7 @@ export function decodeFrame(bytes: Uint8Array, limits: Limits): Frame {
       return readWelcome(fields)
     case TYPES.changes: {
       const from = asCount(fields[0])
-      return { type: 'changes', from, to: from + asCount(fields[1]), blocks: readParts(asBytes(fields[2])) }
+      return { type: 'changes', from, to: asCount(from + asCount(fields[1])), blocks: readParts(asBytes(fields[2])) }
     }
     case TYPES.push:
       return { type: 'push', blocks: readParts(asBytes(fields[0])) }
