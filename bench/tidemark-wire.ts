@@ -4,6 +4,7 @@
  * The same as `syncDirectly`, frame by frame and turn by turn, with a place to look at the frames.
  */
 import {
+  clientRole,
   DEFAULT_LIMITS,
   Hub,
   Ledger,
@@ -13,13 +14,15 @@ import {
   type TidemarkError,
   type Transport,
 } from '../dist/core/index.js'
+import { meshAcceptor, meshInitiator } from '../dist/core/link-mesh.js'
+import { serverRole } from '../dist/core/server-door.js'
 import { openMemoryStore } from '../dist/core/stores/memory.js'
 import { tenant } from './tidemark-replica.ts'
 
 /** One side of a wire: a replica, or the hub of a server. */
 export type End = {
   readonly hub: Hub
-  readonly role: LinkOptions['role']
+  readonly role: 'mesh' | 'client' | 'server'
   readonly tables: LinkOptions['tables']
 }
 
@@ -64,13 +67,13 @@ export function openWire(left: End, right: End, onFrame: OnFrame = () => {}): Wi
   })
   const initiator: Link = new Link({
     ...left,
-    isInitiator: true,
+    role: left.role === 'mesh' ? meshInitiator : clientRole,
     transport: directionTo('initiator', () => acceptor),
     now: Date.now,
   })
   const acceptor: Link = new Link({
     ...right,
-    isInitiator: false,
+    role: right.role === 'mesh' ? meshAcceptor : serverRole(),
     transport: directionTo('acceptor', () => initiator),
     now: Date.now,
   })

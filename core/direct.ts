@@ -3,6 +3,8 @@
  */
 import { TidemarkError } from './errors.ts'
 import { Link, type Transport } from './link.ts'
+import { meshAcceptor, meshInitiator } from './link-mesh.ts'
+import type { Role } from './link-part.ts'
 import type { Replica } from './replica.ts'
 import type { VerifyReport } from './verify.ts'
 
@@ -24,8 +26,8 @@ export function syncDirectly(left: Replica, right: Replica): DirectLink {
   }
   const wires: Wire[] = []
   const [leftWire, rightWire] = [new Wire(wires), new Wire(wires)]
-  const initiator = createMeshLink(left, true, leftWire)
-  const acceptor = createMeshLink(right, false, rightWire)
+  const initiator = createMeshLink(left, meshInitiator, leftWire)
+  const acceptor = createMeshLink(right, meshAcceptor, rightWire)
   leftWire.deliver = (frame) => acceptor.receive(frame)
   rightWire.deliver = (frame) => initiator.receive(frame)
   wires.push(leftWire, rightWire)
@@ -42,8 +44,8 @@ export function syncDirectly(left: Replica, right: Replica): DirectLink {
   }
 }
 
-function createMeshLink(replica: Replica, isInitiator: boolean, transport: Transport): Link {
-  return new Link({ hub: replica.hub, role: 'mesh', isInitiator, transport, tables: replica.tables, now: replica.now })
+function createMeshLink({ hub, tables, now }: Replica, role: Role, transport: Transport): Link {
+  return new Link({ hub, role, transport, tables, now })
 }
 
 /** One direction: frames arrive in order, each in a turn of its own, and the end after them: a refusal is the last of them. */

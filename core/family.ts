@@ -211,7 +211,6 @@ export class JoinFamily implements Job<TakenOver> {
   /** `said`: the tables of our hello. */
   constructor(upstream: Relation, post: string, tables: readonly TableRecord[], said: readonly TableRecord[]) {
     this.#said = said
-
     this.#upstream = upstream
     this.#post = post
     this.#tables = tables
@@ -242,11 +241,14 @@ export class JoinFamily implements Job<TakenOver> {
   }
 }
 
-/** How a relay joins the family of the upstream whose welcome it took. `said`: the tables of its hello. */
-export type Join = (ledger: Ledger, welcome: Welcome, said: readonly TableRecord[]) => Promise<TakenOver>
-
-export const joinFamily: Join = (ledger, { logId, family, post = ledger.state.meta.logId, tables = [] }, said) =>
-  ledger.submit(new JoinFamily({ home: logId, family }, post, tables, said))
+/** A relay joins the family of the upstream whose welcome it took. `said`: the tables of its hello. */
+export function joinFamily(
+  ledger: Ledger,
+  { logId, family, post = ledger.state.meta.logId, tables = [] }: Welcome,
+  said: readonly TableRecord[],
+): Promise<TakenOver> {
+  return ledger.submit(new JoinFamily({ home: logId, family }, post, tables, said))
+}
 
 /** Sessions between servers compare definitions when they begin. */
 export function definedMeanwhile(): TidemarkError {

@@ -14,7 +14,6 @@ import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
 import type { Feed, FeedPlace } from './session.ts'
-import { placeAfter, readSnapshotRows } from './snapshot.ts'
 import type { Stretch } from './stretches.ts'
 
 interface SharedSlice {
@@ -49,13 +48,12 @@ export class Feeds {
    * that the peer is known to hold are left out.
    */
   read(
-    place: Exclude<FeedPlace, { readonly type: 'own' }>,
+    { position }: Extract<FeedPlace, { readonly type: 'log' }>,
     bytesMax: number,
     peer: Uint8Array,
     isHeld: IsHeld,
   ): Feed | Promise<Feed> {
-    if (place.type === 'snapshot') return this.#readSnapshot(place, bytesMax)
-    const shared = this.#sharedAt(place.position, bytesMax)
+    const shared = this.#sharedAt(position, bytesMax)
     return shared instanceof Promise
       ? shared.then((slice) => this.#toFeed(slice, peer, isHeld))
       : this.#toFeed(shared, peer, isHeld)
@@ -189,24 +187,5 @@ export class Feeds {
       return index > 0 && changes > limits.transactionChangesMax
     })
     return tooMany < 0 ? blocks : blocks.slice(0, tooMany)
-  }
-
-  // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #readSnapshot(place: Extract<FeedPlace, { readonly type: 'snapshot' }>, bytesMax: number): Promise<Feed> {
-    const frames: Uint8Array[] = []
-    let { position } = place
-    if (position === undefined) {
-      position = this.#ledger.durablePosition
-      const clock = [...this.#ledger.durableClock().entries()]
-      frames.push(encodeFrame({ type: 'snapshot-begin', position, clock }))
-    }
-    const chunk = await readSnapshotRows(this.#ledger, place.after, bytesMax)
-    if (chunk === undefined) {
-      frames.push(encodeFrame({ type: 'snapshot-end' }))
-      return { frames, next: { type: 'log', position }, isEnd: false }
-    }
-    frames.push(encodeFrame(chunk))
-    return { frames, next: { type: 'snapshot', position, after: placeAfter(chunk) }, isEnd: false }
   }
 }

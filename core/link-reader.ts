@@ -1,7 +1,7 @@
 /**
  * The reading side of a link: what comes from the peer's log, and how far it has been read.
  *
- * Knows: cursors, snapshots, what of our log came from the peer. Must never know: transports, own changes on their way.
+ * Knows: cursors, snapshots. Must never know: transports, own changes on their way, who is trusted with what.
  *
  * Invariants:
  * N6  Positions of a log follow each other; between peers without a server, who go by clocks, they need not.
@@ -9,16 +9,10 @@
 import { VectorClock } from './clock.ts'
 import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import type { Gate, Shortage } from './gate.ts'
-import { expectIdentity } from './identity.ts'
+import type { Shortage } from './gate.ts'
 import type { Ledger } from './ledger.ts'
 import type { Changes, RelayLog, SnapshotBegin, SnapshotRows, Welcome } from './message.ts'
-import type { ReplicaId } from './names.ts'
-import { ReceiveChanges } from './receive.ts'
-import type { SessionRole } from './session.ts'
 import { BeginSnapshot, EndSnapshot, ReceiveRows, readSnapshotClock, readSnapshotProgress } from './snapshot.ts'
-import { type Stretch, Stretches } from './stretches.ts'
-import { msToTimestamp } from './timestamp.ts'
 
 const NO_LOG = { logId: '', epoch: 0 } as const
 /** A cursor that moves without bringing anything is saved after so many positions: nobody reads them twice. */
@@ -32,18 +26,18 @@ interface ReceivingSnapshot {
 
 export interface ReaderOptions {
   readonly ledger: Ledger
-  /** Of our side of the session, as it is now. */
-  readonly role: () => SessionRole
-  /** An upstream's: whether the peer may pass on changes of others. */
-  readonly mayRelay: () => boolean
-  /** Who our hello said that we are. */
-  readonly greetedAs: () => ReplicaId | undefined
-  /** Wall time in Unix milliseconds. */
-  readonly now: () => number
-  /** An upstream's: whether there is room. */
-  readonly weigh: Gate['weigh']
-  /** An upstream's: told how many changes of others came in a commit, and whether there was no room for more. */
-  readonly onRelayed: (changes: number, isPaused: boolean) => void
+  /** The peer goes by clocks (N6). */
+  readonly isByClocks: boolean
+  /**
+   * Keeps a cursor. Only a server's log is worth one: who passes on by its log, a relay or a peer without a server, is asked by
+   * clocks.
+   */
+  readonly save?: (draft: Draft, cursor: LogCursor) => void
+  /** Puts changes into our log, and `save` with them. Answers with what there is no room for. */
+  readonly receive: (
+    blocks: readonly Uint8Array[],
+    save: ((draft: Draft) => void) | undefined,
+  ) => Promise<Shortage | undefined>
 }
 
 export class LinkReader {
@@ -57,9 +51,6 @@ export class LinkReader {
   #snapshot: ReceivingSnapshot | undefined
   /** Of a snapshot whose first rows have not come. */
   #beginning: BeginSnapshot | undefined
-  /** Between servers: what of our log came from the peer, and whether more is on its way into it. */
-  readonly #fromPeer = new Stretches()
-  #isReceiving = false
   /** An upstream's: there was no room for what comes at the cursor, and the relay is to send it again. */
   #isPaused = false
 
@@ -79,14 +70,6 @@ export class LinkReader {
   get isRestoring(): boolean {
     return this.#snapshot !== undefined
   }
-
-  /** While it is, our log grows by what the peer need not be sent, which is known as such only afterwards. */
-  get isReceiving(): boolean {
-    return this.#isReceiving
-  }
-
-  /** Whether a stretch of our log came from the peer. */
-  readonly isFromPeer = (stretch: Stretch): boolean => this.#fromPeer.has(stretch)
 
   /** The peer's log is known to have come so far. */
   heardOf(position: number): void {
@@ -118,7 +101,7 @@ export class LinkReader {
 
   /** Answers with what the sender has to be told: there is no room for what comes at the cursor, and the rest is dropped. */
   async takeChanges(messages: readonly Changes[]): Promise<Shortage | undefined> {
-    const role = this.#options.role()
+    const { isByClocks, save, receive } = this.#options
     const start = this.#cursor ?? { ...(this.#relayLog ?? NO_LOG), position: (messages[0] as Changes).from }
     let cursor = start
     const blocks: Uint8Array[] = []
@@ -126,7 +109,7 @@ export class LinkReader {
       // It was on its way when its sender heard of the pause.
       if (this.#isPaused && message.from !== cursor.position) continue
       this.#isPaused = false
-      if (role !== 'mesh' && message.from !== cursor.position) {
+      if (!isByClocks && message.from !== cursor.position) {
         throw new TidemarkError('gap', `positions from ${message.from} arrived, but ${cursor.position} is the next`, {
           retryable: true,
         })
@@ -137,8 +120,9 @@ export class LinkReader {
     this.heardOf(cursor.position)
     // Our own changes, which the server leaves out, move the cursor; that alone is not worth a flush.
     const isFar = cursor.position - this.#savedPosition >= CURSOR_STEP
-    if (blocks.length > 0 || (isFar && role !== 'mesh' && role !== 'upstream')) {
-      const shortage = await this.#receive(blocks, cursor)
+    if (blocks.length > 0 || (isFar && save !== undefined)) {
+      const end = cursor
+      const shortage = await receive(blocks, save && ((draft) => save(draft, end)))
       this.#isPaused = shortage !== undefined
       if (this.#isPaused) this.#cursor = start
       if (this.#isPaused) return shortage
@@ -146,42 +130,6 @@ export class LinkReader {
     }
     this.#cursor = cursor
     return undefined
-  }
-
-  async #receive(blocks: readonly Uint8Array[], cursor: LogCursor): Promise<Shortage | undefined> {
-    const { ledger, role, mayRelay, now, onRelayed } = this.#options
-    const isUpstream = role() === 'upstream'
-    if (isUpstream && !mayRelay())
-      throw new TidemarkError('forbidden', 'this session may not pass on changes of others')
-    const isBetweenServers = isUpstream || role() === 'relay'
-    const timestampMax = isUpstream ? msToTimestamp(now() + ledger.limits.skewMs) : undefined
-    this.#isReceiving = isBetweenServers
-    try {
-      const weigh = isUpstream ? this.#options.weigh : undefined
-      const job = new ReceiveChanges(blocks, { save: this.#saving(cursor), isBetweenServers, timestampMax, weigh })
-      const { from, to, shortage } = await ledger.submit(job)
-      if (isBetweenServers) this.#fromPeer.add({ from, to })
-      if (isUpstream) onRelayed(to - from, shortage !== undefined)
-      return shortage
-    } finally {
-      this.#isReceiving = false
-    }
-  }
-
-  /** Only a server's log is worth a cursor. Who passes on by its log, a relay or a peer without a server, is asked by clocks. */
-  #saving(cursor: LogCursor): ((draft: Draft) => void) | undefined {
-    switch (this.#options.role()) {
-      case 'mesh':
-      case 'server':
-      case 'upstream':
-        return undefined
-      case 'client':
-      case 'relay':
-        return (draft) => {
-          expectIdentity(draft.state, this.#options.greetedAs())
-          draft.saveCursor(cursor)
-        }
-    }
   }
 
   // ── Snapshots ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +142,6 @@ export class LinkReader {
     this.#snapshot = { cursor, clock: new VectorClock(clock) }
   }
 
-  /** Answers with whether these are the first ones of a snapshot that this session has begun. */
   async takeRows(rows: SnapshotRows): Promise<void> {
     const { cursor, clock } = this.#expectSnapshot()
     const beginning = this.#beginning

@@ -14,8 +14,8 @@ import { BeginPushing, EndPushing, expectHome, isPushing, type Relation, TakeHom
 import type { Shortage } from './gate.ts'
 import { answerOf } from './handshake.ts'
 import type { Hub } from './hub.ts'
-import type { Ack, Hello, RefusalRecord, Welcome } from './message.ts'
-import type { ReplicaId } from './names.ts'
+import type { LinkGreeter } from './link-greeter.ts'
+import type { Ack, RefusalRecord, Welcome } from './message.ts'
 import { ReissueSkewed } from './reissue.ts'
 import type { Feed, FeedPlace } from './session.ts'
 import { Withdraw } from './withdraw.ts'
@@ -25,17 +25,15 @@ const REISSUES_MAX = 8
 
 export interface WriterOptions {
   readonly hub: Hub
+  readonly greeter: LinkGreeter
   /** The server's wall time in Unix milliseconds, as far as it is known. */
   readonly serverNow: () => number
 }
 
 export class LinkWriter {
   readonly #options: WriterOptions
-  /** The server that answers, and how far it was told that we were answered. */
+  /** The server that answers. */
   #home: Relation | undefined
-  #saidAckedSeq = 0
-  #greetedSeq = 0
-  #greetedAs: ReplicaId | undefined
   /** Which pushing to its home this session has begun, and how far it has come. */
   #pushing: number | undefined
   #offeredSeq = 0
@@ -54,13 +52,11 @@ export class LinkWriter {
     return this.#pause
   }
 
-  resume(): void {
+  /** Answers false while something is being taken back: until that is durable, it would be pushed as it was (WD3). */
+  resume(): boolean {
+    if (this.#withdrawals > 0) return false
     this.#pause = undefined
-  }
-
-  /** The server takes nothing more for now. */
-  hold(pause: Shortage): void {
-    this.#pause = pause
+    return true
   }
 
   /** Takes back what waits for room: see `Link.withdraw`. Not once the pause is over, or `isOpen` says that the session is. */
@@ -75,42 +71,22 @@ export class LinkWriter {
     }
   }
 
-  /** Something is being taken back: until that is durable, it would be pushed as it was (WD3). */
-  get isWithdrawing(): boolean {
-    return this.#withdrawals > 0
-  }
-
-  /** Our hello is on its way. */
-  greeted({ replica, ownSeq, ackedSeq }: Hello): void {
-    this.#greetedAs = replica
-    this.#greetedSeq = ownSeq
-    this.#saidAckedSeq = ackedSeq
-  }
-
-  /** What our hello said that we had written. */
-  get greetedSeq(): number {
-    return this.#greetedSeq
-  }
-
-  /** Who our hello said that we are. */
-  get greetedAs(): ReplicaId | undefined {
-    return this.#greetedAs
-  }
-
   /** True when the server says that it has something else, and may have some of our unanswered changes all the same. */
   isStillShared(error: TidemarkError | undefined): boolean {
-    const { past, ledger } = this.#options.hub
+    const { hub, greeter } = this.#options
+    const { past, ledger } = hub
     const isSaid = error?.code === 'replica-cloned' && error.details.isRemote === true
-    if (!isSaid || this.#greetedSeq === 0) return false
-    return past.differs(ledger.state.meta.replicaId, ledger.durableAckedSeq, this.#greetedSeq)
+    if (!isSaid || greeter.greetedSeq === 0) return false
+    return past.differs(ledger.state.meta.replicaId, ledger.durableAckedSeq, greeter.greetedSeq)
   }
 
   /** Takes what a welcome says about our changes. Answers with where our stream starts. */
   async takeWelcome(welcome: Welcome, server: Relation): Promise<FeedPlace> {
-    const { ledger } = this.#options.hub
+    const { hub, greeter } = this.#options
+    const { ledger } = hub
     const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
-    const answers = ledger.submit(new TakeAnswer(throughSeq, refusals, this.#greetedAs))
-    const answeredSeq = Math.max(this.#saidAckedSeq, welcome.yourSeq)
+    const answers = ledger.submit(new TakeAnswer(throughSeq, refusals, greeter.greetedAs))
+    const answeredSeq = Math.max(greeter.saidAckedSeq, welcome.yourSeq)
     const [, pushing] = await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
     this.#pushing = pushing
     this.#home = server
@@ -139,11 +115,12 @@ export class LinkWriter {
   }
 
   async takeAck({ throughSeq, refusals, pause, time }: Ack): Promise<void> {
-    await this.#options.hub.ledger.submit(new TakeAnswer(throughSeq, refusals.map(toRefusal), this.#greetedAs))
+    const { hub, greeter } = this.#options
+    await hub.ledger.submit(new TakeAnswer(throughSeq, refusals.map(toRefusal), greeter.greetedAs))
     if (time !== undefined) this.#mayReissue = this.#reissues < REISSUES_MAX
     else this.#reissues = 0
     await this.#reissue()
-    if (pause !== undefined) this.hold(pause)
+    if (pause !== undefined) this.#pause = pause
   }
 
   /** The session is over. */

@@ -1,7 +1,8 @@
 /**
- * A link: drives one session over one transport against one ledger. The only place where messages become jobs.
+ * A link: drives one session over one transport against one ledger, with the part that its role has in it.
  *
- * Knows: which job carries out which message. Must never know: what the transport is, or when to connect.
+ * Knows: which effect is carried out how, marks and questions. Must never know: what the transport is, when to connect, or what
+ * only some roles do.
  *
  * Invariants:
  * N2  Effects are carried out in their order; of reads and of applies at most one each is under way.
@@ -10,28 +11,14 @@
 import type { Change } from './change.ts'
 import type { Ask } from './comparison.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import { definedMeanwhile, isCatchingUp, type Join, NoteCaughtUp } from './family.ts'
-import { decodeFrame, packUuid } from './frame.ts'
-import { type Gate, OPEN_GATE, pausedBy, type Shortage } from './gate.ts'
-import {
-  ALL_VERSIONS,
-  checkWelcome,
-  composeWelcome,
-  introduce,
-  meet,
-  placeOf,
-  type Tables,
-  type Versions,
-} from './handshake.ts'
+import { decodeFrame } from './frame.ts'
+import { pausedBy, type Shortage } from './gate.ts'
+import { ALL_VERSIONS, type Tables, type Versions } from './handshake.ts'
 import type { Hub } from './hub.ts'
-import { expectIdentity } from './identity.ts'
-import { type Answered, LinkAdmitter } from './link-admitter.ts'
-import { LinkReader } from './link-reader.ts'
-import { LinkWriter } from './link-writer.ts'
-import type { Ack, Changes, Compare, Compared, Hello, Push, Welcome } from './message.ts'
+import { type Initiating, linkClosed, type Part, type Role } from './link-part.ts'
+import type { Compare, Compared, Hello } from './message.ts'
 import type { ReplicaId } from './names.ts'
-import type { IsManned, Manning } from './posts.ts'
-import { expectEpoch } from './recovery.ts'
+import type { Manning } from './posts.ts'
 import {
   type Effect,
   type Feed,
@@ -42,7 +29,6 @@ import {
   type SessionState,
   type StreamGoal,
 } from './session.ts'
-import { findingOut } from './shared-past.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -54,30 +40,17 @@ export interface Transport {
 
 export interface LinkOptions {
   readonly hub: Hub
-  readonly role: SessionRole
-  readonly isInitiator: boolean
+  /** What our side does: a client's, a server's, a relay's, or that of one of two peers. */
+  readonly role: Role
   readonly transport: Transport
   readonly tables: Tables
   /** Of the protocol. Default: all that there are. */
   readonly versions?: Versions
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
-  /** A relay's: how it joins the family of its upstream. Nobody else carries the code for it. */
-  readonly join?: Join
-  /** A server's: who may read and write, and whether there is room. Default: everybody, any amount. */
-  readonly gate?: Gate
-  /** A server's: told what was answered, after each commit that did. */
-  readonly onAdmit?: (answered: Answered) => void
-  /** A server's: told when the peer shows, if it does not lie, that the store has lost changes. */
-  readonly onLoss?: () => void
-  /** Told when a snapshot begins to be read for the peer; one that is gone on with was told before. */
-  readonly onSnapshot?: () => void
   /** Told after anything that a status shows has changed. */
   readonly onChange?: () => void
 }
-
-/** Of what a relay passes on, it has been the judge. */
-const NOT_JUDGED: Omit<Answered, 'changes' | 'isPaused'> = { refusals: [], aheadMs: Number.NEGATIVE_INFINITY }
 
 interface Settling {
   readonly token: number
@@ -92,22 +65,10 @@ interface Asking {
 
 export class Link {
   readonly #options: LinkOptions
+  readonly #part: Part
   readonly #session: Session
   readonly #stopListening: () => void
   #peer: ReplicaId | undefined
-  /** The peer's id as blocks have it. */
-  #peerBytes: Uint8Array = new Uint8Array(16)
-  readonly #reader: LinkReader
-  /** An initiator's; only a client's has changes to push. */
-  readonly #writer: LinkWriter
-  /** A server's, once its writer is met. */
-  #admitter: LinkAdmitter | undefined
-  /** A relay's: the mark behind everything that its upstream had. */
-  #catchUpToken: number | undefined
-  /** The tables of our hello. */
-  #said: Hello['tables'] = []
-  #manning: Manning | undefined
-  #serverOffsetMs = 0
   #settling: Settling[] = []
   readonly #asking = new Map<number, Asking>()
   #nextToken = 1
@@ -116,29 +77,25 @@ export class Link {
   /** Resolves when nothing that came is carried out any more. */
   readonly left: Promise<void>
   #resolveLeft: () => void = () => {}
-  readonly #gate: Gate
-  /** A server's: the epoch of its log that this session is about. */
-  #epoch = 0
 
   constructor(options: LinkOptions) {
-    const { hub, role, isInitiator, now, onAdmit } = options
+    const { hub, role, tables, versions = ALL_VERSIONS, now } = options
+    const { ledger } = hub
     this.#options = options
     this.left = new Promise((resolve) => {
       this.#resolveLeft = resolve
     })
-    this.#gate = options.gate ?? OPEN_GATE
-    this.#session = new Session(role, isInitiator, hub.ledger.limits, hub.ledger.groupChangesMax)
-    this.#writer = new LinkWriter({ hub, serverNow: () => now() + this.#serverOffsetMs })
-    this.#reader = new LinkReader({
-      ledger: hub.ledger,
-      role: () => this.#session.role,
-      mayRelay: () => this.#gate.mayRelay?.() === true,
-      greetedAs: () => this.#writer.greetedAs,
-      now,
-      weigh: (usage, growth) => this.#gate.weigh?.(usage, growth),
-      onRelayed: (changes, isPaused) => onAdmit?.({ ...NOT_JUDGED, changes, isPaused }),
+    const session = new Session(role.name, role.isInitiator, ledger.limits, ledger.groupChangesMax)
+    this.#session = session
+    this.#part = role.open({
+      ...{ link: this, session, hub, tables, versions, now },
+      meetPeer: (peer) => {
+        this.#peer = peer
+      },
+      askMark: (goal) => this.#askMark(goal),
+      hold: (place, pause) => this.#hold(place, pause),
     })
-    this.#stopListening = hub.ledger.onCommit(() => this.#onCommit())
+    this.#stopListening = ledger.onCommit(() => this.#onCommit())
   }
 
   get state(): SessionState {
@@ -151,7 +108,7 @@ export class Link {
 
   /** An upstream's: which post the peer has, with which store. */
   get manning(): Manning | undefined {
-    return this.#manning
+    return this.#part.manning
   }
 
   get peer(): ReplicaId | undefined {
@@ -160,7 +117,7 @@ export class Link {
 
   /** Entries of the peer's log that it is known to have and we do not. */
   get behind(): number {
-    return this.#reader.behind
+    return this.#part.reader.behind
   }
 
   /** Entries of our log that were not sent to the peer yet; all of them while it is being sent a snapshot. */
@@ -182,22 +139,22 @@ export class Link {
 
   /** True while a snapshot is being received. */
   get isRestoring(): boolean {
-    return this.#reader.isRestoring
+    return this.#part.reader.isRestoring
   }
 
   /** The peer's wall time minus ours, as of its welcome, in milliseconds. */
   get serverOffsetMs(): number {
-    return this.#serverOffsetMs
+    return this.#part.initiating?.serverOffsetMs() ?? 0
   }
 
   /** Why the server takes no more of our changes for now; `resume` tries again. Downloads go on. */
   get pause(): Shortage | undefined {
-    return this.#writer.pause
+    return this.#part.pause
   }
 
   /** At a server: there may be room now for what the peer had to keep back, and it is told. */
   offerRoom(): void {
-    const ack = this.#admitter?.offerRoom()
+    const ack = this.#part.offerRoom?.()
     if (ack === undefined || this.#session.state === 'closed') return
     this.#session.acknowledge(ack)
     this.#drain()
@@ -205,8 +162,7 @@ export class Link {
 
   /** Sends again what the server had no room for: after `pause.retryAfterMs`, or when something changed. */
   resume(): void {
-    if (this.#writer.isWithdrawing) return
-    this.#writer.resume()
+    if (this.#part.resume?.() !== true) return
     this.#session.release()
     this.#drain()
   }
@@ -217,7 +173,7 @@ export class Link {
    */
   async withdraw(choose: (change: Change) => boolean): Promise<readonly Change[]> {
     try {
-      return await this.#writer.withdraw(choose, () => this.state === 'streaming')
+      return (await this.#part.withdraw?.(choose)) ?? []
     } finally {
       this.resume()
     }
@@ -271,18 +227,23 @@ export class Link {
    * heard of this has arrived and is durable here. Rejects when the link closes first, and while the server takes no more.
    */
   settled(): Promise<void> {
-    if (this.#isOver) return Promise.reject(this.#error ?? closedError())
-    const { pause } = this.#writer
+    if (this.isOver) return Promise.reject(this.#error ?? linkClosed())
+    const { pause } = this.#part
     if (pause !== undefined) return Promise.reject(pausedBy(pause))
     return new Promise((resolve, reject) => {
-      const token = this.#nextToken++
-      this.#settling.push({ token, resolve, reject })
-      this.#session.askMark(token, this.#goal())
+      this.#settling.push({ token: this.#askMark(this.#goal()), resolve, reject })
       this.#drain()
     })
   }
 
-  get #isOver(): boolean {
+  #askMark(goal: StreamGoal): number {
+    const token = this.#nextToken++
+    this.#session.askMark(token, goal)
+    return token
+  }
+
+  /** Nothing is carried out any more but what has come. */
+  get isOver(): boolean {
     return this.#session.state === 'ending' || this.#session.state === 'closed'
   }
 
@@ -301,7 +262,7 @@ export class Link {
   }
 
   #ask(question: Omit<Compare, 'type' | 'token'>): ReturnType<Ask> {
-    if (this.#session.state !== 'streaming') return Promise.reject(this.#error ?? closedError())
+    if (this.#session.state !== 'streaming') return Promise.reject(this.#error ?? linkClosed())
     return new Promise((resolve, reject) => {
       const token = this.#nextToken++
       this.#asking.set(token, { resolve, reject })
@@ -340,11 +301,11 @@ export class Link {
       case 'send':
         return transport.send(effect.frame)
       case 'introduce':
-        return this.#report(this.#introduce(effect.withClock))
+        return this.#report(this.#initiating.introduce(effect.withClock).then((hello) => this.#session.greet(hello)))
       case 'meet':
         return this.#report(this.#meet(effect.hello, now()))
       case 'take-welcome':
-        return this.#report(this.#takeWelcome(effect.welcome))
+        return this.#report(this.#initiating.takeWelcome(effect.welcome))
       case 'read':
         return this.#read(effect.place, effect.bytesMax)
       case 'apply':
@@ -366,11 +327,9 @@ export class Link {
 
   #read(place: FeedPlace, bytesMax: number): void {
     try {
-      this.#expectReader()
-      if (place.type === 'snapshot' && place.position === undefined) this.#options.onSnapshot?.()
       const turn = this.#options.hub.ledger.turn()
       const feed =
-        turn === undefined ? this.#readFeed(place, bytesMax) : turn.then(() => this.#readFeed(place, bytesMax))
+        turn === undefined ? this.#part.read(place, bytesMax) : turn.then(() => this.#part.read(place, bytesMax))
       if (feed instanceof Promise) this.#report(this.#feedInTurn(feed))
       else this.#session.feed(feed)
     } catch (error) {
@@ -386,41 +345,23 @@ export class Link {
     this.#session.feed(feed)
   }
 
-  #readFeed(place: FeedPlace, bytesMax: number): Feed | Promise<Feed> {
-    const { readSnapshot } = this.#gate
-    if (place.type === 'own') return this.#writer.read(place, bytesMax)
-    const read = (): Feed | Promise<Feed> =>
-      this.#options.hub.feeds.read(place, bytesMax, this.#peerBytes, this.#reader.isFromPeer)
-    return place.type === 'snapshot' && readSnapshot !== undefined ? readSnapshot(async () => read()) : read()
-  }
-
   #onCommit(): void {
     try {
-      this.#expectSameTerms()
+      const ack = this.#part.committed()
+      if (ack !== undefined) this.#session.acknowledge(ack)
     } catch (error) {
       return this.fail(toTidemarkError(error))
     }
-    const ack = this.#admitter?.arrived()
-    if (ack !== undefined) this.#session.acknowledge(ack)
     // What came from the peer is known as such only once the commit is over.
-    if (!this.#reader.isReceiving) this.#session.logGrew()
+    if (this.#part.isReceiving !== true) this.#session.logGrew()
     this.#drain()
   }
 
-  /** Throws when this session is about a log, an identity or a home that is no longer what it was. */
-  #expectSameTerms(): void {
-    const { ledger } = this.#options.hub
-    if (this.#epoch > 0) expectEpoch(ledger, this.#epoch)
-    this.#writer.expectHome()
-    expectIdentity(ledger.state, this.#writer.greetedAs)
-  }
-
   #close(reason: TidemarkError | undefined): void {
-    const isStillShared = this.#options.role === 'client' && this.#writer.isStillShared(reason)
-    const error = isStillShared ? findingOut() : reason
+    const error = this.#part.explain === undefined ? reason : this.#part.explain(reason)
     this.#error = error
     if (this.#session.state === 'ending') this.#options.hub.linger(this)
-    for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? closedError())
+    for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? linkClosed())
     this.#asking.clear()
     this.#options.transport.close(error)
   }
@@ -428,112 +369,29 @@ export class Link {
   #leave(): void {
     this.#stopListening()
     this.#options.hub.leave(this)
-    this.#writer.end()
+    this.#part.end?.()
     this.#resolveLeft()
   }
 
-  // ── Handshake ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #introduce(withClock: boolean): Promise<void> {
-    const { hub, role, tables, versions = ALL_VERSIONS } = this.#options
-    await hub.othersLeft()
-    const hello = await introduce(hub.ledger, role, tables, withClock, versions, hub.past)
-    this.#writer.greeted(hello)
-    this.#said = hello.tables
-    this.#session.greet(hello)
+  get #initiating(): Initiating {
+    const { initiating } = this.#part
+    if (initiating === undefined) throw new InvariantError('who answers says no hello')
+    return initiating
   }
 
   async #meet(hello: Hello, nowMs: number): Promise<void> {
-    const { hub, role, tables, versions = ALL_VERSIONS, now, onAdmit, onLoss } = this.#options
-    const gate = this.#gate
-    const isManned: IsManned = (post, logId) => hub.isManned(post, logId)
-    const meeting = await meet(hub.ledger, hello, { role, versions, tables, gate, nowMs, onLoss, isManned })
-    if (meeting.hasDefined) hub.renew(['relay', 'upstream'], definedMeanwhile(), this)
-    await hub.othersLeft(hello.replica)
-    // The transport may have gone meanwhile: a session that is over must not fence the one that came after it.
-    if (this.#session.state === 'closed') return
-    this.#peer = hello.replica
-    this.#peerBytes = packUuid(hello.replica)
-    if (hello.relay !== undefined && meeting.post !== undefined)
-      this.#manning = { post: meeting.post, logId: hello.relay.logId }
-    hub.enter(this)
-    if (role === 'server') this.#epoch = meeting.epoch
-    const welcome = await composeWelcome(hub.ledger, hello, meeting, nowMs)
-    this.#reader.meetRelay(hello.relay)
-    this.#admitter = new LinkAdmitter({
-      ledger: hub.ledger,
-      gate: this.#gate,
-      replica: meeting.replica,
-      answeredSeq: welcome.yourSeq,
-      claimedSeq: hello.ackedSeq,
-      now,
-      onAdmit,
-    })
-    this.#session.accept(welcome, this.#gate.mayRead() ? meeting.place : undefined, meeting.role)
+    const { accepting } = this.#part
+    if (accepting === undefined) throw new InvariantError('who says hello answers none')
+    await accepting(hello, nowMs)
   }
 
-  async #takeWelcome(welcome: Welcome): Promise<void> {
-    const { hub, role, now } = this.#options
-    const { ledger } = hub
-    await checkWelcome(ledger, welcome, this.#writer.greetedSeq, hub.past)
-    // Nor may one that is over fence the one that came after it.
-    if (this.#isOver && hub.links.has(welcome.replica)) this.fail(closedError())
-    if (this.#session.state === 'closed') return
-    this.#peer = welcome.replica
-    this.#peerBytes = packUuid(welcome.replica)
-    // What an older session still brings would begin again what this one has finished: a snapshot, an answer.
-    if (role !== 'mesh') hub.enter(this)
-    this.#serverOffsetMs = welcome.time - now()
-    await this.#reader.takeWelcome(welcome)
-    this.#session.begin(await this.#prepareStream(welcome))
-    this.#askCatchUp()
-  }
-
-  /** Where our stream starts. */
-  async #prepareStream(welcome: Welcome): Promise<FeedPlace> {
-    const { hub, role, join } = this.#options
-    const { ledger } = hub
-    const resume = welcome.resume ?? { type: 'clock', clock: [] }
-    if (role === 'mesh') return placeOf(ledger, role, resume)
-    const { logId, family, post = logId } = welcome
-    if (role === 'relay') {
-      if (join === undefined) throw new InvariantError('a relay has to know how to join a family')
-      const { isNews, isOther } = await join(ledger, welcome, this.#said)
-      if (isNews) hub.renew(isOther ? ['upstream', 'server'] : ['upstream'], definedMeanwhile(), this)
-      return placeOf(ledger, role, resume)
-    }
-    return this.#writer.takeWelcome(welcome, { home: post, family })
-  }
-
-  /** A relay serves once it has what its upstream had in this epoch of its log. */
-  #askCatchUp(): void {
-    if (this.#options.role !== 'relay' || !isCatchingUp(this.#options.hub.ledger.state)) return
-    this.#catchUpToken = this.#nextToken++
-    this.#session.askMark(this.#catchUpToken, { ownSeq: 0, position: 0 })
-  }
-
-  // ── Messages that become jobs ─────────────────────────────────────────────────────────────────────────────────────
+  // ── Messages ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #apply(messages: readonly Incoming[]): Promise<void> {
     const [first] = messages
-    if (first === undefined) return
-    switch (first.type) {
-      case 'push':
-        return this.#session.applied(await this.#admit(messages as readonly Push[]))
-      case 'changes':
-        return this.#session.applied(await this.#takeChanges(messages as readonly Changes[]))
-      case 'ack':
-        await this.#takeAck(first)
-        break
-      case 'snapshot-begin':
-        this.#reader.beginSnapshot(first)
-        break
-      case 'snapshot-rows':
-        await this.#reader.takeRows(first)
-        break
-      case 'snapshot-end':
-        await this.#reader.endSnapshot()
-        break
+    switch (first?.type) {
+      case undefined:
+        return
       case 'mark':
         this.#session.answerMark(first.token, this.#goal())
         break
@@ -541,70 +399,33 @@ export class Link {
         await this.#takeMarked(first.token, first.position)
         break
       case 'compare':
-        this.#expectReader()
-        this.#session.discuss(await this.#inTurn(() => answerCompare(this.#options.hub.ledger, first)))
+        this.#session.discuss(await this.#show(() => answerCompare(this.#options.hub.ledger, first)))
         break
       case 'compared':
         this.#takeCompared(first)
         break
+      default:
+        return this.#session.applied(await this.#part.take(messages))
     }
     this.#session.applied(undefined)
   }
 
-  async #admit(pushes: readonly Push[]): Promise<Ack> {
-    if (this.#admitter === undefined) throw new InvariantError('a push came before its writer was met')
-    return this.#admitter.admit(pushes)
+  #show<Result>(look: () => Promise<Result>): Promise<Result> {
+    return this.#part.show === undefined ? look() : this.#part.show(look)
   }
 
-  /** Answers with what a relay is told when there is no room for what it has brought. */
-  async #takeChanges(messages: readonly Changes[]): Promise<Ack | undefined> {
-    const pause = await this.#reader.takeChanges(messages)
-    if (this.#session.role === 'relay' || this.#session.role === 'upstream') this.#session.logGrew()
-    if (pause === undefined) return undefined
-    return { type: 'ack', throughSeq: this.#reader.cursor?.position ?? 0, refusals: [], pause, time: undefined }
-  }
-
-  /** Our stream goes back, and waits there until there is room. */
   #hold(place: FeedPlace, pause: Shortage): void {
     this.#session.hold(place)
     for (const { reject } of this.#settling.splice(0)) reject(pausedBy(pause))
   }
 
-  async #takeAck(ack: Ack): Promise<void> {
-    const { throughSeq, pause, time } = ack
-    if (this.#session.role === 'relay') {
-      if (pause === undefined) return
-      this.#writer.hold(pause)
-      return this.#hold({ type: 'log', position: throughSeq }, pause)
-    }
-    if (time !== undefined) this.#serverOffsetMs = time - this.#options.now()
-    await this.#writer.takeAck(ack)
-    if (pause !== undefined) this.#hold({ type: 'own', afterSeq: throughSeq }, pause)
-  }
-
-  /** What reads many rows at once: a server lets few of them do so at a time. */
-  #inTurn<Result>(read: () => Promise<Result>): Promise<Result> {
-    const { readSnapshot } = this.#gate
-    return readSnapshot === undefined ? read() : readSnapshot(read)
-  }
-
-  #expectReader(): void {
-    if (!this.#gate.mayRead()) throw new TidemarkError('forbidden', 'this session may not read')
-  }
-
   async #takeMarked(token: number, position: number): Promise<void> {
-    this.#reader.heardOf(position)
-    const { cursor } = this.#reader
-    if (token === this.#catchUpToken && cursor !== undefined)
-      await this.#options.hub.ledger.submit(new NoteCaughtUp(cursor))
+    this.#part.reader.heardOf(position)
+    await this.#part.marked?.(token)
     const settling = this.#settling.find((waiting) => waiting.token === token)
     this.#settling = this.#settling.filter((waiting) => waiting !== settling)
     settling?.resolve()
   }
-}
-
-function closedError(): TidemarkError {
-  return new TidemarkError('closed', 'the link closed', { retryable: true })
 }
 
 function toTidemarkError(error: unknown): TidemarkError {

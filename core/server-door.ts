@@ -3,7 +3,10 @@
  */
 export { type CountedConflict, countConflicts } from './conflict-count.ts'
 export { listDefinitions, rememberedTables } from './definitions.ts'
-export { BecomeRelay, joinFamily } from './family.ts'
+export { BecomeRelay } from './family.ts'
+export type { Answered } from './link-admitter.ts'
+export { relayRole } from './link-relay.ts'
+export { serverRole } from './link-server.ts'
 export { readingReplica } from './reading.ts'
 export { BeginEpoch, EndRecovery } from './recovery.ts'
 export { Redefine } from './redefine.ts'

@@ -1,21 +1,14 @@
 /**
- * Snapshots: row states in key order for a replica that is new or too far behind, resumable, while writes go on.
- *
- * Only servers give them, and only to clients. What a snapshot brings is in no log, so whoever passes on what it gets by its
- * log, a relay or a peer without a server, uses the log alone.
- *
- * Because row states join, the scan needs no frozen view: a row that changes meanwhile is sent as it is then, and the log
- * from the position at which the snapshot began brings what was missed.
+ * Snapshots, as they are received: row states in key order for a replica that is new or too far behind, resumable, while writes
+ * go on. `snapshot-feed.ts` sends them.
  *
  * Invariants:
- * Q1  The position and clock of a snapshot are taken before its first row is read.
  * Q2  The receiver's clock covers the snapshot's only once all rows are there; its cursor is set in the same commit.
  * Q3  A chunk names the range it covers. A row of the receiver inside it that is absent from the chunk, and whose dots the
  *     snapshot's clock covers, is gone.
  * Q4  The clock of a snapshot is what its sender held, whatever other snapshots began before it.
  * Q5  A snapshot begins in the commit with its first rows: what has begun can be gone on with.
  */
-
 import { hasUnanswered } from './agreed.ts'
 import { badFrame } from './bytes.ts'
 import { clockGet, VectorClock } from './clock.ts'
@@ -23,10 +16,8 @@ import type { Draft, LogCursor } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { packClock, ROWS_MAX, readClock } from './frame.ts'
 import {
-  allRows,
   BASE_CLOCK_KEY,
   keyAfter,
-  keyIndex,
   rowKey,
   rowKeyAs,
   rowKeyId,
@@ -42,35 +33,11 @@ import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type IndexMap } from './row-codec.ts'
 
-// ── Sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── Chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 export interface SnapshotPlace {
   readonly table: string
   readonly id: string
-}
-
-const CHUNK_ROWS_MAX: number = ROWS_MAX
-
-/** The rows after a place, of one table, about `bytesMax` of them; undefined when there are no more. */
-export async function readSnapshotRows(
-  ledger: Ledger,
-  after: SnapshotPlace | undefined,
-  bytesMax: number,
-): Promise<SnapshotRows | undefined> {
-  const { state, store } = ledger
-  const whole = allRows()
-  const from = after === undefined ? whole.from : keyAfter(rowKey('r', placeTable(ledger, after), after.id))
-  const page = await store.range({ from, to: whole.to, limit: CHUNK_ROWS_MAX, bytesMax })
-  const [first] = page
-  if (first === undefined) return undefined
-  const table = keyIndex(first.key)
-  const entries = page.filter(({ key }) => keyIndex(key) === table)
-  const last = entries[entries.length - 1] ?? first
-  const isWholePage = entries.length === page.length
-  const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))
-  const name = state.names.textOf(table)
-  const through = isWholePage ? rowKeyId(last.key) : undefined
-  return chunkOf(ledger, name, after?.table === name ? after.id : undefined, through, rows)
 }
 
 /** Rows with what is needed to read them elsewhere. */
@@ -88,12 +55,6 @@ export function chunkOf(
 export function placeAfter(chunk: SnapshotRows): SnapshotPlace {
   const last = chunk.rows[chunk.rows.length - 1]
   return { table: chunk.table, id: chunk.through ?? last?.id ?? '' }
-}
-
-function placeTable(ledger: Ledger, place: SnapshotPlace): number {
-  const table = ledger.state.names.find(place.table)
-  if (table < 0) throw badFrame('a snapshot resumes in a table that is not known')
-  return table
 }
 
 function usedDictionaries(ledger: Ledger, rows: readonly SnapshotRow[]): Pick<SnapshotRows, 'replicas' | 'names'> {
@@ -215,10 +176,10 @@ export class ReceiveRows implements Job<void> {
     const absent: RowEntry[] = []
     let next = from
     for (;;) {
-      const page = await ledger.store.range({ from: next, to, limit: CHUNK_ROWS_MAX })
+      const page = await ledger.store.range({ from: next, to, limit: ROWS_MAX })
       for (const { key } of page) if (!sent.has(rowKeyId(key))) absent.push(ledger.need(table, rowKeyId(key)))
       const last = page[page.length - 1]
-      if (last === undefined || page.length < CHUNK_ROWS_MAX) return absent
+      if (last === undefined || page.length < ROWS_MAX) return absent
       next = keyAfter(last.key)
     }
   }

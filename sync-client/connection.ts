@@ -13,13 +13,14 @@
 import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import {
   AUTH_EVENT,
+  clientRole,
   FRAME_EVENT,
   isTidemarkError,
   Link,
-  type LinkOptions,
   packetParser,
   quote,
   type Replica,
+  type Role,
   TidemarkError,
   type Transport,
 } from '../core/index.ts'
@@ -30,9 +31,7 @@ import { letProcessEnd } from './waking.ts'
 export interface LinkedReplica
   extends Pick<Replica, 'hub' | 'ledger' | 'now' | 'pending' | 'renewIdentity' | 'tables' | 'tenant'> {
   /** A relay is linked to its upstream in the same way. Default: a client. */
-  readonly role?: 'client' | 'relay'
-  /** A relay's. */
-  readonly join?: LinkOptions['join']
+  readonly role?: Role
   /** A relay's: told what its upstream says beside the session. */
   readonly onNote?: (said: Readonly<Record<string, unknown>>) => void
 }
@@ -203,9 +202,7 @@ export class Connection {
     }
     const link = new Link({
       hub: replica.hub,
-      role: replica.role ?? 'client',
-      ...(replica.join === undefined ? {} : { join: replica.join }),
-      isInitiator: true,
+      role: replica.role ?? clientRole,
       transport,
       tables: replica.tables,
       now: replica.now,

@@ -13,7 +13,7 @@
  */
 import type { Socket } from 'socket.io'
 import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
-import { NotePlace } from '../core/server-door.ts'
+import { NotePlace, serverRole } from '../core/server-door.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import type { Intake } from './intake.ts'
 import { errorFields, type Logger } from './log.ts'
@@ -112,20 +112,20 @@ export class Connection {
     this.#outbox = new Outbox(socket.conn, limits.bufferedBytesMax, hasCompression)
     this.#link = new Link({
       hub: visit.tenant.hub,
-      role: 'server',
-      isInitiator: false,
+      role: serverRole({
+        gate: visit.gate,
+        onLoss: () => options.logger.warn({}, LOSS),
+        onAdmit: (answered) => {
+          tally.answer(answered)
+          this.#aheadMs = answered.aheadMs
+        },
+        onSnapshot: () => {
+          tally.snapshots++
+        },
+      }),
       transport: { send: (frame) => this.#send(frame), close: (error) => this.#close(error) },
       tables: new Map(),
       now,
-      gate: visit.gate,
-      onLoss: () => options.logger.warn({}, LOSS),
-      onAdmit: (answered) => {
-        tally.answer(answered)
-        this.#aheadMs = answered.aheadMs
-      },
-      onSnapshot: () => {
-        tally.snapshots++
-      },
       onChange: () => intake.note(this.#outbox, this.#link.waitingBytes),
     })
     intake.enter(this.#outbox)

@@ -8,8 +8,8 @@
  * TY1  Counting costs an addition, and memory for what is bounded: tenants up to `TENANTS_MAX`, codes, conflict types.
  * TY2  A count never goes down while the server runs.
  */
-import type { Answered, TenantName, TidemarkError } from '../core/index.ts'
-import type { CountedConflict } from '../core/server-door.ts'
+import type { TenantName, TidemarkError } from '../core/index.ts'
+import type { Answered, CountedConflict } from '../core/server-door.ts'
 
 /** The rest share one tally: a page of metrics with more series than this helps nobody. */
 const TENANTS_MAX = 1_000

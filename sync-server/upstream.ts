@@ -11,7 +11,7 @@
  * UP4  What is revoked at the upstream is revoked here, from when we hear of it: at once while there is a line.
  */
 import { parseTenantName, type Shortage, type TenantName, TidemarkError } from '../core/index.ts'
-import { joinFamily } from '../core/server-door.ts'
+import { relayRole } from '../core/server-door.ts'
 import { type Backoff, connect, type SyncLink, type SyncState, type TokenSource } from '../sync-client/index.ts'
 import type { Lease, OpenTenant } from '../tenant/index.ts'
 import { errorFields, type Logger } from './log.ts'
@@ -178,8 +178,7 @@ function linkedTo({ name, hub }: OpenTenant, now: () => number, inbox: Revocatio
   const { ledger } = hub
   let sent = 1
   return {
-    role: 'relay',
-    join: joinFamily,
+    role: relayRole,
     onNote: (said) => void inbox.take(said),
     hub,
     ledger,

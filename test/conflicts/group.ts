@@ -7,6 +7,7 @@
 import {
   type Conflict,
   type ConflictSide,
+  clientRole,
   type Gate,
   Hub,
   Ledger,
@@ -19,14 +20,9 @@ import {
   syncDirectly,
   type Transport,
 } from '../../core/index.ts'
-import {
-  BeginSnapshot,
-  EndSnapshot,
-  placeAfter,
-  ReceiveRows,
-  readSnapshotRows,
-  type SnapshotPlace,
-} from '../../core/snapshot.ts'
+import { serverRole } from '../../core/server-door.ts'
+import { BeginSnapshot, EndSnapshot, placeAfter, ReceiveRows, type SnapshotPlace } from '../../core/snapshot.ts'
+import { readSnapshotRows } from '../../core/snapshot-feed.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import type { TableDefinitions } from '../../core/table.ts'
 
@@ -156,9 +152,9 @@ export async function openHub(store: Store): Promise<Hub> {
 export async function meetServer(hub: Hub, peer: Peer, now: () => number, gate?: Gate): Promise<void> {
   const [up, down] = [new Pipe(), new Pipe()]
   const { tables } = peer
-  const client = new Link({ hub: peer.hub, role: 'client', isInitiator: true, transport: up, tables, now })
-  const answering = { hub, role: 'server', isInitiator: false, transport: down, tables: new Map(), now } as const
-  const server = new Link({ ...answering, ...(gate === undefined ? {} : { gate }) })
+  const client = new Link({ hub: peer.hub, role: clientRole, transport: up, tables, now })
+  const role = serverRole(gate === undefined ? {} : { gate })
+  const server = new Link({ hub, role, transport: down, tables: new Map(), now })
   up.leadTo(server, down)
   down.leadTo(client, up)
   client.start()

@@ -4,7 +4,8 @@
  *
  * Knows: bytes, and whose turn it is. Must never know: what a frame says.
  */
-import { type Hub, Link, type Replica } from '../../core/index.ts'
+import { clientRole, type Hub, Link, type Replica } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 
 /** The bytes that each direction carries before the line is cut. */
 export interface LineBytes {
@@ -61,11 +62,11 @@ export async function cutSession(
   const to = (line: Direction) => ({ send: (frame: Uint8Array): void => line.send(frame), close: (): void => {} })
   const { tables } = replica
   const client = new Link({
-    ...{ hub: replica.hub, role: 'client', isInitiator: true, tables, now },
+    ...{ hub: replica.hub, role: clientRole, tables, now },
     transport: to(up),
   })
   const server = new Link({
-    ...{ hub, role: 'server', isInitiator: false, tables: new Map(), now },
+    ...{ hub, role: serverRole(), tables: new Map(), now },
     transport: to(down),
   })
   client.start()

@@ -2,7 +2,8 @@
 import { describe, expect, test } from 'vitest'
 import { listDefinitions } from '../../core/definitions.ts'
 import { OPEN_GATE } from '../../core/gate.ts'
-import { ALL_VERSIONS, meet } from '../../core/handshake.ts'
+import { ALL_VERSIONS } from '../../core/handshake.ts'
+import { meet } from '../../core/hosting.ts'
 import {
   createReplicaId,
   isTidemarkError,
@@ -33,12 +34,12 @@ async function greet(ledger: Ledger, tables: readonly TableRecord[], replica: Re
     resume: { type: 'clock', clock: [] },
   }
   const options = {
-    role: 'server',
     versions: ALL_VERSIONS,
     tables: new Map(),
     gate: OPEN_GATE,
     nowMs: NOW_MS,
     isManned: () => false,
+    onLoss: undefined,
   } as const
   try {
     await meet(ledger, hello, options)

@@ -1,16 +1,19 @@
 /**
  * The handshake while something else is under way.
  */
+
 import { expect, it } from 'vitest'
 import { decodeFrame } from '../../core/frame.ts'
 import { answerOf } from '../../core/handshake.ts'
 import { Hub } from '../../core/hub.ts'
+import { clientRole } from '../../core/index.ts'
 import { Ledger } from '../../core/ledger.ts'
 import { parseLimits } from '../../core/limits.ts'
 import { Link } from '../../core/link.ts'
 import type { Welcome } from '../../core/message.ts'
 import { parseTenantName } from '../../core/names.ts'
 import { openReplica } from '../../core/replica.ts'
+import { serverRole } from '../../core/server-door.ts'
 import type { Store } from '../../core/store.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { table } from '../../core/table.ts'
@@ -36,8 +39,7 @@ async function openServer(): Promise<{ hub: Hub; link: (sent: Uint8Array[]) => L
   const link = (sent: Uint8Array[]): Link =>
     new Link({
       hub,
-      role: 'server',
-      isInitiator: false,
+      role: serverRole(),
       transport: { send: (frame) => sent.push(frame), close: () => {} },
       tables: new Map(),
       now: () => 0,
@@ -61,8 +63,7 @@ it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     const toServer: Uint8Array[] = []
     const client = new Link({
       hub: replica.hub,
-      role: 'client',
-      isInitiator: true,
+      role: clientRole,
       transport: { send: (frame) => toServer.push(frame), close: () => {} },
       tables: replica.tables,
       now: () => 0,

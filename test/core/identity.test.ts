@@ -1,9 +1,11 @@
 /**
  * New identities: what a replica takes with it when it goes on under another id, and what it must leave behind.
  */
+
 import { describe, expect, test, vi } from 'vitest'
 import { TakeAnswer } from '../../core/answer.ts'
 import {
+  clientRole,
   counter,
   type Gate,
   type Hub,
@@ -13,6 +15,7 @@ import {
   type Replica,
   type Store,
 } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { Withdraw } from '../../core/withdraw.ts'
 import { HandClock, meetServer, openClients, openHub, TENANT } from '../conflicts/group.ts'
@@ -320,7 +323,7 @@ describe('answers that a replica did not hear', () => {
   function openDeafSession(hub: Hub, { hub: own, tables }: Client, now: () => number) {
     const answers: Uint8Array[] = []
     const client: Link = new Link({
-      ...{ hub: own, role: 'client', isInitiator: true, tables, now },
+      ...{ hub: own, role: clientRole, tables, now },
       transport: { send: (frame) => queueMicrotask(() => server.receive(frame)), close: () => server.end() },
     })
     const deliver = (frame: Uint8Array): void => {
@@ -328,7 +331,7 @@ describe('answers that a replica did not hear', () => {
       else queueMicrotask(() => client.receive(frame))
     }
     const server: Link = new Link({
-      ...{ hub, role: 'server', isInitiator: false, tables: new Map(), now },
+      ...{ hub, role: serverRole(), tables: new Map(), now },
       transport: { send: deliver, close: () => {} },
     })
     client.start()

@@ -1,8 +1,10 @@
 /**
  * Names of tables and fields that a push brings: a server learns them from what it admits, and from nothing else (NN1).
  */
+
 import { expect, test } from 'vitest'
 import {
+  clientRole,
   type Gate,
   Hub,
   isTidemarkError,
@@ -16,6 +18,7 @@ import {
   type Transport,
   table,
 } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { createMemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
 
 type Row = { readonly id: string; readonly [field: string]: string }
@@ -52,8 +55,8 @@ async function sync(client: Client, hub: Hub, gate: Gate = GATE): Promise<string
     close: () => queueMicrotask(() => ends[end]?.end()),
   })
   const { tables } = client
-  ends.client = new Link({ hub: client.hub, role: 'client', isInitiator: true, transport: to('server'), tables, now })
-  const serverEnd = { hub, role: 'server', isInitiator: false, tables: new Map(), now, gate } as const
+  ends.client = new Link({ hub: client.hub, role: clientRole, transport: to('server'), tables, now })
+  const serverEnd = { hub, role: serverRole({ gate }), tables: new Map(), now } as const
   ends.server = new Link({ ...serverEnd, transport: to('client') })
   ends.client.start()
   try {
@@ -130,7 +133,7 @@ test('a refused change with new names that is pushed again is known by its conte
   const ends: { client?: Link; server?: Link } = {}
   const { tables } = client
   const up: Transport = { send: (frame) => queueMicrotask(() => ends.server?.receive(frame)), close: () => {} }
-  ends.client = new Link({ hub: client.hub, role: 'client', isInitiator: true, transport: up, tables, now })
+  ends.client = new Link({ hub: client.hub, role: clientRole, transport: up, tables, now })
   let frames = 0
   const down: Transport = {
     send: (frame) => queueMicrotask(() => frames++ === 0 && ends.client?.receive(frame)),
@@ -138,11 +141,9 @@ test('a refused change with new names that is pushed again is known by its conte
   }
   ends.server = new Link({
     hub,
-    role: 'server',
-    isInitiator: false,
+    role: serverRole({ gate: GATE }),
     tables: new Map(),
     now,
-    gate: GATE,
     transport: down,
   })
   ends.client.start()

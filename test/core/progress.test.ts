@@ -1,9 +1,11 @@
 /**
  * Progress: a line that is cut again and again, soon after each welcome, brings everything all the same.
  */
+
 import { describe, expect, test } from 'vitest'
 import { readCursor } from '../../core/handshake.ts'
-import { type Hub, Link, openReplica, type Replica, type TidemarkError } from '../../core/index.ts'
+import { clientRole, type Hub, Link, openReplica, type Replica, type TidemarkError } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { HandClock, meetServer, openHub, TENANT } from '../conflicts/group.ts'
 import { notesBy } from '../conflicts/note.ts'
@@ -41,14 +43,14 @@ async function cutSession(hub: Hub, replica: Replica<typeof TABLES>, now: () => 
       })
     }
     const client: Link = new Link({
-      ...{ hub: replica.hub, role: 'client', isInitiator: true, tables, now },
+      ...{ hub: replica.hub, role: clientRole, tables, now },
       transport: {
         send: (frame) => setImmediate(() => !isCut && server.receive(frame)),
         close: cut,
       },
     })
     const server: Link = new Link({
-      ...{ hub, role: 'server', isInitiator: false, tables: new Map(), now },
+      ...{ hub, role: serverRole(), tables: new Map(), now },
       transport: {
         send: (frame) => {
           if (left-- <= 0) return cut()

@@ -1,12 +1,13 @@
 /**
  * A server that goes on from a backup: what it lost comes back from its writers, and what it had said stands.
  */
+
 import { expect, it } from 'vitest'
 import { TakeAnswer } from '../../core/answer.ts'
 import type { VoidCode } from '../../core/block.ts'
 import type { Gate } from '../../core/gate.ts'
 import { Hub } from '../../core/hub.ts'
-import { digestRows, isTidemarkError, openReplica, type Replica, type Store } from '../../core/index.ts'
+import { clientRole, digestRows, isTidemarkError, openReplica, type Replica, type Store } from '../../core/index.ts'
 import { META_KEY } from '../../core/keys.ts'
 import { Ledger } from '../../core/ledger.ts'
 import { parseLimits } from '../../core/limits.ts'
@@ -14,6 +15,7 @@ import { Link } from '../../core/link.ts'
 import { parseTenantName, type ReplicaId } from '../../core/names.ts'
 import { asArray, packRecord, unpackRecord } from '../../core/packing.ts'
 import { BeginEpoch, EndRecovery, isRecovering } from '../../core/recovery.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { table } from '../../core/table.ts'
 
@@ -60,10 +62,8 @@ function connect(
   const server: Link = new Link({
     ...shared,
     hub,
-    role: 'server',
-    isInitiator: false,
+    role: serverRole({ gate }),
     tables: new Map(),
-    gate,
     transport: {
       send: (frame) => queueMicrotask(() => link.receive(frame)),
       close: () => queueMicrotask(() => link.end()),
@@ -72,8 +72,7 @@ function connect(
   const link: Link = new Link({
     ...shared,
     hub: client.hub,
-    role: 'client',
-    isInitiator: true,
+    role: clientRole,
     tables: client.tables,
     transport: {
       send: (frame) => {

@@ -3,12 +3,24 @@
  *
  * Knows: who is connected to whom, and what was sent. Must never know: what a session says.
  */
-import { BecomeRelay, joinFamily } from '../../core/family.ts'
+
+import { BecomeRelay } from '../../core/family.ts'
 import { decodeFrame } from '../../core/frame.ts'
 import type { Gate } from '../../core/gate.ts'
-import { Hub, Ledger, Link, openReplica, parseLimits, type Replica, type Store, table } from '../../core/index.ts'
+import {
+  clientRole,
+  Hub,
+  Ledger,
+  Link,
+  openReplica,
+  parseLimits,
+  type Replica,
+  type Store,
+  table,
+} from '../../core/index.ts'
 import type { Frame } from '../../core/message.ts'
 import { parseTenantName } from '../../core/names.ts'
+import { relayRole, serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 
 export interface Note {
@@ -72,21 +84,17 @@ export class Line {
     })
     this.initiator = new Link({
       hub: isRelay ? from : from.hub,
-      role: isRelay ? 'relay' : 'client',
-      isInitiator: true,
+      role: isRelay ? relayRole : clientRole,
       tables: isRelay ? new Map() : from.tables,
-      ...(isRelay ? { join: joinFamily } : {}),
       now,
       transport: wire('up', () => this.acceptor),
       ...(versions.up === undefined ? {} : { versions: versions.up }),
     })
     this.acceptor = new Link({
       hub: to,
-      role: 'server',
-      isInitiator: false,
+      role: serverRole({ gate }),
       tables: new Map(),
       now,
-      gate,
       transport: wire('down', () => this.initiator),
       ...(versions.down === undefined ? {} : { versions: versions.down }),
     })

@@ -3,9 +3,21 @@
  *
  * What a store does takes effect at once; when its caller hears of it is the scheduler's choice. So is when a frame arrives.
  */
+
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { digestRows, Hub, Ledger, Link, openReplica, parseLimits, parseTenantName, table } from '../../core/index.ts'
+import {
+  clientRole,
+  digestRows,
+  Hub,
+  Ledger,
+  Link,
+  openReplica,
+  parseLimits,
+  parseTenantName,
+  table,
+} from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import type { Store } from '../../core/store.ts'
 import { createMemoryDisk, openMemoryStore } from '../../core/stores/memory.ts'
 
@@ -88,10 +100,10 @@ test('a client and its server settle equal, in whatever order their stores and t
       }
       const common = { tables: client.tables, now }
       const transport = lineTo((frame) => server.receive(frame))
-      const link = new Link({ ...common, hub: client.hub, role: 'client', isInitiator: true, transport })
+      const link = new Link({ ...common, hub: client.hub, role: clientRole, transport })
       const down = lineTo((frame) => link.receive(frame))
       const hub = new Hub(ledger)
-      const server: Link = new Link({ ...common, hub, role: 'server', isInitiator: false, transport: down })
+      const server: Link = new Link({ ...common, hub, role: serverRole(), transport: down })
       link.start()
       const notes = client.table('notes')
       const writing = planned.map(([, id], index) => notes.upsert({ id, text: `${index}` }))

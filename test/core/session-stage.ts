@@ -3,7 +3,18 @@
  *
  * Knows: who is connected, and what is under way. Must never know: what a session says.
  */
-import { Hub, Ledger, Link, openReplica, parseLimits, parseTenantName, type Replica, table } from '../../core/index.ts'
+import {
+  clientRole,
+  Hub,
+  Ledger,
+  Link,
+  openReplica,
+  parseLimits,
+  parseTenantName,
+  type Replica,
+  table,
+} from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 
 const TENANT = 'acme'
@@ -112,8 +123,8 @@ class Connection {
       close: (): void => void line.push('end'),
     })
     const common = { tables, now }
-    this.#client = new Link({ ...common, hub: client, role: 'client', isInitiator: true, transport: to(this.#up) })
-    this.#server = new Link({ ...common, hub: server, role: 'server', isInitiator: false, transport: to(this.#down) })
+    this.#client = new Link({ ...common, hub: client, role: clientRole, transport: to(this.#up) })
+    this.#server = new Link({ ...common, hub: server, role: serverRole(), transport: to(this.#down) })
     this.#client.start()
   }
 

@@ -5,6 +5,7 @@
  */
 import {
   causal,
+  clientRole,
   counter,
   type Gate,
   Hub,
@@ -19,6 +20,7 @@ import {
   type Transport,
   table,
 } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 
 export interface Note {
   readonly id: string
@@ -129,20 +131,17 @@ export class Line {
     const { tables } = this.#client
     const link = new Link({
       hub: this.#client.hub,
-      role: 'client',
-      isInitiator: true,
+      role: clientRole,
       transport: transportTo(1),
       tables,
       now,
     })
     const serverLink = new Link({
       hub: this.#hub,
-      role: 'server',
-      isInitiator: false,
+      role: serverRole({ gate: GATE }),
       transport: transportTo(0),
       tables: new Map(),
       now,
-      gate: GATE,
     })
     ends[0] = link
     ends[1] = serverLink

@@ -1,12 +1,14 @@
 /**
  * A disk whose flush never ends: nothing is acknowledged, shown, sent or passed on before it does.
  */
+
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { decodeFrame } from '../../core/frame.ts'
-import { Link, type Transport } from '../../core/index.ts'
+import { clientRole, Link, type Transport } from '../../core/index.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
 import type { Frame } from '../../core/message.ts'
+import { serverRole } from '../../core/server-door.ts'
 import type { Store, StoreCommitResult } from '../../core/store.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { type Client, openClient, openServer } from './cast.ts'
@@ -64,9 +66,9 @@ function connect(
   })
   const { now, tables } = client
   const toServer = transport(up, 'server')
-  ends.client = new Link({ hub: client.hub, role: 'client', isInitiator: true, transport: toServer, tables, now })
+  ends.client = new Link({ hub: client.hub, role: clientRole, transport: toServer, tables, now })
   const toClient = transport(down, 'client')
-  ends.server = new Link({ hub, role: 'server', isInitiator: false, transport: toClient, tables: new Map(), now })
+  ends.server = new Link({ hub, role: serverRole(), transport: toClient, tables: new Map(), now })
   ends.client.start()
   return { up, down, link: ends.client }
 }

@@ -55,9 +55,9 @@ export const BREAKING: readonly Mutant[] = [
   },
   {
     name: 'pushed while it is being taken back',
-    file: 'core/link.ts',
-    find: 'if (this.#writer.isWithdrawing) return',
-    replace: 'if (!this.#writer.isWithdrawing && this.#isDraining) return',
+    file: 'core/link-writer.ts',
+    find: 'if (this.#withdrawals > 0) return false',
+    replace: 'if (this.#withdrawals < 0) return false',
     breaks: 'what is taken back no server accepts',
     tests: [WITHDRAWAL],
     bySimulator: false,

@@ -330,9 +330,9 @@ const RECEIVING: readonly Mutant[] = [
   {
     name: 'tombstones missing from snapshots',
     file: 'core/snapshot.ts',
-    find: 'const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))',
+    find: '...usedDictionaries(ledger, rows), rows }',
     replace:
-      "const rows = entries.filter(({ value }) => decodeRow(value).heads.some(({ op }) => op !== 'delete')).map(({ key, value }) => ({ id: rowKeyId(key), row: value }))",
+      "...usedDictionaries(ledger, rows), rows: rows.filter(({ row }) => decodeRow(row).heads.some(({ op }) => op !== 'delete')) }",
     breaks: 'nothing deleted comes back',
     tests: [],
     bySimulator: true,
@@ -397,7 +397,7 @@ const CONVERSING: readonly Mutant[] = [
   },
   {
     name: 'tenant from the frame',
-    file: 'core/handshake.ts',
+    file: 'core/meeting.ts',
     find: 'if (hello.tenant !== state.meta.tenant || hello.isMesh',
     replace: 'if (hello.isMesh',
     breaks: 'tenants never meet',
@@ -442,7 +442,7 @@ const CONVERSING: readonly Mutant[] = [
   },
   {
     name: 'fingerprint not compared',
-    file: 'core/handshake.ts',
+    file: 'core/fingerprint.ts',
     find: 'return left.length === 0 || right.length === 0 || equalSlices(',
     replace: 'return left.length >= 0 || right.length === 0 || equalSlices(',
     breaks: 'copies of a store that have both written are told apart',

@@ -3,12 +3,15 @@
  *
  * Knows: when to connect again, and what makes that useless. Must never know: what a session says.
  */
+
 import type { ErrorCode, TidemarkError } from '../../core/errors.ts'
-import { joinFamily } from '../../core/family.ts'
+import type { Gate } from '../../core/gate.ts'
 import type { RenewalReason } from '../../core/identity.ts'
-import { Link, type LinkOptions, type Transport } from '../../core/link.ts'
+import { clientRole, type Role } from '../../core/index.ts'
+import { Link, type Transport } from '../../core/link.ts'
+import { meshAcceptor, meshInitiator } from '../../core/link-mesh.ts'
 import type { Replica } from '../../core/replica.ts'
-import type { SessionRole } from '../../core/session.ts'
+import { relayRole, serverRole } from '../../core/server-door.ts'
 import type { Machine } from './machine.ts'
 import type { Network, Side } from './network.ts'
 import type { Random } from './random.ts'
@@ -28,7 +31,7 @@ export interface DialerOptions {
   readonly old: ReadonlySet<string>
   /** Where else it may go, in turn, when it is told that it is not at home. */
   readonly elsewhere: () => readonly Machine[]
-  readonly gate: (tenant: string, server: Machine) => LinkOptions['gate']
+  readonly gate: (tenant: string, server: Machine) => Gate | undefined
   /** Goes on under a new id; undefined: who is told that its store was restored or copied stays away. */
   readonly renew: ((from: Machine, reason: RenewalReason) => Promise<void>) | undefined
   /** A link has closed. */
@@ -241,8 +244,7 @@ export class Dialer {
     onEnd: (error: TidemarkError | undefined) => void,
   ): Link {
     const { gate, peerTenant, old } = this.#options
-    const role: SessionRole = isInitiator || this.#options.role === 'mesh' ? this.#options.role : 'server'
-    const admits = role === 'server' ? gate(peerTenant, machine) : undefined
+    const isRelay = isInitiator && this.#options.role === 'relay'
     const transport: Transport = {
       send: (frame) => side.send(frame),
       close: (error) => {
@@ -252,14 +254,11 @@ export class Dialer {
     }
     return new Link({
       hub: replica.hub,
-      role,
-      isInitiator,
+      role: roleOf(this.#options.role, isInitiator, () => gate(peerTenant, machine)),
       transport,
-      tables: role === 'relay' ? new Map() : replica.tables,
-      ...(role === 'relay' ? { join: joinFamily } : {}),
+      tables: isRelay ? new Map() : replica.tables,
       ...(old.has(machine.name) ? { versions: [1, 1] } : {}),
       now: () => machine.clock.now(),
-      ...(admits === undefined ? {} : { gate: admits }),
       onChange: () => {
         const [link] = this.newest ?? []
         if (!isInitiator || link?.state !== 'streaming') return
@@ -268,6 +267,14 @@ export class Dialer {
       },
     })
   }
+}
+
+/** What one side is to the other: who dials, or who answers. */
+function roleOf(dialled: DialerOptions['role'], isInitiator: boolean, gate: () => Gate | undefined): Role {
+  if (dialled === 'mesh') return isInitiator ? meshInitiator : meshAcceptor
+  if (isInitiator) return dialled === 'relay' ? relayRole : clientRole
+  const admits = gate()
+  return serverRole(admits === undefined ? {} : { gate: admits })
 }
 
 /** As sync-client decides it. */

@@ -7,7 +7,6 @@ import type { VoidCode } from '../../core/block.ts'
 import { type Gate, OPEN_GATE, type Proposal } from '../../core/gate.ts'
 import { hashBytes } from '../../core/hash.ts'
 import { type RenewalReason, RenewIdentity } from '../../core/identity.ts'
-import type { LinkOptions } from '../../core/link.ts'
 import type { ReplicaId } from '../../core/names.ts'
 import {
   causal,
@@ -392,7 +391,7 @@ export class World {
     this.#trace = Math.imul(this.#trace ^ Math.floor(this.scheduler.now * 1_000), 0x01000193)
   }
 
-  #gate(tenant: string, machine: Machine, from: Machine): LinkOptions['gate'] {
+  #gate(tenant: string, machine: Machine, from: Machine): Gate | undefined {
     const { judge, topology } = this.plan.options
     const gate: Gate = {
       ...OPEN_GATE,

@@ -2,6 +2,7 @@
  * A client and a tenant of a server, connected in one process: real sessions, frames as bytes, no sockets.
  */
 import {
+  clientRole,
   type Gate,
   type Hub,
   isTidemarkError,
@@ -11,6 +12,7 @@ import {
   type Transport,
   table,
 } from '../../core/index.ts'
+import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 
 export interface Note {
@@ -44,14 +46,12 @@ export function connect(client: Client, hub: Hub, gate?: Gate): Session {
     close: () => queueMicrotask(() => (other === 0 ? link : serverLink).end()),
   })
   const common = { now: () => NOW_MS, tables: client.tables }
-  const link = new Link({ hub: client.hub, role: 'client', isInitiator: true, transport: transportTo(1), ...common })
+  const link = new Link({ hub: client.hub, role: clientRole, transport: transportTo(1), ...common })
   const serverLink = new Link({
     ...common,
     hub,
-    role: 'server',
-    isInitiator: false,
+    role: serverRole(gate === undefined ? {} : { gate }),
     transport: transportTo(0),
-    ...(gate === undefined ? {} : { gate }),
   })
   ends[0] = { deliver: (frame) => link.receive(frame) }
   ends[1] = { deliver: (frame) => serverLink.receive(frame) }

@@ -5,7 +5,7 @@
  */
 import { Link, type LinkOptions, type Transport } from '../../core/index.ts'
 
-export type WireEnd = Omit<LinkOptions, 'isInitiator' | 'transport'>
+export type WireEnd = Omit<LinkOptions, 'transport'>
 
 /** Lets two exchange everything and then do `work`; with `framesMax`, as far as they get. Throws why they could not. */
 export async function converse(
@@ -37,12 +37,12 @@ export async function converse(
       },
     }
   }
-  const initiator: Link = new Link({ ...left, isInitiator: true, transport: transportTo(() => acceptor) })
-  const acceptor: Link = new Link({ ...right, isInitiator: false, transport: transportTo(() => initiator) })
+  const initiator: Link = new Link({ ...left, transport: transportTo(() => acceptor) })
+  const acceptor: Link = new Link({ ...right, transport: transportTo(() => initiator) })
   try {
     initiator.start()
     await initiator.settled()
-    if (left.role === 'mesh') await acceptor.settled()
+    if (initiator.role === 'mesh') await acceptor.settled()
     await work(initiator)
   } catch (error) {
     if (!isCut) throw initiator.error ?? acceptor.error ?? error

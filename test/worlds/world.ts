@@ -9,6 +9,7 @@
 import { RenewIdentity } from '../../core/identity.ts'
 import {
   type Conflict,
+  clientRole,
   type Gate,
   Hub,
   isTidemarkError,
@@ -16,19 +17,15 @@ import {
   parseLimits,
   parseTenantName,
   type Replica,
+  type Role,
   type Store,
   type TableDefinition,
 } from '../../core/index.ts'
 import { tableKey } from '../../core/keys.ts'
-import { readingReplica } from '../../core/server-door.ts'
-import {
-  BeginSnapshot,
-  EndSnapshot,
-  placeAfter,
-  ReceiveRows,
-  readSnapshotRows,
-  type SnapshotPlace,
-} from '../../core/snapshot.ts'
+import { meshAcceptor, meshInitiator } from '../../core/link-mesh.ts'
+import { readingReplica, serverRole } from '../../core/server-door.ts'
+import { BeginSnapshot, EndSnapshot, placeAfter, ReceiveRows, type SnapshotPlace } from '../../core/snapshot.ts'
+import { readSnapshotRows } from '../../core/snapshot-feed.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { definitionOf } from './definitions.ts'
 import { type Cells, foundLedger, idOf, Member, START_MS, TENANT } from './member.ts'
@@ -195,15 +192,15 @@ export class World {
 
   async #sync(left: Member, right: Member, frames?: number, work?: Parameters<typeof converse>[3]): Promise<void> {
     if (this.hub !== undefined) return converse(this.#clientEnd(left), this.#serverEnd(this.hub), frames, work)
-    if (left !== right) return converse(meshEnd(left), meshEnd(right), frames, work)
+    if (left !== right) return converse(meshEnd(left, meshInitiator), meshEnd(right, meshAcceptor), frames, work)
   }
 
   #clientEnd({ replica, now }: Member): WireEnd {
-    return { hub: replica.hub, role: 'client', tables: replica.tables, now }
+    return { hub: replica.hub, role: clientRole, tables: replica.tables, now }
   }
 
   #serverEnd(hub: Hub): WireEnd {
-    return { hub, role: 'server', tables: new Map(), now: this.now, gate: GATE }
+    return { hub, role: serverRole({ gate: GATE }), tables: new Map(), now: this.now }
   }
 
   /** Without a server nobody sends one. */
@@ -261,8 +258,8 @@ export class World {
   }
 }
 
-function meshEnd({ replica, now }: Member): WireEnd {
-  return { hub: replica.hub, role: 'mesh', tables: replica.tables, now }
+function meshEnd({ replica, now }: Member, role: Role): WireEnd {
+  return { hub: replica.hub, role, tables: replica.tables, now }
 }
 
 async function openServer({ headsMax, hasPast }: WorldPlan): Promise<Hub> {
