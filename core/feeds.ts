@@ -13,7 +13,7 @@ import { joinBlocks } from './block-join.ts'
 import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'
-import type { Feed, FeedPlace } from './session.ts'
+import type { Feed, FeedPlace } from './outflow.ts'
 import type { Stretch } from './stretches.ts'
 
 interface SharedSlice {

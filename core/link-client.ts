@@ -4,13 +4,13 @@
  * Knows: answers, snapshots, the home. Must never know: what a server does with a push.
  */
 import { InvariantError, type TidemarkError } from './errors.ts'
+import type { Incoming } from './inflow.ts'
 import { LinkGreeter } from './link-greeter.ts'
 import type { Part, Role, Stage } from './link-part.ts'
 import { LinkReader } from './link-reader.ts'
 import { LinkWriter } from './link-writer.ts'
 import type { Ack, Changes, Welcome } from './message.ts'
 import { ReceiveChanges } from './receive.ts'
-import type { Incoming } from './session.ts'
 import { findingOut } from './shared-past.ts'
 
 export const clientRole: Role = { name: 'client', isInitiator: true, open: openClient }

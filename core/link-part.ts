@@ -9,12 +9,14 @@ import { TidemarkError } from './errors.ts'
 import type { Shortage } from './gate.ts'
 import type { Tables, Versions } from './handshake.ts'
 import type { Hub } from './hub.ts'
+import type { Incoming } from './inflow.ts'
 import type { Link } from './link.ts'
 import type { LinkReader } from './link-reader.ts'
 import type { Ack, Hello, Welcome } from './message.ts'
 import type { ReplicaId } from './names.ts'
+import type { Feed, FeedPlace, StreamGoal } from './outflow.ts'
 import type { Manning } from './posts.ts'
-import type { Feed, FeedPlace, Incoming, Session, SessionRole, StreamGoal } from './session.ts'
+import type { Session, SessionRole } from './session.ts'
 
 /** What a link lends to its part. */
 export interface Stage {

@@ -16,8 +16,8 @@ import { answerOf } from './handshake.ts'
 import type { Hub } from './hub.ts'
 import type { LinkGreeter } from './link-greeter.ts'
 import type { Ack, RefusalRecord, Welcome } from './message.ts'
+import type { Feed, FeedPlace } from './outflow.ts'
 import { ReissueSkewed } from './reissue.ts'
-import type { Feed, FeedPlace } from './session.ts'
 import { Withdraw } from './withdraw.ts'
 
 /** A clock that goes on jumping while its changes are issued again has to wait for the next session. */

@@ -11,24 +11,17 @@
 import type { Change } from './change.ts'
 import type { Ask } from './comparison.ts'
 import { InvariantError, isTidemarkError, TidemarkError } from './errors.ts'
-import { decodeFrame } from './frame.ts'
 import { pausedBy, type Shortage } from './gate.ts'
 import { ALL_VERSIONS, type Tables, type Versions } from './handshake.ts'
 import type { Hub } from './hub.ts'
+import type { Incoming } from './inflow.ts'
 import { type Initiating, linkClosed, type Part, type Role } from './link-part.ts'
-import type { Compare, Compared, Hello } from './message.ts'
+import { LinkQuestions } from './link-questions.ts'
+import type { Compare, Hello } from './message.ts'
 import type { ReplicaId } from './names.ts'
+import type { Feed, FeedPlace, StreamGoal } from './outflow.ts'
 import type { Manning } from './posts.ts'
-import {
-  type Effect,
-  type Feed,
-  type FeedPlace,
-  type Incoming,
-  Session,
-  type SessionRole,
-  type SessionState,
-  type StreamGoal,
-} from './session.ts'
+import { type Effect, Session, type SessionRole, type SessionState } from './session.ts'
 import { answerCompare, type VerifyReport, verifyTables } from './verify.ts'
 
 /** A transport for whole frames, in order, each at most once. */
@@ -58,11 +51,6 @@ interface Settling {
   readonly reject: (error: unknown) => void
 }
 
-interface Asking {
-  readonly resolve: (answer: Awaited<ReturnType<Ask>>) => void
-  readonly reject: (error: unknown) => void
-}
-
 export class Link {
   readonly #options: LinkOptions
   readonly #part: Part
@@ -70,7 +58,7 @@ export class Link {
   readonly #stopListening: () => void
   #peer: ReplicaId | undefined
   #settling: Settling[] = []
-  readonly #asking = new Map<number, Asking>()
+  readonly #questions: LinkQuestions
   #nextToken = 1
   #isDraining = false
   #error: TidemarkError | undefined
@@ -87,6 +75,7 @@ export class Link {
     })
     const session = new Session(role.name, role.isInitiator, ledger.limits, ledger.groupChangesMax)
     this.#session = session
+    this.#questions = new LinkQuestions(ledger.limits)
     this.#part = role.open({
       ...{ link: this, session, hub, tables, versions, now },
       meetPeer: (peer) => {
@@ -263,21 +252,10 @@ export class Link {
 
   #ask(question: Omit<Compare, 'type' | 'token'>): ReturnType<Ask> {
     if (this.#session.state !== 'streaming') return Promise.reject(this.#error ?? linkClosed())
-    return new Promise((resolve, reject) => {
-      const token = this.#nextToken++
-      this.#asking.set(token, { resolve, reject })
-      this.#session.discuss({ type: 'compare', token, ...question })
+    return this.#questions.ask({ token: this.#nextToken++, ...question }, (frame) => {
+      this.#session.discuss(frame)
       this.#drain()
     })
-  }
-
-  #takeCompared({ token, isSame, parts, chunk }: Compared): void {
-    const asking = this.#asking.get(token)
-    this.#asking.delete(token)
-    const frame = chunk === undefined ? undefined : decodeFrame(chunk, this.#options.hub.ledger.limits)
-    if (frame !== undefined && frame.type !== 'snapshot-rows')
-      throw new TidemarkError('bad-frame', 'rows were expected')
-    asking?.resolve({ isSame, parts, chunk: frame })
   }
 
   // ── Effects ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -361,8 +339,8 @@ export class Link {
     const error = this.#part.explain === undefined ? reason : this.#part.explain(reason)
     this.#error = error
     if (this.#session.state === 'ending') this.#options.hub.linger(this)
-    for (const { reject } of [...this.#settling.splice(0), ...this.#asking.values()]) reject(error ?? linkClosed())
-    this.#asking.clear()
+    for (const { reject } of this.#settling.splice(0)) reject(error ?? linkClosed())
+    this.#questions.giveUp(error ?? linkClosed())
     this.#options.transport.close(error)
   }
 
@@ -402,7 +380,7 @@ export class Link {
         this.#session.discuss(await this.#show(() => answerCompare(this.#options.hub.ledger, first)))
         break
       case 'compared':
-        this.#takeCompared(first)
+        this.#questions.take(first)
         break
       default:
         return this.#session.applied(await this.#part.take(messages))

@@ -22,8 +22,8 @@ import { REFUSALS_MAX, type Tables, type Versions } from './handshake.ts'
 import { voidKeySeq, voidRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { ClockEntry, Hello, RefusalRecord, Welcome } from './message.ts'
+import type { FeedPlace } from './outflow.ts'
 import { expectEpoch } from './recovery.ts'
-import type { FeedPlace } from './session.ts'
 import { tableFingerprint } from './table.ts'
 
 export function negotiate(hello: Hello, [ourMin, ourMax]: Versions): number {

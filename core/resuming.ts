@@ -9,8 +9,9 @@ import { VectorClock } from './clock.ts'
 import { TidemarkError } from './errors.ts'
 import type { Ledger } from './ledger.ts'
 import type { ClockEntry, Resume } from './message.ts'
+import type { FeedPlace } from './outflow.ts'
 import { readBaseClock } from './replica-log.ts'
-import type { FeedPlace, SessionRole } from './session.ts'
+import type { SessionRole } from './session.ts'
 
 /** A new replica of a tenant with more changes than this gets a snapshot; below, the log brings its history as well. */
 const SNAPSHOT_CHANGES_MIN = 1_000

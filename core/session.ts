@@ -21,69 +21,18 @@
  * I5  What came whole before the transport went is carried out all the same, so that a line that breaks again and again brings
  *     something each time. Nothing is sent any more, and a session that fails drops what waits.
  */
-import { blockCount } from './block.ts'
 import { isErrorCode, isTidemarkError, TidemarkError } from './errors.ts'
 import { decodeFrame, encodeFrame } from './frame.ts'
-import { BATCH_BYTES_TARGET, FIRST_BATCH_BYTES, type Limits } from './limits.ts'
-import type {
-  Ack,
-  Changes,
-  Compare,
-  Compared,
-  Frame,
-  Hello,
-  Mark,
-  Marked,
-  Push,
-  SnapshotBegin,
-  SnapshotEnd,
-  SnapshotRows,
-  Welcome,
-} from './message.ts'
-import type { SnapshotPlace } from './snapshot.ts'
+import { GROUP_CHANGES_MAX, type Incoming, Inflow, isNews, QUESTIONS_MAX, tooMuchWaits } from './inflow.ts'
+import type { Limits } from './limits.ts'
+import type { Ack, Compare, Compared, Frame, Hello, Welcome } from './message.ts'
+import { type Feed, type FeedPlace, Outflow, type StreamGoal } from './outflow.ts'
 
 /**
  * `client` pushes to a server; `server` admits; `mesh` peers admit for themselves. A `relay` passes on what it has admitted, and
  * reads, as a client does; a server that meets one is its `upstream`.
  */
 export type SessionRole = 'client' | 'server' | 'mesh' | 'relay' | 'upstream'
-
-/** Where the outgoing stream stands. */
-export type FeedPlace =
-  | { readonly type: 'own'; readonly afterSeq: number }
-  | { readonly type: 'log'; readonly position: number }
-  | {
-      readonly type: 'snapshot'
-      /** Where in the log the snapshot began; undefined before it has. */
-      readonly position: number | undefined
-      readonly after: SnapshotPlace | undefined
-    }
-
-/** A piece of the outgoing stream: encoded frames, the place after them, and whether there is nothing more for now. */
-export interface Feed {
-  readonly frames: readonly Uint8Array[]
-  readonly next: FeedPlace
-  readonly isEnd: boolean
-}
-
-/** What is carried out in order, one group at a time. */
-export type Incoming =
-  | Changes
-  | Push
-  | Ack
-  | SnapshotBegin
-  | SnapshotRows
-  | SnapshotEnd
-  | Mark
-  | Marked
-  | Compare
-  | Compared
-
-/** How far a stream has to come before a mark counts: own changes by seq, the log by position. */
-export interface StreamGoal {
-  readonly ownSeq: number
-  readonly position: number
-}
 
 export type Effect =
   | { readonly type: 'send'; readonly frame: Uint8Array }
@@ -105,23 +54,6 @@ export type Effect =
 /** `ending`: without a transport, while what has come is carried out. */
 export type SessionState = 'new' | 'greeting' | 'meeting' | 'streaming' | 'ending' | 'closed'
 
-interface Queued {
-  readonly message: Incoming
-  readonly bytes: number
-  /** Of what is brought to a server: how many. */
-  readonly changes: number
-}
-
-/** Messages of one kind that may be carried out in one commit. */
-const GROUP_MESSAGES_MAX = 64
-/** Pushed changes that may be carried out in one commit: the time they take is time that everybody else waits. */
-const GROUP_CHANGES_MAX = 2_000
-/** Who has dealt with this part of the window gives credit for it. */
-const CREDIT_STEP = 1 / 4
-/** Small messages cost more than their bytes: so many may wait to be carried out, and so many questions to be answered. */
-const QUEUED_MAX = 4_096
-const MARKS_MAX = 64
-
 export class Session {
   #role: SessionRole
   readonly #limits: Limits
@@ -129,37 +61,21 @@ export class Session {
   readonly #groupChangesMax: () => number
   readonly #isInitiator: boolean
   readonly #effects: Effect[] = []
-  #queue: Queued[] = []
+  readonly #inflow: Inflow
+  readonly #outflow: Outflow
   #state: SessionState = 'new'
   /** The handshake is over: what has come may be carried out. */
   #isOpen = false
-  #place: FeedPlace | undefined
-  #isReading = false
-  #batchBytes = FIRST_BATCH_BYTES
-  #isAtEnd = true
-  #credit: number
-  #granted = 0
-  #isApplying = false
-  #applyingBytes = 0
-  #queuedBytes = 0
-  #owedCredit = 0
   #badFrames = 0
-  #pushedChanges = 0
   #hasBrought = false
-  #grewWhileReading = false
-  /** The peer takes no more for now. */
-  #isHeld = false
-  /** What is being read was asked for before the stream went back. */
-  #isReadStale = false
-  /** Marks to send, or to answer, once our stream has come far enough. */
-  #marks: { readonly frame: Mark | Marked; readonly goal: StreamGoal }[] = []
 
   constructor(role: SessionRole, isInitiator: boolean, limits: Limits, groupChangesMax?: () => number) {
     this.#role = role
     this.#groupChangesMax = groupChangesMax ?? (() => GROUP_CHANGES_MAX)
     this.#isInitiator = isInitiator
     this.#limits = limits
-    this.#credit = limits.creditBytes
+    this.#inflow = new Inflow(limits)
+    this.#outflow = new Outflow(limits.creditBytes)
   }
 
   get role(): SessionRole {
@@ -172,26 +88,22 @@ export class Session {
 
   /** Where our stream stands; undefined while it has none. */
   get place(): FeedPlace | undefined {
-    return this.#place
+    return this.#outflow.place
   }
 
   /** True when everything that was there to send has been sent. */
   get isFed(): boolean {
-    return this.#state === 'streaming' && this.#isAtEnd && !this.#isReading
+    return this.#state === 'streaming' && this.#outflow.isFed
   }
 
   /** There is more to send than the peer lets us. */
   get isStarved(): boolean {
-    const isWaiting = this.#state === 'streaming' && this.#place !== undefined && !this.#isAtEnd && !this.#isHeld
-    return isWaiting && this.#credit <= 0
+    return this.#state === 'streaming' && this.#outflow.isStarved
   }
 
-  /**
-   * While the peer has more from us than anybody deals with without giving credit for it: all the credit that it ever gave, so that
-   * one sees whether it gives any.
-   */
+  /** While the peer owes credit for what it was sent: all that it ever gave. */
   get owedAt(): number | undefined {
-    return this.#credit <= this.#limits.creditBytes * (1 - CREDIT_STEP) ? this.#granted : undefined
+    return this.#outflow.owedAt
   }
 
   /** Something has come that need not come again, and nothing went wrong on our side. */
@@ -201,12 +113,12 @@ export class Session {
 
   /** How many changes have come in pushes. */
   get pushedChanges(): number {
-    return this.#pushedChanges
+    return this.#inflow.pushedChanges
   }
 
   /** Bytes of messages that came and are not dealt with yet. */
   get waitingBytes(): number {
-    return this.#queuedBytes + this.#applyingBytes
+    return this.#inflow.waitingBytes
   }
 
   /** What to do next; each effect is given once. */
@@ -244,61 +156,39 @@ export class Session {
 
   feed(feed: Feed): void {
     if (this.#state !== 'streaming') return
-    this.#isReading = false
-    if (this.#isReadStale) {
-      this.#isReadStale = false
-      return this.#pump()
-    }
-    this.#place = feed.next
-    this.#isAtEnd = feed.isEnd && !this.#grewWhileReading
-    this.#grewWhileReading = false
-    if (feed.frames.length > 0) this.#batchBytes = Math.min(BATCH_BYTES_TARGET, this.#batchBytes * 2)
-    for (const frame of feed.frames) {
-      this.#credit -= frame.length
-      this.#effects.push({ type: 'send', frame })
-    }
-    this.#sendMarks()
+    const frames = this.#outflow.take(feed)
+    for (const frame of frames ?? []) this.#effects.push({ type: 'send', frame })
+    if (frames !== undefined) this.#sendMarks()
     this.#pump()
   }
 
   /** There is more to send. */
   logGrew(): void {
     if (this.#state !== 'streaming') return
-    if (this.#isReading) this.#grewWhileReading = true
-    this.#isAtEnd = false
+    this.#outflow.grew()
     this.#pump()
   }
 
   /** Our stream goes back to `place` and waits there for `release`. */
   hold(place: FeedPlace): void {
-    if (this.#state !== 'streaming') return
-    this.#place = place
-    this.#isHeld = true
-    this.#isReadStale = this.#isReading
+    if (this.#state === 'streaming') this.#outflow.hold(place)
   }
 
   release(): void {
-    if (!this.#isHeld) return
-    this.#isHeld = false
-    this.#isAtEnd = false
-    this.#pump()
+    if (this.#outflow.release()) this.#pump()
   }
 
   /** A group of messages is durable; `ack` is what the writer is told. */
   applied(ack: Ack | undefined): void {
-    this.#isApplying = false
+    this.#inflow.done()
     if (this.#state === 'streaming') this.#answer(ack)
     this.#applyNext()
   }
 
   #answer(ack: Ack | undefined): void {
     if (ack !== undefined) this.#send(ack)
-    this.#owedCredit += this.#applyingBytes
-    this.#applyingBytes = 0
-    if (this.#owedCredit >= this.#limits.creditBytes * CREDIT_STEP) {
-      this.#send({ type: 'credit', bytes: this.#owedCredit })
-      this.#owedCredit = 0
-    }
+    const bytes = this.#inflow.takeCredit()
+    if (bytes !== undefined) this.#send({ type: 'credit', bytes })
   }
 
   /** Tells a writer something between its pushes. */
@@ -313,13 +203,13 @@ export class Session {
 
   /** Asks the peer to say when it has dealt with all we send up to `goal`, and has sent all it has. */
   askMark(token: number, goal: StreamGoal): void {
-    this.#marks.push({ frame: { type: 'mark', token }, goal })
+    this.#outflow.addMark({ type: 'mark', token }, goal)
     this.#sendMarks()
   }
 
   /** Answers a mark once everything up to `goal` has been sent. */
   answerMark(token: number, goal: StreamGoal): void {
-    this.#marks.push({ frame: { type: 'marked', token, position: goal.position }, goal })
+    this.#outflow.addMark({ type: 'marked', token, position: goal.position }, goal)
     this.#sendMarks()
   }
 
@@ -370,8 +260,7 @@ export class Session {
         return this.#takeRefusal(frame.code, frame.message, frame.retryable)
       case 'credit':
         if (!this.#expectOpen(frame.type)) return
-        this.#granted += frame.bytes
-        this.#credit = Math.min(this.#limits.creditBytes, this.#credit + frame.bytes)
+        this.#outflow.grant(frame.bytes)
         return this.#pump()
       default:
         if (this.#expectOpen(frame.type)) this.#enqueue(frame, bytes)
@@ -401,42 +290,15 @@ export class Session {
 
   #enqueue(message: Incoming, bytes: number): void {
     if (!this.#mayReceive(message.type)) return this.#misplaced(message.type)
-    const asked =
-      message.type === 'compare' ? this.#queue.filter((queued) => queued.message.type === 'compare').length : 0
-    if (this.#queue.length >= QUEUED_MAX || this.#marks.length >= MARKS_MAX || asked >= MARKS_MAX) {
-      return this.fail(
-        new TidemarkError('rate-limited', 'more waits for an answer than one session may leave open', {
-          retryable: true,
-        }),
-      )
-    }
-    this.#queuedBytes += bytes
-    if (this.waitingBytes > this.#limits.creditBytes + this.#limits.frameBytesMax) {
-      return this.fail(new TidemarkError('bad-frame', 'more was sent than the credit allows'))
-    }
-    const changes = this.#countChanges(message)
-    if (changes === undefined) return
-    this.#pushedChanges += changes
-    this.#hasBrought ||= isNews(message)
-    this.#queue.push({ message, bytes, changes })
-    this.#applyNext()
-  }
-
-  /** How many changes a message says it brings to a server; ends the session when a push holds more than one may. */
-  #countChanges(message: Incoming): number | undefined {
-    const isStream = message.type === 'push' || (message.type === 'changes' && this.#role === 'upstream')
-    if (!isStream) return 0
+    if (this.#outflow.marksWaiting >= QUESTIONS_MAX) return this.fail(tooMuchWaits())
     try {
-      let changes = 0
-      for (const block of message.blocks) changes += blockCount(block)
-      const limit = this.#limits.transactionChangesMax
-      if (changes <= limit || message.type === 'changes') return changes
-      this.fail(new TidemarkError('too-large', `a push has ${changes} changes; the limit is ${limit}`))
+      this.#inflow.add(message, bytes, message.type === 'push' || this.#role === 'upstream')
     } catch (error) {
       if (!isTidemarkError(error)) throw error
-      this.fail(error)
+      return this.fail(error)
     }
-    return undefined
+    this.#hasBrought ||= isNews(message)
+    this.#applyNext()
   }
 
   #mayReceive(type: Incoming['type']): boolean {
@@ -460,48 +322,27 @@ export class Session {
   #stream(place: FeedPlace | undefined): void {
     this.#state = 'streaming'
     this.#isOpen = true
-    this.#place = place
-    this.#isAtEnd = place === undefined
+    this.#outflow.start(place)
     this.#sendMarks()
     this.#pump()
     this.#applyNext()
   }
 
   #pump(): void {
-    if (this.#isReading || this.#isHeld || this.#isAtEnd || this.#credit <= 0 || this.#place === undefined) return
-    this.#isReading = true
-    this.#effects.push({ type: 'read', place: this.#place, bytesMax: this.#batchBytes })
+    const reading = this.#outflow.next()
+    if (reading !== undefined) this.#effects.push({ type: 'read', ...reading })
   }
 
   #sendMarks(): void {
-    if (this.#state !== 'streaming' || this.#marks.length === 0) return
-    const due = this.#marks.filter(({ goal }) => hasReached(this.#place, goal))
-    this.#marks = this.#marks.filter((mark) => !due.includes(mark))
-    for (const { frame } of due) this.#send(frame)
+    if (this.#state === 'streaming') for (const frame of this.#outflow.takeMarks()) this.#send(frame)
   }
 
-  /** Hands out what waits: all messages of one kind at the front, up to a bound, so that they share a commit. */
+  /** Hands out what waits, one group after the other. */
   #applyNext(): void {
-    const [first] = this.#queue
-    if (this.#state === 'closed' || this.#isApplying || !this.#isOpen) return
-    if (first === undefined) {
-      if (this.#state === 'ending') this.#leave()
-      return
-    }
-    const isGrouped = first.message.type === 'push' || first.message.type === 'changes'
-    const changesMax = Math.min(GROUP_CHANGES_MAX, this.#groupChangesMax())
-    let count = 1
-    let { changes } = first
-    for (; isGrouped && count < GROUP_MESSAGES_MAX; count++) {
-      const next = this.#queue[count]
-      if (next?.message.type !== first.message.type || changes + next.changes > changesMax) break
-      changes += next.changes
-    }
-    const group = this.#queue.splice(0, count)
-    for (const { bytes } of group) this.#applyingBytes += bytes
-    this.#queuedBytes -= this.#applyingBytes
-    this.#isApplying = true
-    this.#effects.push({ type: 'apply', messages: group.map(({ message }) => message) })
+    if (this.#state === 'closed' || !this.#isOpen) return
+    const messages = this.#inflow.next(this.#groupChangesMax())
+    if (messages !== undefined) this.#effects.push({ type: 'apply', messages })
+    else if (this.#state === 'ending' && this.#inflow.isIdle) this.#leave()
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -536,38 +377,15 @@ export class Session {
     this.#effects.push({ type: 'close', error })
     if (!isWelcomed && this.#state !== 'streaming') return this.#leave()
     this.#state = 'ending'
-    this.#queue = this.#queue.filter(({ message }) => isLasting(message))
+    this.#inflow.keepLasting()
     this.#applyNext()
   }
 
   #leave(): void {
     this.#state = 'closed'
-    this.#queue = []
+    this.#inflow.clear()
     this.#effects.push({ type: 'leave' })
   }
-}
-
-/** True for what becomes durable here: a cursor that moves over what we wrote ourselves need not. */
-function isNews(message: Incoming): boolean {
-  switch (message.type) {
-    case 'changes':
-      return message.blocks.length > 0
-    case 'ack':
-      return message.pause === undefined
-    default:
-      return message.type === 'snapshot-rows'
-  }
-}
-
-/** False for what only asks for an answer, or is one that nobody waits for any more. */
-function isLasting({ type }: Incoming): boolean {
-  return type !== 'mark' && type !== 'compare' && type !== 'compared'
-}
-
-function hasReached(place: FeedPlace | undefined, goal: StreamGoal): boolean {
-  if (place === undefined) return true
-  if (place.type === 'snapshot') return false
-  return place.type === 'own' ? place.afterSeq >= goal.ownSeq : place.position >= goal.position
 }
 
 /** A refusal that came over the wire, as the error it was. Codes of newer versions read as `unavailable`. */

@@ -15,7 +15,7 @@ import { encodeFrame, ROWS_MAX } from './frame.ts'
 import { allRows, keyAfter, keyIndex, rowKey, rowKeyId } from './keys.ts'
 import type { Ledger } from './ledger.ts'
 import type { SnapshotRows } from './message.ts'
-import type { Feed, FeedPlace } from './session.ts'
+import type { Feed, FeedPlace } from './outflow.ts'
 import { chunkOf, placeAfter, type SnapshotPlace } from './snapshot.ts'
 
 /** The next piece of a snapshot, or of the log behind it. */

@@ -5,7 +5,8 @@ import { expect, test } from 'vitest'
 import { encodeFrame } from '../../core/frame.ts'
 import { DEFAULT_LIMITS } from '../../core/limits.ts'
 import { parseReplicaId } from '../../core/names.ts'
-import { type FeedPlace, Session } from '../../core/session.ts'
+import type { FeedPlace } from '../../core/outflow.ts'
+import { Session } from '../../core/session.ts'
 import { Random } from '../simulation/random.ts'
 
 const LIMITS = { ...DEFAULT_LIMITS, creditBytes: 1_000 }
