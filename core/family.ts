@@ -20,6 +20,7 @@ import { TidemarkError } from './errors.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { type Family, familyEntry, type LedgerState } from './ledger-state.ts'
 import type { TableRecord, Welcome } from './message.ts'
+import { note } from './note.ts'
 
 /** What a server says of itself: the name under which it answers, which is that of its log or its post, and the root's log. */
 export interface Relation {
@@ -57,24 +58,13 @@ const ANY_SEQ = Number.MAX_SAFE_INTEGER
 
 /**
  * Makes the server whose welcome was taken the home, or throws `not-home` (FM1). Behind the answers of that welcome. Answers with
- * the number of the pushing that begins, if there is something to push.
+ * the number of the pushing that begins, if there is something to push. `answeredSeq`: how far the server knows that we were
+ * answered, by itself or because we said so.
  */
-export class TakeHome implements Job<number | undefined> {
-  readonly weight = 1
-  readonly #server: Relation
-  readonly #answeredSeq: number
-
-  /** `answeredSeq`: how far the server knows that we were answered, by itself or because we said so. */
-  constructor(server: Relation, answeredSeq: number) {
-    this.#server = server
-    this.#answeredSeq = answeredSeq
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): number | undefined {
+export function takeHome(server: Relation, answeredSeq: number): Job<number | undefined> {
+  return note((draft) => {
     const { family: known, meta } = draft.state
-    const { home, family: name = '' } = this.#server
+    const { home, family: name = '' } = server
     const isMoving = known !== undefined && name !== '' && known.name === name && known.home !== home
     if (isMoving && Math.min(known.offeredSeq, meta.ownSeq) > meta.ackedSeq) {
       throw new TidemarkError(
@@ -87,7 +77,7 @@ export class TakeHome implements Job<number | undefined> {
       )
     }
     // It would judge what the last home has accepted since.
-    if (isMoving && meta.ackedSeq > this.#answeredSeq) {
+    if (isMoving && meta.ackedSeq > answeredSeq) {
       throw new TidemarkError('not-home', 'another server has answered since the hello', { retryable: true })
     }
     const isSame = known?.home === home && known.name === name
@@ -95,26 +85,17 @@ export class TakeHome implements Job<number | undefined> {
       ? known
       : { ...NO_FAMILY, home, name, epoch: (known?.epoch ?? 0) + 1, offeredSeq: meta.ackedSeq }
     if (!isSame) setFamily(draft, family)
-    return meta.ownSeq > meta.ackedSeq ? beginPushing(draft, family) : undefined
-  }
+    return meta.ownSeq > meta.ackedSeq ? startPushing(draft, family) : undefined
+  })
 }
 
 /** From now on changes may be sent to the home. */
-export class BeginPushing implements Job<number> {
-  readonly weight = 1
-  readonly #home: Relation
-
-  constructor(home: Relation) {
-    this.#home = home
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): number {
+export function beginPushing(home: Relation): Job<number> {
+  return note((draft) => {
     const { family } = draft.state
-    expectHome(draft.state, this.#home)
-    return family === undefined ? 0 : beginPushing(draft, family)
-  }
+    expectHome(draft.state, home)
+    return family === undefined ? 0 : startPushing(draft, family)
+  })
 }
 
 /** False when another session has begun since: it says how far it has come, and knows nothing of this one. */
@@ -129,7 +110,7 @@ export function forgetOffers(draft: Draft): void {
 }
 
 /** A server of no family is asked as it always was. */
-function beginPushing(draft: Draft, family: Family): number {
+function startPushing(draft: Draft, family: Family): number {
   if (family.name === '') return 0
   const epoch = family.epoch + 1
   setFamily(draft, { ...family, epoch, offeredSeq: ANY_SEQ })
@@ -137,23 +118,12 @@ function beginPushing(draft: Draft, family: Family): number {
 }
 
 /** No more is sent, and what was sent ends here; unless somebody else has begun meanwhile. */
-export class EndPushing implements Job<void> {
-  readonly weight = 1
-  readonly #epoch: number
-  readonly #offeredSeq: number
-
-  constructor(epoch: number, offeredSeq: number) {
-    this.#epoch = epoch
-    this.#offeredSeq = offeredSeq
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
+export function endPushing(epoch: number, offeredSeq: number): Job<void> {
+  return note((draft) => {
     const { family } = draft.state
-    if (family === undefined || family.epoch !== this.#epoch || family.offeredSeq !== ANY_SEQ) return
-    setFamily(draft, { ...family, offeredSeq: this.#offeredSeq })
-  }
+    if (family === undefined || family.epoch !== epoch || family.offeredSeq !== ANY_SEQ) return
+    setFamily(draft, { ...family, offeredSeq })
+  })
 }
 
 /** Throws when another server has become the home meanwhile: from now on that one is asked. */
@@ -168,17 +138,9 @@ export function expectHome({ family }: LedgerState, { home, family: name }: Rela
  * Opens the store of a relay, or makes an empty one that. Each time that begins an epoch of its log: the log of a copied disk has
  * other changes at the same places, and who read the one must not go on in the other.
  */
-export class BecomeRelay implements Job<void> {
-  readonly weight = 1
-  readonly #nowMs: number
-
-  constructor(nowMs: number) {
-    this.#nowMs = Math.floor(nowMs)
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
+export function becomeRelay(atMs: number): Job<void> {
+  const nowMs = Math.floor(atMs)
+  return note((draft) => {
     const { state } = draft
     const { meta, family } = state
     if (!isRelay(state) && (family !== undefined || meta.nextPosition > 1)) {
@@ -187,9 +149,9 @@ export class BecomeRelay implements Job<void> {
       })
     }
     const hasCaughtUp = family?.epoch === meta.epoch
-    meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
+    meta.epoch = Math.max(meta.epoch + 1, nowMs)
     setFamily(draft, { ...(family ?? NO_FAMILY), epoch: hasCaughtUp ? meta.epoch : 0 })
-  }
+  })
 }
 
 /** Which of the definitions that are known here others have to hear of: all of them are news, some stood otherwise before. */
@@ -256,22 +218,13 @@ export function definedMeanwhile(): TidemarkError {
 }
 
 /** Everything that the upstream had at a moment of this epoch is here. From now on the relay goes by its cursor (E7). */
-export class NoteCaughtUp implements Job<void> {
-  readonly weight = 1
-  readonly #cursor: LogCursor
-
-  constructor(cursor: LogCursor) {
-    this.#cursor = cursor
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
+export function noteCaughtUp(cursor: LogCursor): Job<void> {
+  return note((draft) => {
     const { family, meta } = draft.state
     if (family === undefined || family.epoch === meta.epoch) return
     setFamily(draft, { ...family, epoch: meta.epoch })
-    draft.saveCursor(this.#cursor)
-  }
+    draft.saveCursor(cursor)
+  })
 }
 
 /** The name under which a server answers, where that is not its log's. */

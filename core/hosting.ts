@@ -27,7 +27,7 @@ import {
 import { type Hello, RELAYS_SINCE, type Welcome } from './message.ts'
 import { asText, packRecord, unpackRecord } from './packing.ts'
 import { type IsManned, Posting } from './posts.ts'
-import { BeginRecovery, isRecovering, showsLoss } from './recovery.ts'
+import { beginRecovery, isRecovering, showsLoss } from './recovery.ts'
 import { placeOf } from './resuming.ts'
 
 export interface Admission extends Meeting {
@@ -62,7 +62,7 @@ export async function meet(ledger: Ledger, hello: Hello, options: HostingOptions
   if (role === 'upstream' && !(gate.mayRelay?.() === true && gate.mayRead())) throw mayNotRelay()
   const ourSeq = ledger.durableSeqOf(state.replicas.find(hello.replica))
   if (showsLoss(ledger, ourSeq, hello) && !isRecovering(state, nowMs)) {
-    await ledger.submit(new BeginRecovery(nowMs))
+    await ledger.submit(beginRecovery(nowMs))
     onLoss?.()
   }
   const { epoch } = state.meta

@@ -6,7 +6,7 @@
 import { rememberedTables } from './definitions.ts'
 import { InvariantError } from './errors.ts'
 import { Exchange } from './exchange.ts'
-import { definedMeanwhile, isCatchingUp, joinFamily, NoteCaughtUp } from './family.ts'
+import { definedMeanwhile, isCatchingUp, joinFamily, noteCaughtUp } from './family.ts'
 import { packUuid } from './frame.ts'
 import type { Shortage } from './gate.ts'
 import { LinkGreeter } from './link-greeter.ts'
@@ -104,8 +104,7 @@ class RelayPart implements Part {
 
   readonly marked = async (token: number): Promise<void> => {
     const { cursor } = this.reader
-    if (token === this.#catchUpToken && cursor !== undefined)
-      await this.#stage.hub.ledger.submit(new NoteCaughtUp(cursor))
+    if (token === this.#catchUpToken && cursor !== undefined) await this.#stage.hub.ledger.submit(noteCaughtUp(cursor))
   }
 
   readonly read: Part['read'] = (place, bytesMax) => {

@@ -10,7 +10,7 @@ import { TakeAnswer } from './answer.ts'
 import type { VoidCode } from './block.ts'
 import type { Change } from './change.ts'
 import type { TidemarkError } from './errors.ts'
-import { BeginPushing, EndPushing, expectHome, isPushing, type Relation, TakeHome } from './family.ts'
+import { beginPushing, endPushing, expectHome, isPushing, type Relation, takeHome } from './family.ts'
 import type { Shortage } from './gate.ts'
 import { answerOf } from './handshake.ts'
 import type { Hub } from './hub.ts'
@@ -87,7 +87,7 @@ export class LinkWriter {
     const { throughSeq, refusals } = answerOf(welcome, welcome.yourSeq)
     const answers = ledger.submit(new TakeAnswer(throughSeq, refusals, greeter.greetedAs))
     const answeredSeq = Math.max(greeter.saidAckedSeq, welcome.yourSeq)
-    const [, pushing] = await Promise.all([answers, ledger.submit(new TakeHome(server, answeredSeq))])
+    const [, pushing] = await Promise.all([answers, ledger.submit(takeHome(server, answeredSeq))])
     this.#pushing = pushing
     this.#home = server
     this.#mayReissue = ledger.state.meta.rejected > 0
@@ -107,7 +107,7 @@ export class LinkWriter {
     const home = this.#home
     const hasMore = ledger.durableSeqOf(ledger.state.own) > place.afterSeq
     if (hasMore && home !== undefined && !isPushing(ledger.state, this.#pushing)) {
-      this.#pushing = await ledger.submit(new BeginPushing(home))
+      this.#pushing = await ledger.submit(beginPushing(home))
     }
     const feed = await feeds.readOwn(place.afterSeq, bytesMax)
     if (feed.next.type === 'own') this.#offeredSeq = Math.max(this.#offeredSeq, feed.next.afterSeq)
@@ -127,7 +127,7 @@ export class LinkWriter {
   end(): void {
     if (!this.#pushing) return
     // When the replica is closed as well, or its store has failed, its next home is only asked more carefully.
-    this.#options.hub.ledger.submit(new EndPushing(this.#pushing, this.#offeredSeq)).catch(() => {})
+    this.#options.hub.ledger.submit(endPushing(this.#pushing, this.#offeredSeq)).catch(() => {})
   }
 
   /** Once all is answered, what was refused because our clock ran ahead is issued again by the server's. */

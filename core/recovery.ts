@@ -14,7 +14,6 @@
  * V4  What a client claims ends nobody's session and renames nobody: clients may lie. It only makes the server wait.
  */
 import type { Dot } from './clock.ts'
-import type { Draft } from './draft.ts'
 import { invariant, TidemarkError } from './errors.ts'
 import { hasRelatives } from './family.ts'
 import type { Shortage } from './gate.ts'
@@ -24,6 +23,7 @@ import type { LedgerState } from './ledger-state.ts'
 import { RECOVERY_MS } from './limits.ts'
 import type { Hello } from './message.ts'
 import { parseReplicaId, type ReplicaId } from './names.ts'
+import { note } from './note.ts'
 import { packRecord } from './packing.ts'
 
 /** What a pause says is short while changes are missing that a restored server lost. */
@@ -32,62 +32,42 @@ export const LOST_CHANGES = 'lost-changes'
 const RETRY_MS = 60_000
 
 /** Begins an epoch: for operators, who know that the store came from a backup. */
-export class BeginEpoch implements Job<void> {
-  readonly weight = 1
-  readonly startsGroup = true
-  readonly #nowMs: number
-
-  constructor(nowMs: number) {
-    this.#nowMs = Math.floor(nowMs)
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
+export function beginEpoch(atMs: number): Job<void> {
+  const nowMs = Math.floor(atMs)
+  const begin = note((draft) => {
     const { state } = draft
     const { meta } = state
     invariant(meta.authority !== 0, 'only who admits changes begins an epoch')
     // A backup may be restored twice: a mere count would name two epochs alike.
-    meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)
-    meta.recoveringUntilMs = this.#nowMs + RECOVERY_MS
+    meta.epoch = Math.max(meta.epoch + 1, nowMs)
+    meta.recoveringUntilMs = nowMs + RECOVERY_MS
     meta.replicaId = replicaIdOf(meta.replicaId, meta.epoch)
     state.internReplica(meta.replicaId)
     meta.ownSeq = 0
     meta.ackedSeq = 0
     draft.touchMeta()
-  }
+  })
+  return { ...begin, startsGroup: true }
 }
 
 /** Begins to wait without an epoch: a client says that something is missing, and nobody else does (V4). */
-export class BeginRecovery implements Job<void> {
-  readonly weight = 1
-  readonly #nowMs: number
-
-  constructor(nowMs: number) {
-    this.#nowMs = Math.floor(nowMs)
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
-    if (isRecovering(draft.state, this.#nowMs)) return
-    draft.state.meta.recoveringUntilMs = this.#nowMs + RECOVERY_MS
+export function beginRecovery(atMs: number): Job<void> {
+  const nowMs = Math.floor(atMs)
+  return note((draft) => {
+    if (isRecovering(draft.state, nowMs)) return
+    draft.state.meta.recoveringUntilMs = nowMs + RECOVERY_MS
     draft.touchMeta()
-  }
+  })
 }
 
 /** Ends the wait: what is missing is gone, and what builds on it is refused. */
-export class EndRecovery implements Job<void> {
-  readonly weight = 1
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
+export function endRecovery(): Job<void> {
+  return note((draft) => {
     const { meta } = draft.state
     if (meta.recoveringUntilMs === 0) return
     meta.recoveringUntilMs = 0
     draft.touchMeta()
-  }
+  })
 }
 
 /** Another for each epoch of each store, and nobody's otherwise. */

@@ -5,10 +5,10 @@
  *
  * Invariant WR1: nothing is decided by where a replica stood: a session goes by the cursor that the replica brings.
  */
-import type { Draft } from './draft.ts'
 import { placeKey, subjectKey } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
 import type { ReplicaId } from './names.ts'
+import { note } from './note.ts'
 import { asArray, asCount, packRecord, unpackRecord } from './packing.ts'
 import { timestampToMs } from './timestamp.ts'
 
@@ -79,22 +79,11 @@ function readPlace(
 }
 
 /** Notes where a replica stands, so that it is known after a restart. */
-export class NotePlace implements Job<void> {
-  readonly weight = 1
-  readonly #replica: ReplicaId
-  readonly #place: WriterPlace
-
-  constructor(replica: ReplicaId, place: WriterPlace) {
-    this.#replica = replica
-    this.#place = place
-  }
-
-  prepare(): void {}
-
-  apply(draft: Draft): void {
-    const index = draft.state.replicas.find(this.#replica)
+export function notePlace(replica: ReplicaId, place: WriterPlace): Job<void> {
+  return note((draft) => {
+    const index = draft.state.replicas.find(replica)
     if (index < 0) return
-    const { atMs, epoch, position } = this.#place
+    const { atMs, epoch, position } = place
     draft.put(placeKey(index), packRecord([Math.floor(atMs), epoch, position]))
-  }
+  })
 }

@@ -13,7 +13,7 @@
  */
 import type { Socket } from 'socket.io'
 import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
-import { NotePlace, serverRole } from '../core/server-door.ts'
+import { notePlace, serverRole } from '../core/server-door.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import type { Intake } from './intake.ts'
 import { errorFields, type Logger } from './log.ts'
@@ -231,7 +231,7 @@ export class Connection {
     this.#notedPosition = position
     const place = { atMs: now(), epoch: ledger.state.meta.epoch, position }
     // Where the store fails or is closed, there is nobody to tell.
-    ledger.submit(new NotePlace(peer, place)).catch(() => {})
+    ledger.submit(notePlace(peer, place)).catch(() => {})
   }
 
   /** What is revoked here counts at a relay as well, which lets its clients in itself. */

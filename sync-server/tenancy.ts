@@ -9,7 +9,7 @@
  * O3  A tenant whose store failed ends for everybody, and is opened anew for those who come back.
  */
 import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
-import { BecomeRelay } from '../core/server-door.ts'
+import { becomeRelay } from '../core/server-door.ts'
 import {
   type Lease,
   type OpenTenant,
@@ -69,7 +69,7 @@ export class Tenancy {
         monotonicMs,
         nextTurn: setImmediate,
         prepare: async (tenant, ledger) => {
-          if (tenant === upstream?.tenant) await ledger.submit(new BecomeRelay(now()))
+          if (tenant === upstream?.tenant) await ledger.submit(becomeRelay(now()))
         },
         onUsage: (tenant, event) => {
           logger.warn({ tenant, ...event }, `tenant is ${event.type === 'near' ? 'near a limit' : 'at a limit'}`)

@@ -20,7 +20,7 @@ import {
   type TenantName,
   TidemarkError,
 } from '../core/index.ts'
-import { BeginEpoch, EndRecovery, Redefine } from '../core/server-door.ts'
+import { beginEpoch, endRecovery, Redefine } from '../core/server-door.ts'
 import { Arrivals } from './arrivals.ts'
 import { type Destination, departTenant, finishDeparture, rollBackDeparture } from './departures.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
@@ -316,15 +316,15 @@ export class TenantManager {
    * Also for a suspended tenant. To be called before anybody connects.
    */
   restored(name: string): Promise<Recovery> {
-    return this.#recover(parseTenantName(name), new BeginEpoch(this.#options.now()))
+    return this.#recover(parseTenantName(name), beginEpoch(this.#options.now()))
   }
 
   /** Ends the wait: what is still missing is gone, and what builds on it is refused. */
   endRecovery(name: string): Promise<Recovery> {
-    return this.#recover(parseTenantName(name), new EndRecovery())
+    return this.#recover(parseTenantName(name), endRecovery())
   }
 
-  async #recover(name: TenantName, job: BeginEpoch | EndRecovery): Promise<Recovery> {
+  async #recover(name: TenantName, job: ReturnType<typeof beginEpoch>): Promise<Recovery> {
     const { ledger, release } = await this.#hold(name)
     try {
       await ledger.submit<unknown>(job)

@@ -14,7 +14,7 @@ import { parseLimits } from '../../core/limits.ts'
 import { Link } from '../../core/link.ts'
 import { parseTenantName, type ReplicaId } from '../../core/names.ts'
 import { asArray, packRecord, unpackRecord } from '../../core/packing.ts'
-import { BeginEpoch, EndRecovery, isRecovering } from '../../core/recovery.ts'
+import { beginEpoch, endRecovery, isRecovering } from '../../core/recovery.ts'
 import { serverRole } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { table } from '../../core/table.ts'
@@ -138,7 +138,7 @@ async function play(): Promise<{ first: Client; second: Client; hub: Hub; backup
 
 it('a server that goes on from a backup gets what it lost from those who wrote it, and all are equal again', async () => {
   const { first, second, hub } = await play()
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   const waiting = connect(second, hub)
   await until(() => waiting.pause !== undefined)
   expect(waiting.pause).toMatchObject({ resource: 'lost-changes', limit: 2, used: 1 })
@@ -156,7 +156,7 @@ it('a server that goes on from a backup gets what it lost from those who wrote i
 
 it('a writer goes on whose change comes in one commit with what it waits for', async () => {
   const { first, second, hub } = await play()
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   const held: (() => void)[] = []
   const links = [second, first].map((client) => connect(client, hub, undefined, held))
   await until(() => held.length === 2)
@@ -174,7 +174,7 @@ it('V1: sessions end with their epoch, and cursors of it are foreign', async () 
   const link = connect(first, hub)
   await link.settled()
   const before = hub.ledger.state.meta.epoch
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   await until(() => link.state === 'closed')
   expect(link.error).toMatchObject({ code: 'unavailable', retryable: true })
   expect(hub.ledger.state.meta.epoch).toBeGreaterThan(before)
@@ -188,7 +188,7 @@ it('V2: two stores that go on from one backup write under ids of their own', asy
   const twin = await openServer(await copyOf(backup))
   const ids: ReplicaId[] = [hub.ledger.state.meta.replicaId]
   for (const each of [hub, twin, hub]) {
-    await each.ledger.submit(new BeginEpoch(now()))
+    await each.ledger.submit(beginEpoch(now()))
     expect(each.ledger.state.meta).toMatchObject({ ownSeq: 0, ackedSeq: 0 })
     ids.push(each.ledger.state.meta.replicaId)
   }
@@ -227,7 +227,7 @@ it('what a server had refused stays refused, with the same reason, whatever it w
   await sync(first, old, refuse)
   await sync(second, old)
   const hub = await openServer(backup)
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   await first.table('notes').update('good', { text: 'three' })
   await sync(first, hub)
   await sync(second, hub)
@@ -238,9 +238,9 @@ it('what a server had refused stays refused, with the same reason, whatever it w
 
 it('V3: what was accepted once waits and is not refused, though the server would refuse it now', async () => {
   const { first, second, hub } = await play()
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   for (const isOver of [false, true]) {
-    if (isOver) await hub.ledger.submit(new EndRecovery())
+    if (isOver) await hub.ledger.submit(endRecovery())
     const link = connect(first, hub, () => 'forbidden')
     await until(() => link.pause !== undefined)
     expect(link.pause).toMatchObject({ resource: 'lost-changes' })
@@ -264,11 +264,11 @@ it('when a recovery is over, what builds on a lost change is refused, and its ro
   for (const each of [first, second]) await sync(each, old)
   await second.table('notes').update('n1', { text: 'on top' })
   const hub = await openServer(backup)
-  await hub.ledger.submit(new BeginEpoch(now()))
+  await hub.ledger.submit(beginEpoch(now()))
   const waiting = connect(second, hub)
   await until(() => waiting.pause !== undefined)
   expect(await second.rejected()).toEqual([])
-  await hub.ledger.submit(new EndRecovery())
+  await hub.ledger.submit(endRecovery())
   waiting.resume()
   await until(() => hub.ledger.state.meta.voids === 1)
   await waiting.settled()

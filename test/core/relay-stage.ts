@@ -4,7 +4,7 @@
  * Knows: who is connected to whom, and what was sent. Must never know: what a session says.
  */
 
-import { BecomeRelay } from '../../core/family.ts'
+import { becomeRelay } from '../../core/family.ts'
 import { decodeFrame } from '../../core/frame.ts'
 import type { Gate } from '../../core/gate.ts'
 import {
@@ -47,7 +47,7 @@ export async function openRoot(store: Store = openMemoryStore()): Promise<Hub> {
 
 export async function openRelay(store: Store = openMemoryStore()): Promise<Hub> {
   const hub = await openRoot(store)
-  await hub.ledger.submit(new BecomeRelay(now()))
+  await hub.ledger.submit(becomeRelay(now()))
   return hub
 }
 

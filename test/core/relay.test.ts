@@ -2,11 +2,11 @@
  * Relays: what they have admitted counts, a replica has one home, and nobody is judged twice.
  */
 import { describe, expect, it } from 'vitest'
-import { BecomeRelay, JoinFamily, TakeHome } from '../../core/family.ts'
+import { becomeRelay, JoinFamily, takeHome } from '../../core/family.ts'
 import type { Gate } from '../../core/gate.ts'
 import { digestRows, type Hub, type Store } from '../../core/index.ts'
 import { createReplicaId } from '../../core/names.ts'
-import { BeginEpoch } from '../../core/recovery.ts'
+import { beginEpoch } from '../../core/recovery.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import {
   type Client,
@@ -128,8 +128,8 @@ describe('a relay', () => {
     await connect(laptop, root)
     await write(laptop, 'n1')
     await connect(laptop, root)
-    await expect(root.ledger.submit(new BecomeRelay(now()))).rejects.toMatchObject({ code: 'store-foreign' })
-    await relay.ledger.submit(new BecomeRelay(now()))
+    await expect(root.ledger.submit(becomeRelay(now()))).rejects.toMatchObject({ code: 'store-foreign' })
+    await relay.ledger.submit(becomeRelay(now()))
     const stranger = { home: createReplicaId(), family: createReplicaId() }
     await expect(
       relay.ledger.submit(new JoinFamily(stranger, createReplicaId(), [], [['notes', '']])),
@@ -181,7 +181,7 @@ describe('a relay', () => {
     await line.close()
     // Its backup is from before all that, and the phone never comes back.
     const restored = await openRoot(backup)
-    await restored.ledger.submit(new BeginEpoch(now()))
+    await restored.ledger.submit(beginEpoch(now()))
     await connect(relay, restored)
     expect(await digestOf(restored)).toBe(await digestOf(relay))
     const laptop = await openClient()
@@ -322,9 +322,9 @@ describe('a replica', () => {
     const { logId } = root.ledger.state.meta
     await write(phone, 'n1')
     await (await connect(phone, relay)).close()
-    const job = new TakeHome({ home: logId, family: logId }, 0)
+    const job = takeHome({ home: logId, family: logId }, 0)
     await expect(phone.ledger.submit(job)).rejects.toMatchObject({ code: 'not-home', retryable: true })
-    await phone.ledger.submit(new TakeHome({ home: logId, family: logId }, 1))
+    await phone.ledger.submit(takeHome({ home: logId, family: logId }, 1))
     expect(phone.ledger.state.family?.home).toBe(logId)
   })
 
@@ -478,7 +478,7 @@ describe('a relay that goes on from a backup', () => {
     expect([phone.pending, (await laptop.digest()).rows]).toEqual([1, 1])
 
     const restored = await openRelay(backup)
-    await restored.ledger.submit(new BeginEpoch(now()))
+    await restored.ledger.submit(beginEpoch(now()))
     const early = new Line(phone, restored, { gate: refusing(() => true) })
     await rest()
     expect(early.initiator.error).toMatchObject({ code: 'unavailable', retryable: true })

@@ -54,7 +54,7 @@ export const RECOVERING: readonly Mutant[] = [
   {
     name: 'epochs counted',
     file: 'core/recovery.ts',
-    find: 'meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)',
+    find: 'meta.epoch = Math.max(meta.epoch + 1, nowMs)',
     replace: 'meta.epoch = meta.epoch + 1',
     breaks: 'a cursor of another life of the log is an error, also when one backup is restored twice',
     tests: [RESTORED],

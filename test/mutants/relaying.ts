@@ -20,8 +20,8 @@ export const RELAYING: readonly Mutant[] = [
   {
     name: 'what the last home has accepted since the hello judged again',
     file: 'core/family.ts',
-    find: 'if (isMoving && meta.ackedSeq > this.#answeredSeq)',
-    replace: 'if (isMoving && meta.ackedSeq < this.#answeredSeq)',
+    find: 'if (isMoving && meta.ackedSeq > answeredSeq)',
+    replace: 'if (isMoving && meta.ackedSeq < answeredSeq)',
     breaks: 'a change is judged once',
     tests: [RELAYS],
     bySimulator: false,
@@ -92,7 +92,7 @@ export const RELAYING: readonly Mutant[] = [
   {
     name: 'readers of a relay go on in the log of its copy',
     file: 'core/family.ts',
-    find: 'meta.epoch = Math.max(meta.epoch + 1, this.#nowMs)\n    setFamily',
+    find: 'meta.epoch = Math.max(meta.epoch + 1, nowMs)\n    setFamily',
     replace: 'setFamily',
     breaks: 'no cursor into a relay’s log outlives the opening of its store',
     tests: [RELAYS],

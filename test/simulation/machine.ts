@@ -3,8 +3,8 @@
  *
  * Knows: how a process starts, crashes, and finds its disks again. Must never know: who is connected to whom.
  */
-import { BecomeRelay } from '../../core/family.ts'
-import { BeginEpoch } from '../../core/recovery.ts'
+import { becomeRelay } from '../../core/family.ts'
+import { beginEpoch } from '../../core/recovery.ts'
 import { openReplica, type Replica } from '../../core/replica.ts'
 import type { Store } from '../../core/store.ts'
 import type { TableDefinitions } from '../../core/table.ts'
@@ -134,9 +134,9 @@ export class Machine {
       ...(turnWaitMs === undefined ? {} : { turn: () => waitWithin(process, turnWaitMs()) }),
       limits: creditBytes < LOWERED.creditBytes ? { ...LOWERED, creditBytes } : {},
     }).then(async (replica) => {
-      if (seat.isRestored) await replica.ledger.submit(new BeginEpoch(clock.now()))
+      if (seat.isRestored) await replica.ledger.submit(beginEpoch(clock.now()))
       seat.isRestored = false
-      if (isRelay) await replica.ledger.submit(new BecomeRelay(clock.now()))
+      if (isRelay) await replica.ledger.submit(becomeRelay(clock.now()))
       return replica
     })
   }
