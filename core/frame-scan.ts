@@ -8,6 +8,7 @@
  *     extensions, nothing after the end. Iterative, and linear in the bytes.
  */
 import { ByteReader, badFrame, readText } from './bytes.ts'
+import { isBare } from './value-scan.ts'
 
 const FRAME_DEPTH_MAX = 4
 /** An array counts twice: empty ones cost the most memory for their bytes. */
@@ -42,14 +43,10 @@ export function scanFrame(bytes: Uint8Array): void {
 /** Moves past a scalar (−1) or an array's header (its count). */
 function scanNode(reader: ByteReader): number {
   const tag = reader.byte()
-  if (tag < 0x80 || tag >= 0xe0) return -1
+  if (isBare(tag)) return -1
   if (tag >= 0x90 && tag < 0xa0) return tag & 0x0f
   if (tag >= 0xa0 && tag < 0xc0) return scanString(reader, tag & 0x1f)
   switch (tag) {
-    case 0xc0:
-    case 0xc2:
-    case 0xc3:
-      return -1
     case 0xc4:
     case 0xc5:
     case 0xc6:

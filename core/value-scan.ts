@@ -49,15 +49,11 @@ export function scanValue(reader: ByteReader): void {
 /** Moves past a scalar (answers −1) or past the header of an array or map (answers count × 2 + 1 for a map). */
 function scanScalar(reader: ByteReader): number {
   const tag = reader.byte()
-  if (tag < 0x80 || tag >= 0xe0) return -1
+  if (isBare(tag)) return -1
   if (tag < 0x90) return opened(reader, tag & 0x0f, true)
   if (tag < 0xa0) return opened(reader, tag & 0x0f, false)
   if (tag < 0xc0) return scanText(reader, tag & 0x1f)
   switch (tag) {
-    case 0xc0:
-    case 0xc2:
-    case 0xc3:
-      return -1
     case 0xc4:
     case 0xc5:
     case 0xc6:
@@ -82,6 +78,11 @@ function scanScalar(reader: ByteReader): number {
       scanNumber(reader, tag)
       return -1
   }
+}
+
+/** Scalars that are their tag, and nothing behind it: small integers, nil, booleans. */
+export function isBare(tag: number): boolean {
+  return tag < 0x80 || tag >= 0xe0 || (tag >= 0xc0 && tag <= 0xc3 && tag !== 0xc1)
 }
 
 /** A declared count can never be larger than the bytes that are left: each element takes at least one. */
