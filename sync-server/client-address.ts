@@ -8,6 +8,7 @@
  *      first address that is not trusted is the client. What stands before that is the client's own claim.
  * CA2  What is not an address is nobody: whoever put it there is as far as can be told.
  */
+import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 
 /** Proxies by address (`10.0.0.7`) or network (`10.0.0.0/8`). Throws nothing: what is neither is left out and told. */
@@ -64,4 +65,9 @@ function withoutPort(claim: string): string {
   const bracketed = /^\[([^\]]+)\](?::\d+)?$/.exec(claim)
   if (bracketed?.[1] !== undefined) return bracketed[1]
   return /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(claim)?.[1] ?? claim
+}
+
+/** What proxies have written of whom they speak for. */
+export function forwardedFor({ 'x-forwarded-for': header }: IncomingHttpHeaders): string | undefined {
+  return Array.isArray(header) ? header.join(',') : header
 }

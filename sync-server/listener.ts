@@ -6,7 +6,7 @@
 import { createServer, type Server as HttpServer, type RequestListener } from 'node:http'
 import { createServer as createTlsServer, type Server as HttpsServer } from 'node:https'
 import { createSecureContext } from 'node:tls'
-import { TidemarkError } from '../core/index.ts'
+import { quote, TidemarkError } from '../core/index.ts'
 
 /** As PEM. */
 export interface TlsFiles {
@@ -58,4 +58,21 @@ function expectUsable(tls: TlsFiles): void {
 
 function refuse(): never {
   throw new TidemarkError('bad-option', 'the server does not use TLS', { remedy: 'Start it with tls' })
+}
+
+/** Why nobody can listen there, and what to do. */
+export function listenFailure(host: string, port: number, error: Error): TidemarkError {
+  const { code } = error as NodeJS.ErrnoException
+  const remedies: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'Another program listens there: stop it, or choose another port',
+    EACCES: 'Ports below 1024 need privileges: choose a higher one',
+    EADDRNOTAVAIL: 'No network interface of this machine has that address',
+    ENOTFOUND: 'The name is unknown here: give an address',
+  }
+  const remedy = remedies[code ?? '']
+  return new TidemarkError('unavailable', `cannot listen on ${quote(host)}, port ${port}: ${error.message}`, {
+    ...(remedy === undefined ? {} : { remedy }),
+    details: { code, host, port },
+    cause: error,
+  })
 }

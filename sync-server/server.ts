@@ -6,27 +6,27 @@
  * Z2  `close` lets commits end, tells every client to come back later, and leaves no socket, timer or store open.
  * Z3  A development server is reachable from this machine only, whatever name it was told to listen on.
  */
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
-import { isTidemarkError, packetParser, quote, TidemarkError } from '../core/index.ts'
+import { isTidemarkError, quote, TidemarkError } from '../core/index.ts'
 import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { AdminTarget } from './admin/route.ts'
 import { admit } from './admission.ts'
-import { allowFrames, STRANGER_BYTES_MAX } from './allowance.ts'
-import { clientAddress, isTrustedProxy } from './client-address.ts'
+import { allowFrames } from './allowance.ts'
+import { clientAddress, forwardedFor, isTrustedProxy } from './client-address.ts'
 import { Connection, type SessionFigures } from './connection.ts'
 import { answerHealth, type Unready } from './health.ts'
 import { Intakes } from './intake.ts'
-import { createListener, type Listener, type TlsFiles } from './listener.ts'
+import { createListener, type Listener, listenFailure, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
 import type { MetricsSource } from './metrics.ts'
 import { Observation } from './observation.ts'
 import { parsePlans, parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
-import { originOptions } from './origins.ts'
 import { terminateTransport } from './outbox.ts'
+import { socketOptions } from './socket-options.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
 import { Threshold } from './threshold.ts'
 import { traceConnection } from './tracing.ts'
@@ -394,57 +394,9 @@ async function inTime(stores: Promise<void>, boundMs: number): Promise<void> {
   await Promise.race([stores, late]).finally(() => clearTimeout(timer))
 }
 
-function socketOptions(
-  settings: ServerSettings,
-  mayBegin: (request: IncomingMessage) => boolean,
-): NonNullable<ConstructorParameters<typeof SocketServer>[1]> {
-  const { limits, hasCompression, pingIntervalMs, pingTimeoutMs, isDev, origins } = settings
-  return {
-    parser: packetParser,
-    transports: ['websocket', 'polling'],
-    allowEIO3: false,
-    serveClient: false,
-    cleanupEmptyChildNamespaces: true,
-    // A transport that never asks to be admitted.
-    connectTimeout: limits.helloMs,
-    pingInterval: pingIntervalMs,
-    pingTimeout: pingTimeoutMs,
-    // Whoever is let in may send frames (allowance.ts).
-    maxHttpBufferSize: STRANGER_BYTES_MAX,
-    // Windows that outlive a message cost up to 300 KiB for each connection.
-    perMessageDeflate: hasCompression && {
-      threshold: 1_024,
-      serverNoContextTakeover: true,
-      clientNoContextTakeover: true,
-    },
-    httpCompression: false,
-    ...originOptions(isDev, origins, mayBegin),
-  }
-}
-
-function forwardedFor({ 'x-forwarded-for': header }: IncomingHttpHeaders): string | undefined {
-  return Array.isArray(header) ? header.join(',') : header
-}
-
 /** Each asking would have a seat, and the transport speaks for one. */
 function askedTwice(): TidemarkError {
   return new TidemarkError('bad-frame', 'this connection has asked to be let in already')
-}
-
-function listenFailure(host: string, port: number, error: Error): TidemarkError {
-  const { code } = error as NodeJS.ErrnoException
-  const remedies: Readonly<Record<string, string>> = {
-    EADDRINUSE: 'Another program listens there: stop it, or choose another port',
-    EACCES: 'Ports below 1024 need privileges: choose a higher one',
-    EADDRNOTAVAIL: 'No network interface of this machine has that address',
-    ENOTFOUND: 'The name is unknown here: give an address',
-  }
-  const remedy = remedies[code ?? '']
-  return new TidemarkError('unavailable', `cannot listen on ${quote(host)}, port ${port}: ${error.message}`, {
-    ...(remedy === undefined ? {} : { remedy }),
-    details: { code, host, port },
-    cause: error,
-  })
 }
 
 function monotonicMs(): number {
