@@ -5,14 +5,6 @@
 export type { Change } from './change.ts'
 export { type ClockOrder, type Dot, VectorClock } from './clock.ts'
 export {
-  type Answer,
-  type Ask,
-  type ComparedRow,
-  type DifferingRow,
-  differingRows,
-  findDiffering,
-} from './comparison.ts'
-export {
   CONFLICT_TYPES,
   type Conflict,
   type ConflictField,
@@ -27,7 +19,6 @@ export { ERROR_CODES, type ErrorCode, InvariantError, isTidemarkError, TidemarkE
 export type { ExplainedField, ExplainedValue, Explanation } from './explain.ts'
 export { decodeFrame, encodeFrame } from './frame.ts'
 export { type Gate, type Growth, type Proposal, pausedBy, quotaExceeded, type Shortage, type Usage } from './gate.ts'
-export { readCursor } from './handshake.ts'
 export { Hub } from './hub.ts'
 export type { Renewal, RenewalReason } from './identity.ts'
 export { Ledger } from './ledger.ts'
@@ -77,7 +68,6 @@ export type { AskForTurn } from './slices.ts'
 export type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from './store.ts'
 export {
   type JournalOptions,
-  parseTableFingerprint,
   type RowPatch,
   type RowShape,
   type TableDefinition,
@@ -87,4 +77,4 @@ export {
 export { nextTimestamp, timestampToMs } from './timestamp.ts'
 export type { Transaction, TransactionTable } from './transaction.ts'
 export type { Value } from './value.ts'
-export { askLedger, joinStretch, type RowDifference, tablesWithRows, type VerifyReport } from './verify.ts'
+export type { RowDifference, VerifyReport } from './verify.ts'

@@ -6,10 +6,10 @@
  * Invariant AV1: looking changes nothing that a tenant holds, and no values of rows are shown: an operator runs the server,
  * and has no business in the rows.
  */
+
 import {
   isTidemarkError,
   type Ledger,
-  parseTableFingerprint,
   type TableDefinition,
   type TenantName,
   table,
@@ -19,6 +19,7 @@ import {
   type CountedConflict,
   listDefinitions,
   listWriters,
+  parseTableFingerprint,
   readingReplica,
   rememberedTables,
   type WriterQuery,

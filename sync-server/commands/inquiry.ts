@@ -7,10 +7,9 @@
  * IQ1 An inquirer writes nothing and has an id of its own, the same for all inquiries: a tenant learns of one replica more, once.
  * IQ2 Every wait has a bound. After the end no socket and no timer is left.
  */
+
 import { io, type Socket } from 'socket.io-client'
 import {
-  type Answer,
-  type Ask,
   DEFAULT_LIMITS,
   decodeFrame,
   ERROR_CODES,
@@ -26,6 +25,7 @@ import {
   type Resume,
   TidemarkError,
 } from '../../core/index.ts'
+import type { Answer, Ask } from '../../core/server-door.ts'
 
 export interface InquiryOptions {
   readonly url: string

@@ -3,6 +3,7 @@
  *
  * Knows: directories, and what a store or a file says about tables. Must never know: what the command is about.
  */
+
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
@@ -13,7 +14,6 @@ import {
   POLICIES,
   type Policy,
   parseLimits,
-  parseTableFingerprint,
   parseTenantName,
   quote,
   Replica,
@@ -21,7 +21,7 @@ import {
   TidemarkError,
   table,
 } from '../../core/index.ts'
-import { rememberedTables } from '../../core/server-door.ts'
+import { parseTableFingerprint, rememberedTables } from '../../core/server-door.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
 
 export type Tables = ReadonlyMap<string, TableDefinition>

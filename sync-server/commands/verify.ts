@@ -4,8 +4,10 @@
  * Knows: flags, and how differences look to people. Must never know: how they are found.
  * Invariant W4: without --repair nothing is written, neither here nor there.
  */
+
 import { SingleBar } from 'cli-progress'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { isTidemarkError, type Ledger, parseTenantName, TidemarkError, table } from '../../core/index.ts'
 import {
   type Ask,
   askLedger,
@@ -13,15 +15,10 @@ import {
   type DifferingRow,
   differingRows,
   findDiffering,
-  isTidemarkError,
   joinStretch,
-  type Ledger,
-  parseTenantName,
   readCursor,
-  TidemarkError,
-  table,
   tablesWithRows,
-} from '../../core/index.ts'
+} from '../../core/server-door.ts'
 import { toJson } from '../json.ts'
 import { type Inquiry, inquire } from './inquiry.ts'
 import { formatColumns, nameOf, oneLine, parseCount } from './printing.ts'

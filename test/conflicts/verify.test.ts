@@ -2,18 +2,12 @@
  * Verifying: replicas whose clocks are equal and whose rows are not, because a store was damaged. What differs is found, few
  * questions are asked, and repair adds what was missing and nothing else.
  */
+
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import {
-  type Answer,
-  type Ask,
-  askLedger,
-  findDiffering,
-  type Replica,
-  syncDirectly,
-  tablesWithRows,
-} from '../../core/index.ts'
+import { type Replica, syncDirectly } from '../../core/index.ts'
 import { EMPTY_ROW, type RowState } from '../../core/row.ts'
+import { type Answer, type Ask, askLedger, findDiffering, tablesWithRows } from '../../core/server-door.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { verifyTables } from '../../core/verify.ts'
 import { damage } from './damage.ts'
