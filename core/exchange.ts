@@ -1,10 +1,23 @@
 /**
  * An exchange: the logs of two servers of one family, each of which goes into the other's. What came from there need not go back.
  *
- * Knows: which stretches of our log came from the peer. Must never know: positions of the peer's log, who admits what.
+ * Knows: which stretches of our log came from the peer, what a server asks of changes that another one has admitted. Must never
+ * know: positions of the peer's log, sessions.
+ *
+ * Invariants:
+ * EX1  Between servers a dot that is held comes with the content it had, else `dot-conflict`. What a snapshot brought is in no
+ *      log, and is not compared.
+ * EX2  What is too far ahead is not taken (yet): it would put the clock of everybody ahead who sees it.
  */
+import { canonicalEntry, type Entry } from './block.ts'
+import { equalSlices } from './bytes.ts'
+import { TidemarkError } from './errors.ts'
+import { type Gate, growthOf } from './gate.ts'
 import type { Hub } from './hub.ts'
-import type { ReceiveChanges, Received } from './receive.ts'
+import type { DecodedBlock } from './incoming.ts'
+import type { Ledger } from './ledger.ts'
+import type { LedgerState } from './ledger-state.ts'
+import type { PeerServer, ReceiveChanges, Received } from './receive.ts'
 import { type Stretch, Stretches } from './stretches.ts'
 
 export class Exchange {
@@ -34,4 +47,69 @@ export class Exchange {
       this.#isReceiving = false
     }
   }
+}
+
+export interface PeerServerOptions {
+  /** Later timestamps are not taken. */
+  readonly timestampMax?: number
+  /** Whether there is room. Default: always. */
+  readonly weigh?: Gate['weigh']
+}
+
+/** What the changes of another server have to be like. */
+export function peerServer({ timestampMax, weigh }: PeerServerOptions = {}): PeerServer {
+  return {
+    expect: async (ledger, changes) => {
+      if (timestampMax !== undefined) expectTimely(changes, timestampMax)
+      await expectSame(ledger, changes)
+    },
+    ...(weigh === undefined ? {} : { weighing: () => weighing(weigh) }),
+  }
+}
+
+/** Counts what waits to be appended as well. */
+function weighing(weigh: NonNullable<Gate['weigh']>): ReturnType<NonNullable<PeerServer['weighing']>> {
+  let unappendedBytes = 0
+  return ({ usage }, fresh, rows) => {
+    if (fresh.length === 0) return undefined
+    const growth = growthOf(fresh, rows)
+    const shortage = weigh({ ...usage, storedBytes: usage.storedBytes + unappendedBytes }, growth)
+    // The rows are counted at once; of what was reckoned for the log, half is right.
+    if (shortage === undefined) unappendedBytes += Math.ceil(growth.storedBytes / 2)
+    return shortage
+  }
+}
+
+/** EX2. */
+function expectTimely(changes: readonly DecodedBlock[], timestampMax: number): void {
+  for (const { entries } of changes) {
+    if (entries.every((entry) => entry.op === 'void' || entry.timestamp <= timestampMax)) continue
+    throw new TidemarkError('clock-skew', 'a relay passes on changes that are too far ahead', {
+      retryable: true,
+      remedy: 'Set the clock of the relay',
+    })
+  }
+}
+
+/** EX1. */
+async function expectSame(ledger: Ledger, changes: readonly DecodedBlock[]): Promise<void> {
+  const { log, state } = ledger
+  for (const entry of changes.flatMap(({ entries }) => entries)) {
+    if (entry.seq > state.seqOf(entry.replica)) continue
+    const turn = ledger.turn()
+    if (turn !== undefined) await turn
+    const held = await log.entryOf(entry.replica, entry.seq)
+    if (held === undefined || isSame(held.entry, entry, state)) continue
+    const replica = state.replicas.textOf(entry.replica)
+    throw new TidemarkError('dot-conflict', `change ${entry.seq} of replica ${replica} has two contents`, {
+      remedy: 'Two servers have taken different changes of a copied store: give the relay an empty one',
+      details: { replica, seq: entry.seq },
+    })
+  }
+}
+
+function isSame(held: Entry, entry: Entry, state: LedgerState): boolean {
+  if (held.op === 'void' || entry.op === 'void') return held.op === entry.op
+  const [ours, theirs] = [canonicalEntry(held, state), canonicalEntry(entry, state)]
+  return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
 }

@@ -217,7 +217,7 @@ export function definedMeanwhile(): TidemarkError {
   return new TidemarkError('unavailable', 'a table was defined: a new session compares what it is', { retryable: true })
 }
 
-/** Everything that the upstream had at a moment of this epoch is here. From now on the relay goes by its cursor (E7). */
+/** Everything that the upstream had at a moment of this epoch is here. From now on the relay goes by its cursor. */
 export function noteCaughtUp(cursor: LogCursor): Job<void> {
   return note((draft) => {
     const { family, meta } = draft.state

@@ -5,7 +5,7 @@
  */
 import { rememberedTables } from './definitions.ts'
 import { InvariantError } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { Exchange, peerServer } from './exchange.ts'
 import { definedMeanwhile, isCatchingUp, joinFamily, noteCaughtUp } from './family.ts'
 import { packUuid } from './frame.ts'
 import type { Shortage } from './gate.ts'
@@ -17,6 +17,9 @@ import { ReceiveChanges } from './receive.ts'
 import { logOnly, placeOf } from './resuming.ts'
 
 export const relayRole: Role = { name: 'relay', isInitiator: true, open: (stage) => new RelayPart(stage) }
+
+/** Its upstream has judged what it sends. */
+const PEER = peerServer()
 
 class RelayPart implements Part {
   readonly #stage: Stage
@@ -46,7 +49,7 @@ class RelayPart implements Part {
         draft.saveCursor(cursor)
       },
       receive: async (blocks, save) => {
-        await exchange.receive(new ReceiveChanges(blocks, { save, isBetweenServers: true }))
+        await exchange.receive(new ReceiveChanges(blocks, { save, peerServer: PEER }))
         return undefined
       },
     })

@@ -5,7 +5,7 @@
  * Knows: gates, who was met as what. Must never know: principals, plans, transports.
  */
 import { InvariantError, TidemarkError } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { Exchange, peerServer } from './exchange.ts'
 import { definedMeanwhile } from './family.ts'
 import { packUuid } from './frame.ts'
 import { type Gate, OPEN_GATE, type Shortage } from './gate.ts'
@@ -128,7 +128,8 @@ class ServerPart implements Part {
     const { mayRelay, weigh } = this.#gate
     if (mayRelay?.() !== true) throw new TidemarkError('forbidden', 'this session may not pass on changes of others')
     const timestampMax = msToTimestamp(now() + hub.ledger.limits.skewMs)
-    const changes = new ReceiveChanges(blocks, { isBetweenServers: true, timestampMax, weigh })
+    const peer = peerServer({ timestampMax, ...(weigh === undefined ? {} : { weigh }) })
+    const changes = new ReceiveChanges(blocks, { peerServer: peer })
     const { from, to, shortage } = await this.#exchange.receive(changes)
     this.#options.onAdmit?.({ ...NOT_JUDGED, changes: to - from, isPaused: shortage !== undefined })
     return shortage

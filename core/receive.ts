@@ -8,18 +8,17 @@
  * E2  A change is applied only when what we hold covers its context; a void is a dot like any other.
  * E3  The cursor moves in the same commit as the changes it stands behind.
  * E5  Receiving merges clocks. It never advances our own counter.
- * E7  Between servers a dot that is held comes with the content it had, else `dot-conflict`; voids are remembered, for whoever
- *     has to be told of them here; and no limit of ours keeps out what was admitted.
+ * E7  From another server voids are remembered, for whoever has to be told of them here; and no limit of ours keeps out what was
+ *     admitted.
  * E8  What there is no room for stops at a transaction's edge, as in admission (E6): what came before it is taken, and nothing
  *     behind it is looked at.
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
-import { type BlockResolver, canonicalEntry, type Entry } from './block.ts'
-import { equalSlices } from './bytes.ts'
+import type { BlockResolver, Entry } from './block.ts'
 import { clockGet, type SparseClock } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
-import { type Gate, growthOf, type Shortage } from './gate.ts'
+import type { Shortage } from './gate.ts'
 import { type DecodedBlock, decodeAll, gap } from './incoming.ts'
 import type { Ledger, SlicedJob } from './ledger.ts'
 import type { LedgerState } from './ledger-state.ts'
@@ -30,12 +29,20 @@ import type { Stretch } from './stretches.ts'
 export interface ReceiveOptions {
   /** Puts the place in the sender's log after these blocks into the commit; peers without a server go by clocks. */
   readonly save?: ((draft: Draft) => void) | undefined
-  /** Both admit for others: see E7. */
-  readonly isBetweenServers?: boolean
-  /** Later timestamps are not taken (yet). */
-  readonly timestampMax?: number | undefined
-  /** Whether there is room. Default: always. */
-  readonly weigh?: Gate['weigh']
+  /** Both admit for others: what a server asks of that. */
+  readonly peerServer?: PeerServer
+}
+
+/** What a server asks of changes that another one has admitted (exchange.ts). */
+export interface PeerServer {
+  /** Throws what the session has to end with. */
+  readonly expect: (ledger: Ledger, changes: readonly DecodedBlock[]) => Promise<void>
+  /** Begins to look whether there is room; answers, for one transaction after the other, with what there is none for. */
+  readonly weighing?: () => (
+    draft: Draft,
+    entries: readonly Entry[],
+    rows: readonly (RowEntry | undefined)[],
+  ) => Shortage | undefined
 }
 
 /** The stretch of our log that is new, and why it ends before what came. */
@@ -53,7 +60,6 @@ export class ReceiveChanges implements SlicedJob<Received> {
   readonly #options: ReceiveOptions
   #decoded: DecodedBlock[] = []
   readonly #agreed = new Map<RowEntry, AgreedRow>()
-  #unappendedBytes = 0
   /** What `inspect` finds must still hold in `apply`: no local write may come between. */
   readonly startsGroup = true
 
@@ -66,43 +72,14 @@ export class ReceiveChanges implements SlicedJob<Received> {
   }
 
   async prepare(ledger: Ledger): Promise<void> {
-    const { isBetweenServers = false, timestampMax } = this.#options
+    const { peerServer } = this.#options
     const { state } = ledger
     const resolver: BlockResolver = {
       replica: (id) => state.internReplica(id),
-      name: (name) => (isBetweenServers ? state.names.intern(name) : state.internName(name)),
+      name: (name) => (peerServer === undefined ? state.internName(name) : state.names.intern(name)),
     }
     this.#decoded = await ledger.inTurns(decodeAll(ledger, this.#blocks, resolver))
-    if (timestampMax !== undefined) this.#expectTimely(timestampMax)
-    if (isBetweenServers) await this.#expectSame(ledger)
-  }
-
-  /** What is too far ahead would put the clock of everybody ahead who sees it. */
-  #expectTimely(timestampMax: number): void {
-    for (const { entries } of this.#decoded) {
-      if (entries.every((entry) => entry.op === 'void' || entry.timestamp <= timestampMax)) continue
-      throw new TidemarkError('clock-skew', 'a relay passes on changes that are too far ahead', {
-        retryable: true,
-        remedy: 'Set the clock of the relay',
-      })
-    }
-  }
-
-  /** E7. What a snapshot brought is in no log, and is not compared. */
-  async #expectSame(ledger: Ledger): Promise<void> {
-    const { log, state } = ledger
-    for (const entry of this.#decoded.flatMap(({ entries }) => entries)) {
-      if (entry.seq > state.seqOf(entry.replica)) continue
-      const turn = ledger.turn()
-      if (turn !== undefined) await turn
-      const held = await log.entryOf(entry.replica, entry.seq)
-      if (held === undefined || isSame(held.entry, entry, state)) continue
-      const replica = state.replicas.textOf(entry.replica)
-      throw new TidemarkError('dot-conflict', `change ${entry.seq} of replica ${replica} has two contents`, {
-        remedy: 'Two servers have taken different changes of a copied store: give the relay an empty one',
-        details: { replica, seq: entry.seq },
-      })
-    }
+    await peerServer?.expect(ledger, this.#decoded)
   }
 
   /** Only rows with unanswered changes of our own have an agreed state to keep up. */
@@ -119,7 +96,7 @@ export class ReceiveChanges implements SlicedJob<Received> {
   }
 
   *applyInSlices(draft: Draft): Slices<Received> {
-    this.#unappendedBytes = 0
+    const weigh = this.#options.peerServer?.weighing?.()
     let shortage: Shortage | undefined
     const appends: (() => void)[] = []
     const from = draft.state.meta.nextPosition
@@ -129,7 +106,7 @@ export class ReceiveChanges implements SlicedJob<Received> {
       const previous: number[] = []
       for (let at = 0; at < entries.length; at++) {
         const entry = entries[at] as Entry
-        if (isFirst(entries, at)) shortage = this.#weigh(draft, entries, rows, at)
+        if (weigh !== undefined && isFirst(entries, at)) shortage = weigh(draft, ...freshOf(draft, entries, rows, at))
         if (shortage !== undefined) break
         if (!isNext(draft.state, entry)) continue
         fresh.push(entry)
@@ -149,38 +126,12 @@ export class ReceiveChanges implements SlicedJob<Received> {
     return { from, to: position, shortage }
   }
 
-  /** Whether there is room for what is new of the transaction that begins there (E8). Counts what waits to be appended. */
-  #weigh(
-    draft: Draft,
-    entries: readonly Entry[],
-    rows: readonly (RowEntry | undefined)[],
-    start: number,
-  ): Shortage | undefined {
-    const { weigh } = this.#options
-    if (weigh === undefined) return undefined
-    const { state, usage } = draft
-    const fresh: Entry[] = []
-    const touched: (RowEntry | undefined)[] = []
-    for (let at = start; at === start || (at < entries.length && !isFirst(entries, at)); at++) {
-      const entry = entries[at] as Entry
-      if (entry.seq <= state.seqOf(entry.replica)) continue
-      fresh.push(entry)
-      touched.push(rows[at])
-    }
-    if (fresh.length === 0) return undefined
-    const growth = growthOf(fresh, touched)
-    const shortage = weigh({ ...usage, storedBytes: usage.storedBytes + this.#unappendedBytes }, growth)
-    // The rows are counted at once; of what was reckoned for the log, half is right.
-    if (shortage === undefined) this.#unappendedBytes += Math.ceil(growth.storedBytes / 2)
-    return shortage
-  }
-
   /** Answers with the position of the change before it on its row. */
   #applyEntry(draft: Draft, entry: Entry, row: RowEntry | undefined, position: number): number {
     const { state } = draft
     if (entry.op === 'void' || row === undefined) {
       draft.raiseSeq(entry.replica, entry.seq)
-      if (entry.op === 'void' && this.#options.isBetweenServers === true) draft.addVoid(entry, NO_FINGERPRINT)
+      if (entry.op === 'void' && this.#options.peerServer !== undefined) draft.addVoid(entry, NO_FINGERPRINT)
       return 0
     }
     if (clockGet(entry.context, state.own) > state.meta.ownSeq) {
@@ -204,12 +155,6 @@ export class ReceiveChanges implements SlicedJob<Received> {
   }
 }
 
-function isSame(held: Entry, entry: Entry, state: LedgerState): boolean {
-  if (held.op === 'void' || entry.op === 'void') return held.op === entry.op
-  const [ours, theirs] = [canonicalEntry(held, state), canonicalEntry(entry, state)]
-  return equalSlices(ours, 0, ours.length, theirs, 0, theirs.length)
-}
-
 /** False for a dot that is held already; throws `gap` for one that is not the next (E1). */
 function isNext(state: LedgerState, entry: Entry): boolean {
   const held = state.seqOf(entry.replica)
@@ -229,6 +174,24 @@ function covers(state: LedgerState, context: SparseClock): boolean {
 function isFirst(entries: readonly Entry[], at: number): boolean {
   const before = entries[at - 1]
   return before === undefined || before.op === 'void' || !before.more
+}
+
+/** What is new of the transaction that begins there (E8), and the rows of that. */
+function freshOf(
+  { state }: Draft,
+  entries: readonly Entry[],
+  rows: readonly (RowEntry | undefined)[],
+  start: number,
+): [Entry[], (RowEntry | undefined)[]] {
+  const fresh: Entry[] = []
+  const touched: (RowEntry | undefined)[] = []
+  for (let at = start; at === start || (at < entries.length && !isFirst(entries, at)); at++) {
+    const entry = entries[at] as Entry
+    if (entry.seq <= state.seqOf(entry.replica)) continue
+    fresh.push(entry)
+    touched.push(rows[at])
+  }
+  return [fresh, touched]
 }
 
 function authorsOf(entries: readonly Entry[]): number[] {

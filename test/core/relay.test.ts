@@ -2,6 +2,7 @@
  * Relays: what they have admitted counts, a replica has one home, and nobody is judged twice.
  */
 import { describe, expect, it } from 'vitest'
+import { peerServer } from '../../core/exchange.ts'
 import { becomeRelay, JoinFamily, takeHome } from '../../core/family.ts'
 import type { Gate } from '../../core/gate.ts'
 import { digestRows, type Hub, type Store } from '../../core/index.ts'
@@ -232,7 +233,7 @@ describe('a relay', () => {
     // As if the relay's own clock had let it pass.
     const { ReceiveChanges } = await import('../../core/receive.ts')
     const [block] = await relay.ledger.log.slice(1, relay.ledger.durablePosition, 1e6).then(({ blocks }) => blocks)
-    const job = new ReceiveChanges([block?.block ?? expect.fail()], { isBetweenServers: true, timestampMax: 1 })
+    const job = new ReceiveChanges([block?.block ?? expect.fail()], { peerServer: peerServer({ timestampMax: 1 }) })
     await expect(root.ledger.submit(job)).rejects.toMatchObject({ code: 'clock-skew', retryable: true })
   })
 })

@@ -286,7 +286,7 @@ const RECEIVING: readonly Mutant[] = [
     file: 'core/link-reader.ts',
     find: 'const isFar = cursor.position',
     replace:
-      'await this.#options.ledger.submit(new ReceiveChanges([], { save: this.#saving(cursor) }))\n    const isFar = cursor.position',
+      'const early = cursor\n    await receive([], save && ((draft) => save(draft, early)))\n    const isFar = cursor.position',
     breaks: 'a cursor moves in the commit that stores what it stands behind',
     tests: [],
     bySimulator: true,
@@ -363,7 +363,7 @@ const CONVERSING: readonly Mutant[] = [
     file: 'core/link-writer.ts',
     find: "return { type: 'own', afterSeq: throughSeq }",
     replace:
-      "const { hub } = this.#options\n    const sent = Number(Reflect.get(hub, 'sent') ?? 0)\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))\n    return { type: 'own', afterSeq: Math.max(throughSeq, sent) }",
+      "const sent = Number(Reflect.get(hub, 'sent') ?? 0)\n    Reflect.set(hub, 'sent', ledger.durableSeqOf(ledger.state.own))\n    return { type: 'own', afterSeq: Math.max(throughSeq, sent) }",
     breaks: 'what a peer has is what its welcome says, not what was sent before',
     tests: [SESSION],
     bySimulator: true,

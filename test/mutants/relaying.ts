@@ -119,8 +119,8 @@ export const RELAYING: readonly Mutant[] = [
   {
     name: 'relay fills its upstream beyond its quotas',
     file: 'core/link-server.ts',
-    find: 'timestampMax, weigh })',
-    replace: 'timestampMax, weigh: weigh && undefined })',
+    find: '...(weigh === undefined ? {} : { weigh }) })',
+    replace: '...(weigh === undefined ? { weigh } : {}) })',
     breaks: 'what a relay brings is weighed in the commit that would store it',
     tests: [RELAYS],
     bySimulator: false,
@@ -154,9 +154,9 @@ export const RELAYING: readonly Mutant[] = [
   },
   {
     name: 'one dot with two contents between servers',
-    file: 'core/receive.ts',
-    find: 'if (isBetweenServers) await this.#expectSame(ledger)',
-    replace: 'if (isBetweenServers && this.#decoded.length < 0) await this.#expectSame(ledger)',
+    file: 'core/exchange.ts',
+    find: 'await expectSame(ledger, changes)',
+    replace: 'if (changes.length < 0) await expectSame(ledger, changes)',
     breaks: 'two contents of one change are found where servers meet',
     tests: [RELAYS],
     bySimulator: false,
