@@ -6,7 +6,7 @@
  */
 
 import { AdmitChanges } from '../dist/core/admit.js'
-import { BlockWriter } from '../dist/core/block.js'
+import { BlockWriter } from '../dist/core/block-writer.js'
 import { OPEN_GATE } from '../dist/core/gate.js'
 import { createReplicaId, type Hub } from '../dist/core/index.js'
 import { rowKey } from '../dist/core/keys.js'

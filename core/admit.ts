@@ -10,15 +10,8 @@
  * E6  A shortage stops at a transaction's edge: what came before is admitted, nothing behind it is touched. What a restored
  *     server has lost is such a shortage (`core/recovery.ts` V3).
  */
-import {
-  type BlockResolver,
-  type ChangeEntry,
-  canonicalEntry,
-  type Entry,
-  VOID_CODES,
-  type VoidCode,
-  type VoidEntry,
-} from './block.ts'
+import { type BlockResolver, type ChangeEntry, type Entry, VOID_CODES, type VoidCode, type VoidEntry } from './block.ts'
+import { canonicalEntry } from './block-writer.ts'
 import { equalSlices } from './bytes.ts'
 import { clockGet, clockIncludes, type Dot } from './clock.ts'
 import type { Draft } from './draft.ts'

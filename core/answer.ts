@@ -10,7 +10,8 @@
 
 import type { Refusal } from './admit.ts'
 import { readAgreed, readRefused } from './agreed.ts'
-import { type ChangeEntry, canonicalEntry, type VoidCode } from './block.ts'
+import type { ChangeEntry, VoidCode } from './block.ts'
+import { canonicalEntry } from './block-writer.ts'
 import { clockCovers, clockGet } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { invariant, TidemarkError } from './errors.ts'

@@ -11,7 +11,8 @@
  * W2  Every entry takes one position; a block takes as many as it has entries.
  * W3  The row remembers the position of its last change, and each change the position of the one before it on its row.
  */
-import { BlockWriter, type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
+import { type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
+import { BlockWriter } from './block-writer.ts'
 import { ByteWriter, compareBytes, concatBytes } from './bytes.ts'
 import type { Usage } from './gate.ts'
 import { type Meeting, recordMeetings } from './journal.ts'

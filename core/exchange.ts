@@ -9,7 +9,8 @@
  *      log, and is not compared.
  * EX2  What is too far ahead is not taken (yet): it would put the clock of everybody ahead who sees it.
  */
-import { canonicalEntry, type Entry } from './block.ts'
+import type { Entry } from './block.ts'
+import { canonicalEntry } from './block-writer.ts'
 import { equalSlices } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
 import { type Gate, growthOf } from './gate.ts'

@@ -8,8 +8,9 @@
  * J3  A push holds nothing of another id, be it one that this replica had before.
  */
 import { type Rejection, readRejections } from './agreed.ts'
-import { BlockWriter, isAuthoredBy } from './block.ts'
+import { isAuthoredBy } from './block.ts'
 import { joinBlocks } from './block-join.ts'
+import { BlockWriter } from './block-writer.ts'
 import { encodeFrame, packUuid } from './frame.ts'
 import type { Ledger } from './ledger.ts'
 import type { AuthoredBlock, LogBlock, LogSlice } from './log-reader.ts'

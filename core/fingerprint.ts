@@ -2,7 +2,8 @@
  * Fingerprints: 8 bytes over the content of one change, equal on all replicas. They tell a copied or restored store from one
  * that is only behind; they are not made to keep an attacker out.
  */
-import { type ChangeEntry, canonicalEntry, type Dictionaries } from './block.ts'
+import type { ChangeEntry, Dictionaries } from './block.ts'
+import { canonicalEntry } from './block-writer.ts'
 import { equalSlices } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
 import { hashBytes } from './hash.ts'

@@ -18,7 +18,8 @@
  * D6  What a session brings counts only under the id that it was begun with.
  */
 import { readAgreed, readRefused, withAccepted } from './agreed.ts'
-import { BlockWriter, type ChangeEntry, canonicalEntry, type Entry, type VoidEntry } from './block.ts'
+import type { ChangeEntry, Entry, VoidEntry } from './block.ts'
+import { BlockWriter, canonicalEntry } from './block-writer.ts'
 import { ByteWriter } from './bytes.ts'
 import { clockCovers, clockGet, clockWith, EMPTY_CLOCK, type SparseClock } from './clock.ts'
 import { type CounterPart, decodeCounter, decodePart, isCounter, type SeenPart, seenBy } from './counter.ts'

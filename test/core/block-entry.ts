@@ -5,14 +5,8 @@
  */
 
 import fc from 'fast-check'
-import {
-  type BlockResolver,
-  BlockWriter,
-  type Dictionaries,
-  type Entry,
-  VOID_CODES,
-  type VoidCode,
-} from '../../core/block.ts'
+import { type BlockResolver, type Dictionaries, type Entry, VOID_CODES, type VoidCode } from '../../core/block.ts'
+import { BlockWriter } from '../../core/block-writer.ts'
 import { ByteWriter } from '../../core/bytes.ts'
 import { clockWith, EMPTY_CLOCK, type SparseClock } from '../../core/clock.ts'
 import { Dictionary } from '../../core/dictionary.ts'

@@ -7,7 +7,8 @@
  * Knows: every decoder of core. Must never know: where the bytes come from.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { type BlockResolver, BlockWriter, decodeBlock, type Entry } from '../../core/block.ts'
+import { type BlockResolver, decodeBlock, type Entry } from '../../core/block.ts'
+import { BlockWriter } from '../../core/block-writer.ts'
 import { compareBytes } from '../../core/bytes.ts'
 import { Dictionary } from '../../core/dictionary.ts'
 import { isTidemarkError } from '../../core/errors.ts'
