@@ -28,7 +28,7 @@ export { clientRole } from './link-client.ts'
 export type { Role } from './link-part.ts'
 export { type Frame, PROTOCOL_MAX, PROTOCOL_MIN, type Resume } from './message.ts'
 export { createReplicaId, parseReplicaId, parseTenantName, quote, type ReplicaId, type TenantName } from './names.ts'
-export { AUTH_EVENT, FRAME_EVENT, PACKET, packetParser, type SocketPacket } from './packet.ts'
+export { AUTH_EVENT, FRAME_EVENT, packetParser } from './packet.ts'
 export {
   type ConcurrentRow,
   type ConcurrentValue,

@@ -27,9 +27,10 @@ export const AUTH_EVENT = 'auth'
 const TEXT_LENGTH_MAX = 16_384
 const NAMESPACE = '/'
 
-/** The types of packets, as Socket.IO has them. */
-export const PACKET = { connect: 0, disconnect: 1, event: 2, refusal: 4 } as const
-const { connect: CONNECT, disconnect: DISCONNECT, event: EVENT, refusal: CONNECT_ERROR } = PACKET
+const CONNECT = 0
+const DISCONNECT = 1
+const EVENT = 2
+const CONNECT_ERROR = 4
 /** What Socket.IO may call an event that carries bytes. */
 const BINARY_EVENT = 5
 

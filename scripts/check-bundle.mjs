@@ -6,17 +6,17 @@ import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
 /**
- * A ratchet: never more than today. The goal is 45,000; engine.io-client alone takes 7,900. What only servers do in a link
+ * A ratchet: never more than today. The goal is 45,000; socket.io-client alone takes 13,000. What only servers do in a link
  * (admission, hosting, relaying, sending snapshots) is not in it: see `core/link-part.ts`.
  */
-const GZIP_BYTES_MAX = 72_200
+const GZIP_BYTES_MAX = 77_100
 const BIGGEST_SHOWN = 12
 
 /** Everything that may be in the bundle, by name: a new dependency of the client is a decision, not an accident. */
 const ALLOWED = [
   /^core\/(?!stores\/)/,
   /^sync-client\//,
-  /^node_modules\/(engine\.io-client|engine\.io-parser|@socket\.io\/component-emitter)\//,
+  /^node_modules\/(socket\.io-client|engine\.io-client|socket\.io-parser|engine\.io-parser|@socket\.io\/component-emitter)\//,
   /^node_modules\/uuid\//,
 ]
 

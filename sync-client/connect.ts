@@ -54,7 +54,7 @@ export interface ConnectOptions {
   readonly handshakeMs?: number
   /** In [0, 1), for the jitter. Default `Math.random`. */
   readonly random?: () => number
-  /** What the URL cannot say, as engine.io-client has it: certificates, headers, an agent. */
+  /** What the URL cannot say, as socket.io-client has it: certificates, headers, an agent. */
   readonly socketOptions?: ConnectionOptions['socketOptions']
 }
 

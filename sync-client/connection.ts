@@ -1,7 +1,7 @@
 /**
- * One connection to the server, from the first packet to the last: a socket and the session that runs over it.
+ * One connection to the server, from the first packet to the last: a Socket.IO socket and the session that runs over it.
  *
- * Knows: sockets, tokens. Must never know: what happens after it; the link decides whether there is another one.
+ * Knows: Socket.IO. Must never know: what happens after it; the link decides whether there is another one.
  *
  * Invariants:
  * V1  A connection ends once, with one error, and leaves no timer, listener or socket behind.
@@ -10,10 +10,14 @@
  *     fails quietly: the server ends the session when it has to.
  */
 
+import { io, type ManagerOptions, type Socket, type SocketOptions } from 'socket.io-client'
 import {
+  AUTH_EVENT,
   clientRole,
+  FRAME_EVENT,
   isTidemarkError,
   Link,
+  packetParser,
   quote,
   type Replica,
   type Role,
@@ -21,7 +25,6 @@ import {
   type Transport,
 } from '../core/index.ts'
 import { readRefusal } from './refusal.ts'
-import { ServerSocket, type SocketOptions } from './server-socket.ts'
 import { letProcessEnd } from './waking.ts'
 
 /** What a link needs of a replica. */
@@ -44,7 +47,7 @@ export interface ConnectionOptions {
   readonly token: TokenSource | undefined
   readonly transports: readonly TransportName[]
   readonly handshakeMs: number
-  readonly socketOptions: Partial<SocketOptions>
+  readonly socketOptions: Partial<ManagerOptions & SocketOptions>
 }
 
 export interface ConnectionEvents {
@@ -66,7 +69,7 @@ export class Connection {
   readonly #events: ConnectionEvents
   readonly #gone: Promise<void>
   #resolveGone: () => void = () => {}
-  #socket: ServerSocket | undefined
+  #socket: Socket | undefined
   #webSocket: NodeWebSocket | undefined
   #link: Link | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -127,14 +130,14 @@ export class Connection {
   }
 
   /** `{ revocations }`: to a relay. `{ expiresAtMs }`: the token is about to expire. `{ code, retryable }`: the server did not take the new one. */
-  #onAuth(socket: ServerSocket, said: Readonly<Record<string, unknown>>): void {
+  #onAuth(socket: Socket, said: Readonly<Record<string, unknown>>): void {
     if (said.revocations !== undefined) return this.#options.replica.onNote?.(said)
     if (said.code === undefined) return this.#renewToken(socket)
     this.#token = undefined
     if (said.retryable === true) this.#renewLater(socket)
   }
 
-  #renewToken(socket: ServerSocket): void {
+  #renewToken(socket: Socket): void {
     const { token } = this.#options
     if (typeof token !== 'function') return
     Promise.resolve()
@@ -145,13 +148,13 @@ export class Connection {
           // The app has kept the old one: the server would warn of it at once.
           if (fresh === this.#token) return this.#renewLater(socket)
           this.#token = fresh
-          socket.emitAuth({ token: fresh })
+          socket.emit(AUTH_EVENT, { token: fresh })
         },
         () => this.#renewLater(socket),
       )
   }
 
-  #renewLater(socket: ServerSocket): void {
+  #renewLater(socket: Socket): void {
     clearTimeout(this.#renewTimer)
     if (this.#hasEnded) return
     this.#renewTimer = setTimeout(() => this.#renewToken(socket), RENEW_AGAIN_MS)
@@ -160,35 +163,40 @@ export class Connection {
 
   #open(auth: Record<string, unknown>): void {
     if (this.#hasEnded) return
-    const { origin, path, transports, socketOptions } = this.#options
-    const options: Partial<SocketOptions> = {
+    const { origin, path, transports, handshakeMs, socketOptions } = this.#options
+    const socket = io(origin, {
       ...socketOptions,
       path,
+      auth,
       transports: [...transports],
       tryAllTransports: true,
-    }
-    const socket = new ServerSocket(origin, options, auth, {
-      onOpen: () => {
-        this.#webSocket = nodeWebSocketOf(socket)
-        socket.engine.on('upgrade', () => {
-          this.#webSocket = nodeWebSocketOf(socket)
-        })
-      },
-      onConnect: () => this.#greet(socket),
-      onFrame: (frame) => this.#receive(frame),
-      onAuth: (said) => this.#onAuth(socket, said),
-      onRefusal: (message, data, cause) => this.end(toConnectError(message, data, cause)),
-      onEnd: (reason) => this.end(toDisconnectError(reason), reason === 'ping timeout'),
+      parser: packetParser,
+      // One socket for one connection; the link decides about the next.
+      forceNew: true,
+      multiplex: false,
+      reconnection: false,
+      timeout: handshakeMs,
     })
     this.#socket = socket
+    socket.io.on('open', () => {
+      this.#webSocket = nodeWebSocketOf(socket)
+      socket.io.engine.on('upgrade', () => {
+        this.#webSocket = nodeWebSocketOf(socket)
+      })
+    })
+    socket.on('connect', () => this.#greet(socket))
+    socket.on(FRAME_EVENT, (frame: Uint8Array) => this.#receive(frame))
+    socket.on(AUTH_EVENT, (said: Readonly<Record<string, unknown>>) => this.#onAuth(socket, said))
+    socket.on('connect_error', (error) => this.end(toConnectError(error)))
+    socket.on('disconnect', (reason) => this.end(toDisconnectError(reason), reason === 'ping timeout'))
   }
 
-  #greet(socket: ServerSocket): void {
+  #greet(socket: Socket): void {
     const { replica } = this.#options
     this.#restartTimer('the server did not finish the handshake')
     const transport: Transport = {
       send: (frame) => {
-        socket.emitFrame(frame)
+        socket.emit(FRAME_EVENT, frame)
       },
       close: (error) => this.end(error ?? new TidemarkError('closed', 'the session ended', { retryable: true })),
     }
@@ -236,9 +244,11 @@ export class Connection {
   #hangUp(isLost: boolean): void {
     const socket = this.#socket
     const webSocket = this.#webSocket
-    socket?.close()
+    socket?.removeAllListeners()
+    socket?.io.removeAllListeners()
+    socket?.disconnect()
     if (isLost) webSocket?.terminate()
-    const engine = socket?.engine
+    const engine = socket?.io.engine
     const isGone = webSocket === undefined ? isClosed(engine) : webSocket.readyState === CLOSED
     if (isGone || isLost) return this.#resolveGone()
     // A peer that is gone never answers, and Node would keep the socket for half a minute.
@@ -256,7 +266,7 @@ export class Connection {
   }
 }
 
-function isClosed(engine: ServerSocket['engine'] | undefined): boolean {
+function isClosed(engine: Socket['io']['engine'] | undefined): boolean {
   return engine === undefined || engine.readyState === 'closed'
 }
 
@@ -269,8 +279,8 @@ interface NodeWebSocket {
 
 const CLOSED = 3
 
-function nodeWebSocketOf(socket: ServerSocket): NodeWebSocket | undefined {
-  const { ws } = socket.engine.transport as { readonly ws?: Partial<NodeWebSocket> }
+function nodeWebSocketOf(socket: Socket): NodeWebSocket | undefined {
+  const { ws } = socket.io.engine.transport as { readonly ws?: Partial<NodeWebSocket> }
   return ws?.terminate === undefined ? undefined : (ws as NodeWebSocket)
 }
 
@@ -285,9 +295,12 @@ function toTokenError(cause: unknown): TidemarkError {
   })
 }
 
-function toConnectError(message: string, data: unknown, cause: unknown): TidemarkError {
-  if (data !== undefined) return readRefusal(message, data)
-  return new TidemarkError('offline', `the server cannot be reached: ${quote(message)}`, { retryable: true, cause })
+function toConnectError(error: Error & { readonly data?: unknown }): TidemarkError {
+  if (error.data !== undefined) return readRefusal(error.message, error.data)
+  return new TidemarkError('offline', `the server cannot be reached: ${quote(error.message)}`, {
+    retryable: true,
+    cause: error,
+  })
 }
 
 function toDisconnectError(reason: string): TidemarkError {

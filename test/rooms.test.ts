@@ -24,7 +24,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   core: { entrances: NOTHING, packages: /^(uuid|@standard-schema\/spec)$/ },
   'core/stores': { entrances: /^core\/(store|errors)\.ts$/, packages: /^(lmdb|node:.+)$/ },
   tenant: { entrances: /^core\/(index|server-door)\.ts$/, packages: NOTHING },
-  'sync-client': { entrances: /^core\/index\.ts$/, packages: /^engine\.io-client$/ },
+  'sync-client': { entrances: /^core\/index\.ts$/, packages: /^socket\.io-client$/ },
   'sync-server': {
     entrances: /^(core\/index|core\/server-door|core\/stores\/[^/]+|tenant\/index|sync-client\/index)\.ts$/,
     packages: /^(?!tidemark\/)/,

@@ -53,7 +53,7 @@ export class Party {
 
   goOnline(url: string): void {
     this.#traffic = countTraffic(url)
-    // engine.io-client types `agent` for browsers, where there is none.
+    // socket.io-client types `agent` for browsers, where there is none.
     const agent = this.#traffic.agent as unknown as string
     this.#link = connect(this.replica, { url, socketOptions: { agent } })
   }
