@@ -22,9 +22,9 @@ export type TenantState = (typeof TENANT_STATES)[number]
 
 /**
  * `copying`: sessions go on while the target is filled. `cutting`: nobody writes while the rest is copied and verified.
- * `kept`: the tenant lives in its new place, and the old one is still there.
+ * `kept`: the tenant lives in its new place, and the old one is still there. `returning`: as `cutting`, on the way back.
  */
-export const MOVE_PHASES = ['copying', 'cutting', 'kept'] as const
+export const MOVE_PHASES = ['copying', 'cutting', 'kept', 'returning'] as const
 export type MovePhase = (typeof MOVE_PHASES)[number]
 
 export interface TenantMove {
@@ -62,7 +62,12 @@ export interface TenantRecord {
   readonly logId: string
   readonly move: TenantMove | undefined
   readonly departure: TenantDeparture | undefined
+  /** Who moves it, or was the last to: see mover.ts. */
+  readonly mover: { readonly id: string; readonly beat: number } | undefined
 }
+
+/** What a record says of a tenant that stays where it is. */
+export const AT_REST = { move: undefined, departure: undefined, mover: undefined } as const
 
 export interface ListOptions {
   /** Only names behind this one. */
@@ -175,6 +180,35 @@ export class TenantRegistry {
   }
 }
 
+// ── Where a tenant stands ───────────────────────────────────────────────────────────────────────────────────────────
+
+/** Nobody may use it for a moment: both places are made equal. */
+export function isBeingCut({ move, departure }: TenantRecord): boolean {
+  return move?.phase === 'cutting' || move?.phase === 'returning' || departure?.phase === 'cutting'
+}
+
+/** As it was before the cut: the tenant is used where it lives, and its move can go on or back. */
+export function withoutCut(record: TenantRecord): TenantRecord {
+  const { move, departure } = record
+  const phase = move?.phase === 'returning' ? 'kept' : 'copying'
+  return {
+    ...record,
+    move: move && { ...move, phase },
+    departure: departure && { ...departure, phase: 'copying' },
+  }
+}
+
+/** It lives on another server. */
+export function hasLeft({ departure }: TenantRecord): boolean {
+  return departure?.phase === 'left' || departure?.phase === 'gone'
+}
+
+/** Whether its store in the place of this mode is the one that it lives in, and nobody is at work there. */
+export function livesIn(record: TenantRecord | undefined, mode: IsolationMode): boolean {
+  if (record === undefined || record.mode !== mode || isBeingCut(record) || hasLeft(record)) return false
+  return record.state === 'active' || record.state === 'suspended'
+}
+
 // ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function keyOf(kind: 't' | 'u' | 'v' | 'w', name: string): Uint8Array {
@@ -198,6 +232,7 @@ function decodeRecord(bytes: Uint8Array): TenantRecord {
       logId: asText(record, 'logId'),
       move: record.move === undefined ? undefined : decodeMove(record.move),
       departure: record.departure === undefined ? undefined : decodeDeparture(record.departure),
+      mover: record.mover === undefined ? undefined : decodeMover(record.mover),
     }
   } catch (error) {
     throw isTidemarkError(error) && error.code === 'store-failed' ? error : damaged('a name')
@@ -224,6 +259,12 @@ function decodeDeparture(input: unknown): TenantDeparture {
     phase: asOneOf(record, 'phase', DEPARTURE_PHASES),
     copiedTo: asText(record, 'copiedTo'),
   }
+}
+
+function decodeMover(input: unknown): TenantRecord['mover'] {
+  if (typeof input !== 'object' || input === null) throw damaged('a mover')
+  const record = input as Readonly<Record<string, unknown>>
+  return { id: asText(record, 'id'), beat: asNumber(record, 'beat') }
 }
 
 function decodeRevocation(bytes: Uint8Array): Revocation {
