@@ -213,7 +213,7 @@ class ListeningServer implements SyncServer {
   }
 
   #toAdminTarget(): AdminTarget {
-    const { isolation, tokenLifetimeMs, now, admin, logger } = this.#settings
+    const { isolation, tokenLifetimeMs, now, admin, onReload, logger } = this.#settings
     const close = (): void => {
       this.close().catch((error: unknown) => logger.error(errorFields(error), 'did not close cleanly'))
     }
@@ -228,7 +228,13 @@ class ListeningServer implements SyncServer {
       metrics: () => this.metrics(),
       // A turn later, so that whoever asked for it is answered.
       drain: () => void setImmediate(admin?.onDrain ?? close),
-      reload: admin?.onReload,
+      reload:
+        onReload &&
+        (async () => {
+          const told = await onReload()
+          await this.manager.announceReload()
+          return told
+        }),
     }
   }
 

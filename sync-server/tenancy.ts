@@ -55,7 +55,7 @@ export class Tenancy {
   }
 
   static async open(settings: ServerSettings, observation: Observation, monotonicMs: () => number): Promise<Tenancy> {
-    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, upstream } = settings
+    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, onReload, upstream } = settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
@@ -76,6 +76,10 @@ export class Tenancy {
           onUsage?.(tenant, event)
         },
         onOpen: (tenant) => observation.tenantOpened(tenant),
+        onReload: () =>
+          void onReload?.().catch((error: unknown) => {
+            logger.error(errorFields(error), 'what another process was told to read anew cannot be used here')
+          }),
         onFault: (error, tenant) => logger.error({ tenant, ...errorFields(error) }, 'tenant failed'),
       })
       return new Tenancy(settings, manager, monotonicMs)

@@ -15,7 +15,7 @@ import { sealStore } from './fence.ts'
 import { summarizeStore } from './move.ts'
 import type { Places } from './places.ts'
 import { taken, unknownTenant } from './refusal.ts'
-import { AT_REST, hasLeft, type TenantRecord, type TenantRegistry } from './registry.ts'
+import { AT_REST, hasLeft, NEW_HERE, type TenantRecord, type TenantRegistry } from './registry.ts'
 import type { Revocation } from './revocation.ts'
 import type { IsolationMode } from './store-factory.ts'
 
@@ -45,7 +45,7 @@ export class Arrivals {
     const record = await registry.update(name, (known): TenantRecord => {
       if (known === undefined) {
         const createdAtMs = now()
-        return { name, plan, mode, state: 'arriving', reason: '', createdAtMs, logId, ...AT_REST }
+        return { name, plan, mode, state: 'arriving', createdAtMs, logId, ...NEW_HERE }
       }
       if (known.logId !== logId || logId === '') throw taken(name)
       if (known.state === 'arriving') return known

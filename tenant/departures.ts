@@ -182,7 +182,9 @@ async function withStore(
 }
 
 async function revocationsOf(registry: TenantRegistry, name: TenantName): Promise<Revocation[]> {
-  return (await registry.revocations()).filter(({ tenant }) => tenant === name)
+  const held = (await registry.revocations()).filter(({ tenant }) => tenant === name)
+  // Where it goes nobody inherits anything.
+  return held.map(({ isInherited: _, ...revocation }) => revocation)
 }
 
 // ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────

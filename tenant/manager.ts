@@ -32,7 +32,7 @@ import { type FenceWatch, type OpenPlace, Places } from './places.ts'
 import { type Plan, Plans } from './plan.ts'
 import type { UsageEvent } from './quota.ts'
 import { moving, notNow, redefined, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
-import { AT_REST, isBeingCut, type ListOptions, livesIn, type TenantRecord, TenantRegistry } from './registry.ts'
+import { isBeingCut, type ListOptions, livesIn, NEW_HERE, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
 import { Turns } from './turns.ts'
@@ -61,6 +61,8 @@ export interface TenantManagerOptions {
   readonly prepare?: (tenant: TenantName, ledger: Ledger) => Promise<void>
   /** Told of each tenant that was opened, before anybody uses it. */
   readonly onOpen?: (tenant: OpenTenant) => void
+  /** An operator had the configuration read anew in another process of this registry. */
+  readonly onReload?: (() => void) | undefined
   /** Told what went wrong where nobody waits for it. */
   readonly onFault?: (error: unknown, tenant: TenantName) => void
 }
@@ -111,6 +113,7 @@ export class TenantManager {
   readonly #places: Places
   /** Resolves, never rejects, when the last change of where a tenant lives is through. */
   readonly #changing = new Map<TenantName, Promise<void>>()
+  #reloads: number | undefined
   /** Tenants that come from another server. */
   readonly arrivals: Arrivals
   /** Checked by every session, with every frame. */
@@ -173,7 +176,7 @@ export class TenantManager {
       await this.#registry.update(name, (record) => {
         if (record !== undefined && (record.state !== 'founding' || record.mode !== mode)) throw taken(name)
         const createdAtMs = this.#options.now()
-        return { name, plan, mode, state: 'founding', reason: '', createdAtMs, logId: '', ...AT_REST }
+        return { name, plan, mode, state: 'founding', createdAtMs, logId: '', ...NEW_HERE }
       })
       const logId = await this.#places.found(name, mode)
       return this.#change(name, (record) => ({ ...record, state: 'active', logId }))
@@ -348,7 +351,8 @@ export class TenantManager {
   }
 
   /**
-   * Replaces the definition of a table, which has to be the one in force. Sessions end: who goes by the old one is refused
+   * Replaces the definition of a table, which has to be the one in force. Sessions end, in other processes with their next
+   * `refresh`: who goes by the old one is refused
    * when it comes back, and keeps what it has written until its app was updated.
    */
   async redefine(name: string, definition: Redefinition): Promise<void> {
@@ -360,7 +364,8 @@ export class TenantManager {
     } finally {
       await release()
     }
-    await this.#tenants.evict(tenant, redefined(table))
+    await this.#change(tenant, (record) => ({ ...record, redefinitions: record.redefinitions + 1 }))
+    await this.#tenants.evict(tenant, redefined())
   }
 
   // ── Moving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -414,7 +419,17 @@ export class TenantManager {
     this.#tenants.sweep()
   }
 
-  /** Takes over what other processes have changed: plans, suspensions, erasures, moves, revocations. At least every 5 s. */
+  /** Lets other processes of this registry read their configuration anew, with their next `refresh`. */
+  async announceReload(): Promise<void> {
+    const reloads = await this.#registry.countReload()
+    // Else somebody else has announced one as well, which is news here.
+    if (this.#reloads === reloads - 1) this.#reloads = reloads
+  }
+
+  /**
+   * Takes over what other processes have changed: plans, suspensions, erasures, moves, definitions, revocations; and tells
+   * them that a move goes on here. At least every 5 s.
+   */
   async refresh(): Promise<void> {
     await this.#movers.beat()
     const nowMs = this.#options.now()
@@ -427,8 +442,12 @@ export class TenantManager {
       const record = await this.#registry.get(tenant.name)
       const refusal = this.#refusalOf(record)
       if (refusal !== undefined) await this.#tenants.evict(tenant.name, refusal)
-      else if (record !== undefined) tenant.changePlan(this.#plans.get(record.plan))
+      else if (record?.redefinitions !== tenant.redefinitions) await this.#tenants.evict(tenant.name, redefined())
+      else tenant.changePlan(this.#plans.get(record.plan))
     }
+    const reloads = await this.#registry.reloads()
+    if (this.#reloads !== undefined && reloads !== this.#reloads) this.#options.onReload?.()
+    this.#reloads = reloads
   }
 
   /** Takes effect here with the next frame, in other processes with their next `refresh`. */
@@ -468,8 +487,9 @@ export class TenantManager {
       place = await this.#places.open(record, fenceWatch)
       const { onUsage, onOpen, pauseMs, prepare } = this.#options
       await prepare?.(name, place.ledger)
-      const { mode, plan } = record
-      const tenant = new OpenTenant({ name, mode, plan: this.#plans.get(plan), ...place, pauseMs, onUsage })
+      const { mode, redefinitions } = record
+      const plan = this.#plans.get(record.plan)
+      const tenant = new OpenTenant({ name, mode, plan, redefinitions, ...place, pauseMs, onUsage })
       onOpen?.(tenant)
       return tenant
     } catch (error) {

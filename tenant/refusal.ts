@@ -41,8 +41,8 @@ export function moving(): TidemarkError {
   })
 }
 
-export function redefined(table: string): TidemarkError {
-  return new TidemarkError('unavailable', `table ${quote(table)} was defined anew`, {
+export function redefined(): TidemarkError {
+  return new TidemarkError('unavailable', 'a table was defined anew', {
     retryable: true,
     remedy: 'Connect again in a moment',
   })

@@ -38,8 +38,6 @@ export interface AdminOptions {
   readonly port?: number
   /** What is done when somebody asks to drain. Default: the server is closed. */
   readonly onDrain?: () => void
-  /** What is done when somebody asks to read the configuration anew; answers with what to tell them. Default: refused. */
-  readonly onReload?: () => Promise<unknown>
 }
 
 /** Whom a client's token speaks for, if it may be used here. Throws for one that is not good. */
@@ -51,7 +49,6 @@ export interface AdminSettings {
   readonly host: string
   readonly port: number
   readonly onDrain: (() => void) | undefined
-  readonly onReload: (() => Promise<unknown>) | undefined
 }
 
 const TOKEN_BYTES_MIN = 32
@@ -76,7 +73,7 @@ export function parseAdminOptions(options: AdminOptions, defaults: { host: strin
       details: { key },
     })
   }
-  return { token, metricsToken, host, port, onDrain: options.onDrain, onReload: options.onReload }
+  return { token, metricsToken, host, port, onDrain: options.onDrain }
 }
 
 export class AdminServer {

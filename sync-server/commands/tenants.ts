@@ -340,6 +340,11 @@ function revocationsOf(): Command {
 
 function toRevocationTable(revocations: readonly Revocation[]): string {
   if (revocations.length === 0) return 'Nothing is revoked.'
-  const rows = revocations.map(({ type, name, issuedThroughMs }) => [type, showTime(issuedThroughMs), name])
-  return formatColumns(['WHAT', 'AT', 'NAME'], rows)
+  const rows = revocations.map(({ type, name, issuedThroughMs, isInherited = false }) => [
+    type,
+    issuedThroughMs === 0 ? '' : showTime(issuedThroughMs),
+    isInherited ? 'upstream' : 'here',
+    name,
+  ])
+  return formatColumns(['WHAT', 'AT', 'BY', 'NAME'], rows)
 }

@@ -29,7 +29,7 @@ export class Machine {
     this.#nowMs += milliseconds
   }
 
-  start(onCommit: OnCommit = () => {}): Promise<TenantManager> {
+  start(onCommit: OnCommit = () => {}, onReload?: () => void): Promise<TenantManager> {
     const watched = (store: Store): Store => ({
       head: () => store.head(),
       getMany: (keys) => store.getMany(keys),
@@ -60,6 +60,7 @@ export class Machine {
       },
       now: () => NOW_MS,
       monotonicMs: () => this.#nowMs,
+      onReload,
     })
   }
 
