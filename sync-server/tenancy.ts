@@ -20,7 +20,6 @@ import {
   type Visit,
 } from '../tenant/index.ts'
 import { errorFields } from './log.ts'
-import type { OpenTenantFigures } from './metrics.ts'
 import type { Observation } from './observation.ts'
 import type { ServerSettings } from './options.ts'
 
@@ -101,18 +100,6 @@ export class Tenancy {
       connections: seats.connections,
       position: hub.ledger.durablePosition - 1,
     }))
-  }
-
-  /** What those that are open use of their plans. */
-  figures(): OpenTenantFigures[] {
-    return this.manager.open.map(({ name, plan, seats, usage }) => {
-      const used = { ...usage, connections: seats.connections }
-      const shares = Object.entries(used).flatMap(([resource, amount]) => {
-        const limit = plan.quotas[resource as keyof typeof used]
-        return limit === Number.POSITIVE_INFINITY ? [] : [{ resource, share: limit === 0 ? 1 : amount / limit }]
-      })
-      return { tenant: name, ...usage, shares }
-    })
   }
 
   /** Keeps a tenant open, for the server itself. */

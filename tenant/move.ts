@@ -358,6 +358,6 @@ function wrongPhase(name: TenantName, { from, to, phase }: TenantMove): Tidemark
 
 function refused(name: TenantName, why: string): TidemarkError {
   return new TidemarkError('bad-option', `tenant ${name} cannot be moved: ${why}`, {
-    remedy: 'See where it stands with `get`; then finish its move or roll it back',
+    remedy: 'See where it stands with `tidemark tenants show`; finish a move that is kept, or roll it back',
   })
 }
