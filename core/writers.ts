@@ -68,6 +68,42 @@ export async function listWriters(ledger: Ledger, { skip = 0, limit = 100 }: Wri
   return writers
 }
 
+export interface Straggler {
+  readonly replica: ReplicaId
+  /** Entries of the log that it was not sent. */
+  readonly behind: number
+  /** Unix milliseconds. */
+  readonly lastSeenMs: number
+}
+
+export interface StragglerQuery {
+  /** Who was not seen since is gone for good, as far as this goes. Unix milliseconds. */
+  readonly seenSinceMs: number
+  /** Those that are connected: where they stand now, their sessions know. */
+  readonly except: ReadonlySet<string>
+}
+
+/** Who is furthest behind of those that have gone. */
+export async function findStraggler(ledger: Ledger, query: StragglerQuery): Promise<Straggler | undefined> {
+  const { state } = ledger
+  let furthest: Straggler | undefined
+  for (let from = 0; from < state.replicas.size; from += PLACES_MAX) {
+    const count = Math.min(PLACES_MAX, state.replicas.size - from)
+    const indexes = Array.from({ length: count }, (_, at) => from + at)
+    const places = await ledger.store.getMany(indexes.map(placeKey))
+    for (const [at, bytes] of places.entries()) {
+      const { lastSeenMs, behind } = readPlace(ledger, bytes)
+      if (behind === undefined || lastSeenMs === undefined || lastSeenMs < query.seenSinceMs) continue
+      const replica = state.replicas.textOf(from + at) as ReplicaId
+      if (behind > (furthest?.behind ?? 0) && !query.except.has(replica)) furthest = { replica, behind, lastSeenMs }
+    }
+  }
+  return furthest
+}
+
+/** Read at once. */
+const PLACES_MAX = 1_000
+
 function readPlace(
   { state, durablePosition }: Ledger,
   bytes: Uint8Array | undefined,

@@ -92,6 +92,7 @@ export class Connection {
   #notedPosition = 0
   /** How far the client's clock was ahead when it last wrote. */
   #aheadMs = Number.NEGATIVE_INFINITY
+  #isPaused = false
   /** Why nothing more is processed or sent. */
   #end: TidemarkError | undefined
   #isSayingWhy = false
@@ -117,6 +118,8 @@ export class Connection {
         onLoss: () => options.logger.warn({}, LOSS),
         onAdmit: (answered) => {
           tally.answer(answered)
+          // What was under way when it was told to wait is answered with nothing.
+          if (answered.isPaused || answered.changes > 0) this.#isPaused = answered.isPaused
           this.#aheadMs = answered.aheadMs
         },
         onSnapshot: () => {
@@ -135,6 +138,9 @@ export class Connection {
       bytesMax: limits.creditBytes + limits.frameBytesMax,
       monotonicMs,
       deliver: (frame) => this.#receive(frame),
+      hold: () => {
+        tally.heldFrames++
+      },
       refuse: (error) => this.fail(error),
     })
     socket.on(FRAME_EVENT, (frame: Uint8Array) => {
@@ -174,6 +180,7 @@ export class Connection {
       sinceMs: this.#sinceMs,
       lag: this.#link.lag,
       aheadMs: this.#aheadMs,
+      isPaused: this.#isPaused,
       waitingBytes: this.#outbox.measure(),
     }
   }

@@ -11,12 +11,15 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { CommitOutcome } from './observed-stores.ts'
+import type { TenantFigures } from './standings.ts'
 import type { Counts, Tallies, Tally } from './tally.ts'
 
 /** What is read at each request. */
 export interface MetricsSource {
   readonly tallies: Tallies
-  readonly openTenants: readonly OpenTenantFigures[]
+  readonly openTenants: number
+  /** As they stand, or stood when they were last open. */
+  readonly tenants: readonly TenantFigures[]
   readonly connections: readonly ConnectionFigures[]
   /** TCP connections, those that are not admitted included. */
   readonly sockets: number
@@ -30,15 +33,6 @@ export interface UpstreamFigures {
   readonly lagDown: number
 }
 
-export interface OpenTenantFigures {
-  readonly tenant: string
-  readonly rows: number
-  readonly storedBytes: number
-  readonly replicas: number
-  /** The share of each quota that is used up, where the plan sets one. */
-  readonly shares: readonly { readonly resource: string; readonly share: number }[]
-}
-
 export interface ConnectionFigures {
   readonly tenant: string
   /** Undefined before its hello. */
@@ -47,6 +41,8 @@ export interface ConnectionFigures {
   readonly lag: number
   /** How far its clock was ahead when it last wrote; `-Infinity` when it has not. */
   readonly aheadMs: number
+  /** What it wrote last found no room, or builds on what was lost. */
+  readonly isPaused: boolean
   /** Bytes that wait for the network. */
   readonly waitingBytes: number
 }
@@ -114,15 +110,32 @@ export class Metrics {
     this.#countByTenant('changes_total', 'Changes that were answered, refused ones included', (tally) => tally.changes)
     this.#countByTenant('snapshots_total', 'Snapshots that were begun for a replica', (tally) => tally.snapshots)
     this.#countByTenant('commits_total', 'Commits of the store', (tally) => tally.commits)
+    this.#countByTenant(
+      'held_frames_total',
+      'Frames that had to wait, because they came faster than the plan or the subject may send',
+      (tally) => tally.heldFrames,
+    )
     this.#countByTenant('pauses_total', 'Times that a writer was told that there is no room', (tally) => tally.pauses)
   }
 
   #addRefusals(): void {
     this.#countByCode('refused_changes_total', 'Changes that were refused', (tally) => tally.refusedChanges)
     this.#countByCode('failed_sessions_total', 'Sessions that ended with an error', (tally) => tally.failures)
-    this.#counter('refused_connections_total', 'Connections that were not let in, by code', ['code'], (add) => {
-      for (const [code, count] of this.#source().tallies.refusedConnections.entries()) add({ code }, count)
-    })
+    this.#counter(
+      'refused_connections_total',
+      'Connections that were not let in, by tenant, where that was known and is one of ours, code, and the quota of its plan',
+      ['tenant', 'code', 'resource'],
+      (add) => {
+        const { tallies } = this.#source()
+        const known = [...tallies.entries()].map(([tenant, tally]) => [tenant, tally.refusedConnections] as const)
+        for (const [tenant, counts] of [['', tallies.refusedConnections] as const, ...known]) {
+          for (const [name, count] of counts.entries()) {
+            const [code = '', resource = ''] = name.split(' ')
+            add({ code, ...(tenant === '' ? {} : { tenant }), ...(resource === '' ? {} : { resource }) }, count)
+          }
+        }
+      },
+    )
     this.#counter(
       'conflicts_total',
       'Conflicts that came about, by tenant, type and policy',
@@ -139,28 +152,35 @@ export class Metrics {
   }
 
   #addState(): void {
-    this.#gauge('open_tenants', 'Tenants that are open', [], (set) => set({}, this.#source().openTenants.length))
+    this.#gauge('open_tenants', 'Tenants that are open', [], (set) => set({}, this.#source().openTenants))
     this.#gauge('sockets', 'TCP connections, those that are not admitted included', [], (set) =>
       set({}, this.#source().sockets),
     )
     this.#gauge('sessions', 'Connections that are admitted, by tenant', ['tenant'], (set) => {
       for (const [tenant, count] of this.#perTenant(() => 1)) set({ tenant }, count)
     })
+    this.#gauge(
+      'paused_writers',
+      'Connected writers that wait for room, or for what was lost, by tenant',
+      ['tenant'],
+      (set) => {
+        for (const [tenant, count] of this.#perTenant(({ isPaused }) => (isPaused ? 1 : 0))) set({ tenant }, count)
+      },
+    )
     this.#gauge('waiting_bytes', 'Bytes that wait for the network, by tenant', ['tenant'], (set) => {
       for (const [tenant, bytes] of this.#perTenant(({ waitingBytes }) => waitingBytes)) set({ tenant }, bytes)
     })
     for (const { name, help, read } of STORED) {
-      this.#gauge(name, `${help}, by tenant that is open`, ['tenant'], (set) => {
-        for (const figures of this.#source().openTenants.slice(0, SHOWN_MAX))
-          set({ tenant: figures.tenant }, read(figures))
+      this.#gauge(name, `${help}, by tenant`, ['tenant'], (set) => {
+        for (const figures of this.#source().tenants.slice(0, SHOWN_MAX)) set({ tenant: figures.tenant }, read(figures))
       })
     }
   }
 
   #addShares(): void {
-    const help = 'How much of a quota is used up, 1 being all of it, by tenant that is open and resource'
+    const help = 'How much of a quota is used up, 1 being all of it, by tenant and resource'
     this.#gauge('quota_share', help, ['tenant', 'resource'], (set) => {
-      for (const { tenant, shares } of this.#source().openTenants.slice(0, SHOWN_MAX)) {
+      for (const { tenant, shares } of this.#source().tenants.slice(0, SHOWN_MAX)) {
         for (const { resource, share } of shares) set({ tenant, resource }, share)
       }
     })
@@ -315,9 +335,16 @@ const SHOWN_MAX = 1_000
 const STORED: readonly {
   readonly name: string
   readonly help: string
-  readonly read: (figures: OpenTenantFigures) => number
+  readonly read: (figures: TenantFigures) => number
 }[] = [
   { name: 'stored_rows', help: 'Rows that are not deleted', read: ({ rows }) => rows },
+  { name: 'conflicted_rows', help: 'Rows that are in conflict', read: ({ conflictedRows }) => conflictedRows },
   { name: 'stored_bytes', help: 'Bytes of rows and log', read: ({ storedBytes }) => storedBytes },
+  { name: 'stored_log_bytes', help: 'The part of the log in that, which only grows', read: ({ logBytes }) => logBytes },
   { name: 'stored_replicas', help: 'Replicas that ever wrote or said hello', read: ({ replicas }) => replicas },
+  {
+    name: 'tenant_lag',
+    help: 'Entries of the log that the replica furthest behind was not sent yet, of those that came within 30 days',
+    read: ({ lag }) => lag,
+  },
 ]

@@ -8,19 +8,28 @@ import { countConflicts } from '../core/server-door.ts'
 import { ISOLATION_MODES, type IsolationMode, type OpenTenant, type StoreFactory } from '../tenant/index.ts'
 import { Metrics, type MetricsSource } from './metrics.ts'
 import { type CommitOutcome, observeStores } from './observed-stores.ts'
+import { Standings } from './standings.ts'
 import { Tallies } from './tally.ts'
 import { traceCommit } from './tracing.ts'
 
 type StoresByMode = Readonly<Partial<Record<IsolationMode, StoreFactory>>>
 
+interface Clocks {
+  readonly monotonicMs: () => number
+  /** Unix milliseconds. */
+  readonly now: () => number
+}
+
 export class Observation {
   readonly tallies: Tallies = new Tallies()
   readonly metrics: Metrics
+  readonly standings: Standings
   readonly #monotonicMs: () => number
 
   /** `read`: the present state of the server. */
-  constructor(monotonicMs: () => number, read: () => Omit<MetricsSource, 'tallies'>) {
-    this.#monotonicMs = monotonicMs
+  constructor(clocks: Clocks, read: () => Omit<MetricsSource, 'tallies'>) {
+    this.#monotonicMs = clocks.monotonicMs
+    this.standings = new Standings(clocks.now)
     this.metrics = new Metrics(() => ({ tallies: this.tallies, ...read() }))
   }
 
@@ -34,7 +43,9 @@ export class Observation {
     return observed
   }
 
-  tenantOpened({ name, hub }: OpenTenant): void {
+  tenantOpened(tenant: OpenTenant): void {
+    const { name, hub } = tenant
+    this.standings.opened(tenant)
     countConflicts(hub.ledger, (conflict) => this.tallies.of(name).conflict(conflict))
   }
 

@@ -74,6 +74,11 @@ export interface ServerOptions {
   readonly heartbeat?: { readonly intervalMs?: number; readonly timeoutMs?: number }
   /** Certificate and key as PEM. Default: plain HTTP, for loopback or behind a proxy that ends TLS. */
   readonly tls?: TlsFiles
+  /**
+   * Reads the configuration anew, when an operator asks for it at the admin port of this process, or of another one on the same
+   * data; answers with what to tell them. Default: refused.
+   */
+  readonly onReload?: () => Promise<unknown>
   /** The admin port, for operators and metrics. Default: none. */
   readonly admin?: AdminOptions
   /** Addresses and networks of proxies whose `X-Forwarded-For` is believed. Default: none. */
@@ -113,6 +118,7 @@ export interface ServerSettings {
   readonly pingIntervalMs: number
   readonly pingTimeoutMs: number
   readonly tls: TlsFiles | undefined
+  readonly onReload: (() => Promise<unknown>) | undefined
   readonly admin: AdminSettings | undefined
   /** No token lives for longer; what was revoked of one is forgotten after that. */
   readonly tokenLifetimeMs: number
@@ -162,6 +168,7 @@ export async function parseServerOptions(options: ServerOptions): Promise<Server
     pingIntervalMs: parseMs('heartbeat.intervalMs', heartbeat.intervalMs ?? 10_000),
     pingTimeoutMs: parseMs('heartbeat.timeoutMs', heartbeat.timeoutMs ?? 10_000),
     tls: options.tls,
+    onReload: options.onReload,
     // Of what a program authenticates by itself nothing is known.
     tokenLifetimeMs: options.auth === undefined ? FOR_EVER : (options.auth.lifetimeMaxMs ?? TOKEN_LIFETIME_MS),
     admin: options.admin && parseAdminOptions(options.admin, { host: DEFAULT_HOST, port: ADMIN_PORT }),

@@ -21,6 +21,8 @@ export interface PaceOptions {
   readonly bytesMax: number
   readonly monotonicMs: () => number
   readonly deliver: (frame: Uint8Array) => void
+  /** Told of each frame that has to wait. */
+  readonly hold?: () => void
   /** Called at most once. */
   readonly refuse: (error: TidemarkError) => void
 }
@@ -62,6 +64,7 @@ export class Pace {
         }),
       )
     }
+    if (forMs > 0) this.#options.hold?.()
     this.#waiting.push({ frame, dueAtMs: monotonicMs() + forMs })
     this.#arm()
   }

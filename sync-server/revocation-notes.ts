@@ -5,11 +5,12 @@
  * Knows: the form of a note, what of ours came from the upstream. Must never know: sockets, sessions.
  *
  * Invariants:
- * RN1  The list of a tenant is told whole, in parts. What stood in the last one and stands in this one no more is lifted.
+ * RN1  The list of a tenant is told whole, in parts. What we have from the upstream and stands in the list no more is lifted,
+ *      also when that happened while this relay did not run. What was revoked here stays.
  * RN2  What an upstream says is checked before it counts, and counts for the relayed tenant only.
  */
 import type { TenantName } from '../core/index.ts'
-import { REVOCATION_TYPES, type Revocation, type RevocationType, type TenantManager } from '../tenant/index.ts'
+import { laterOf, REVOCATION_TYPES, type Revocation, type RevocationType, type TenantManager } from '../tenant/index.ts'
 
 type Told = readonly [type: RevocationType, name: string, issuedThroughMs: number, untilMs: number]
 
@@ -25,7 +26,15 @@ const NOTE_CHARACTERS = 4_096
 const ENTRIES_MAX = 100_000
 
 export function toNotes(list: readonly Revocation[]): RevocationNote[] {
-  const told = list.map(({ type, name, issuedThroughMs, untilMs }): Told => [type, name, issuedThroughMs, untilMs])
+  const byName = new Map<string, Revocation>()
+  for (const entry of list) {
+    const key = keyOf(entry)
+    const known = byName.get(key)
+    byName.set(key, known === undefined ? entry : laterOf(known, entry))
+  }
+  const told = [...byName.values()].map(({ type, name, issuedThroughMs, untilMs }): Told => {
+    return [type, name, issuedThroughMs, untilMs]
+  })
   const parts: Told[][] = []
   let left = 0
   for (const each of told) {
@@ -53,8 +62,6 @@ export interface InboxOptions {
 export class RevocationInbox {
   readonly #options: InboxOptions
   #arriving: Revocation[] = []
-  /** Those of the last list. */
-  #taken: readonly Revocation[] = []
   #working: Promise<void> = Promise.resolve()
 
   constructor(options: InboxOptions) {
@@ -85,11 +92,11 @@ export class RevocationInbox {
   /** RN1. */
   async #apply(list: readonly Revocation[]): Promise<void> {
     const { manager, tenant } = this.#options
-    const held = new Map(manager.revocations.list(tenant).map((entry) => [keyOf(entry), entry]))
+    const inherited = manager.revocations.list(tenant).filter(({ isInherited = false }) => isInherited)
+    const held = new Map(inherited.map((entry) => [keyOf(entry), entry]))
     for (const entry of list) if (!covers(held.get(keyOf(entry)), entry)) await manager.revoke(entry)
     const keys = new Set(list.map(keyOf))
-    for (const entry of this.#taken) if (!keys.has(keyOf(entry))) await manager.liftRevocation(entry)
-    this.#taken = list
+    for (const entry of inherited) if (!keys.has(keyOf(entry))) await manager.liftRevocation(entry)
   }
 }
 
@@ -105,7 +112,7 @@ function readTold(told: unknown, tenant: TenantName): Revocation | undefined {
   const [type, name, issuedThroughMs, untilMs] = Array.isArray(told) ? (told as readonly unknown[]) : []
   const known = REVOCATION_TYPES.find((each) => each === type)
   if (known === undefined || typeof name !== 'string' || !isTime(issuedThroughMs) || !isTime(untilMs)) return undefined
-  return { type: known, tenant, name, issuedThroughMs, untilMs }
+  return { type: known, tenant, name, issuedThroughMs, untilMs, isInherited: true }
 }
 
 function isTime(value: unknown): value is number {

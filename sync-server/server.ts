@@ -10,7 +10,7 @@ import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type DefaultEventsMap, type Socket as SocketOf, Server as SocketServer } from 'socket.io'
 import { isTidemarkError, quote, TidemarkError } from '../core/index.ts'
-import { rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
+import { type Principal, rateLimited, type TenantManager, type Visit } from '../tenant/index.ts'
 import { AdminServer } from './admin/admin-server.ts'
 import type { AdminTarget } from './admin/route.ts'
 import { admit } from './admission.ts'
@@ -64,6 +64,8 @@ export interface SyncServer {
 }
 
 interface SocketData {
+  /** Known before there is a visit. */
+  principal: Principal
   visit: Visit
 }
 
@@ -71,7 +73,7 @@ type Socket = SocketOf<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, Soc
 
 type ServerFigures = Omit<MetricsSource, 'tallies'> & { readonly connections: readonly SessionFigures[] }
 
-const NO_FIGURES: ServerFigures = { openTenants: [], connections: [], sockets: 0, upstreams: [] }
+const NO_FIGURES: ServerFigures = { openTenants: 0, tenants: [], connections: [], sockets: 0, upstreams: [] }
 const CHECK_MS = 500
 /** How long a client may take to close its side. */
 const GOODBYE_MS = 1_000
@@ -82,7 +84,7 @@ const ENVELOPE_BYTES = 1_024
 export async function createSyncServer(options: ServerOptions): Promise<SyncServer> {
   const settings = await parseServerOptions(options)
   let server: ListeningServer | undefined
-  const observation = new Observation(monotonicMs, () => server?.figures ?? NO_FIGURES)
+  const observation = new Observation({ monotonicMs, now: settings.now }, () => server?.figures ?? NO_FIGURES)
   const tenancy = await Tenancy.open(settings, observation, monotonicMs)
   server = new ListeningServer(settings, tenancy, observation)
   try {
@@ -200,20 +202,27 @@ class ListeningServer implements SyncServer {
   }
 
   get figures(): ServerFigures {
+    const connections = this.#sessions
     return {
-      openTenants: this.#tenancy.figures(),
-      connections: [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures),
+      openTenants: this.manager.open.length,
+      tenants: this.#observation.standings.figures((plan) => this.manager.plans.get(plan), connections),
+      connections,
       sockets: this.#threshold.size,
       upstreams: this.upstream === undefined ? [] : [this.upstream],
     }
   }
 
-  metrics(): Promise<string> {
+  get #sessions(): SessionFigures[] {
+    return [...this.#connections].filter(({ isOpen }) => isOpen).map(({ figures }) => figures)
+  }
+
+  async metrics(): Promise<string> {
+    await this.#observation.standings.refresh(this.manager)
     return this.#observation.metrics.page()
   }
 
   #toAdminTarget(): AdminTarget {
-    const { isolation, tokenLifetimeMs, now, admin, logger } = this.#settings
+    const { isolation, tokenLifetimeMs, now, admin, onReload, logger } = this.#settings
     const close = (): void => {
       this.close().catch((error: unknown) => logger.error(errorFields(error), 'did not close cleanly'))
     }
@@ -223,12 +232,18 @@ class ListeningServer implements SyncServer {
       tallies: this.#observation.tallies,
       tokenLifetimeMs,
       now,
-      connections: () => this.figures.connections,
+      connections: () => this.#sessions,
       upstreamOf: (tenant) => (this.upstream?.tenant === tenant ? this.upstream : undefined),
       metrics: () => this.metrics(),
       // A turn later, so that whoever asked for it is answered.
       drain: () => void setImmediate(admin?.onDrain ?? close),
-      reload: admin?.onReload,
+      reload:
+        onReload &&
+        (async () => {
+          const told = await onReload()
+          await this.manager.announceReload()
+          return told
+        }),
     }
   }
 
@@ -279,6 +294,7 @@ class ListeningServer implements SyncServer {
     const answer = this.#tenancy.traffic.connect(address, monotonicMs())
     if (answer.type === 'limited') throw rateLimited(answer)
     const principal = await admit(this.#settings.authenticate, { auth, address, headers })
+    socket.data.principal = principal
     const visit = await this.#tenancy.visit(principal)
     // A client that goes before it is welcomed is never heard of again.
     socket.conn.once('close', () => visit.close())
@@ -333,8 +349,10 @@ class ListeningServer implements SyncServer {
     const refusal = isTidemarkError(error)
       ? error
       : new TidemarkError('unavailable', 'the server failed', { retryable: true, cause: error })
-    this.#observation.tallies.refusedConnections.add(refusal.code)
-    logger.info({ address: this.#addressOf(socket), ...errorFields(refusal) }, 'connection refused')
+    const { principal } = socket.data as Partial<SocketData>
+    this.#observation.tallies.refuseConnection(principal?.tenant, refusal)
+    const who = principal && { tenant: principal.tenant, subject: quote(principal.subject) }
+    logger.info({ ...who, address: this.#addressOf(socket), ...errorFields(refusal) }, 'connection refused')
     if (refusal.cause !== undefined) logger.warn(errorFields(refusal.cause), 'cause of the refusal')
     const { code, message, retryable, details } = refusal
     const told = { resource: details.resource, limit: details.limit, used: details.used, url: details.url }
@@ -350,6 +368,8 @@ class ListeningServer implements SyncServer {
     for (const connection of this.#connections) connection.check()
     this.#intakes.sweep()
     this.#tenancy.tick()
+    this.#observation.tallies.tick(monotonicMs())
+    this.#observation.standings.look(this.manager.open, this.#sessions)
   }
 
   #readUnready(): Unready {

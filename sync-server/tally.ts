@@ -7,6 +7,7 @@
  * Invariants:
  * TY1  Counting costs an addition, and memory for what is bounded: tenants up to `TENANTS_MAX`, codes, conflict types.
  * TY2  A count never goes down while the server runs.
+ * TY3  A tenant gets a tally only when it is one of ours: tokens name whatever their issuer likes.
  */
 import type { TenantName, TidemarkError } from '../core/index.ts'
 import type { Answered, CountedConflict } from '../core/server-door.ts'
@@ -15,6 +16,15 @@ import type { Answered, CountedConflict } from '../core/server-door.ts'
 const TENANTS_MAX = 1_000
 /** No tenant has this name: it does not begin with a letter or digit. */
 const OTHERS = '_others'
+
+const MARK_MS = 10_000
+const MINUTE_MARKS = 6
+
+export interface Passed {
+  readonly changes: number
+  /** In both directions. */
+  readonly bytes: number
+}
 
 /** A definition of a table that some replica came with and that is not the one in force. */
 export interface RefusedDefinition {
@@ -37,6 +47,10 @@ export class Tally {
   pauses = 0
   snapshots = 0
   commits = 0
+  /** That came faster than the plan or the subject may send, and had to wait. */
+  heldFrames = 0
+  /** By code, or `code resource` where a quota is used up. */
+  readonly refusedConnections: Counts = new Counts()
   /** Of changes, by code. */
   readonly refusedChanges: Counts = new Counts()
   /** Ends of sessions that were not the client's wish, by code. */
@@ -46,6 +60,24 @@ export class Tally {
 
   /** The last one of each table; only tables that are defined can be refused, and those are bounded. */
   readonly refusedDefinitions: Map<string, RefusedDefinition> = new Map()
+
+  readonly #marks: Passed[] = []
+
+  /** What passed in the last minute, or up to ten seconds more. */
+  get lastMinute(): Passed {
+    const [oldest] = this.#marks
+    const { changes, bytes } = this.#passed
+    return { changes: changes - (oldest?.changes ?? 0), bytes: bytes - (oldest?.bytes ?? 0) }
+  }
+
+  get #passed(): Passed {
+    return { changes: this.changes, bytes: this.bytesIn + this.bytesOut }
+  }
+
+  /** Every `MARK_MS`. */
+  mark(): void {
+    if (this.#marks.push(this.#passed) > MINUTE_MARKS) this.#marks.shift()
+  }
 
   frameIn(bytes: number): void {
     this.framesIn++
@@ -89,10 +121,14 @@ export class Counts {
   }
 }
 
+/** A connection that was refused for this says nothing of whether there is such a tenant. */
+const SAYS_NOTHING = 'forbidden'
+
 export class Tallies {
   readonly #byTenant = new Map<string, Tally>()
-  /** Connections that were refused before anybody's tenant was known, or let in, by code. */
+  /** Connections that were refused before it was known to which tenant of ours they belong, by code. */
   readonly refusedConnections: Counts = new Counts()
+  #markedAtMs = 0
 
   of(tenant: TenantName): Tally {
     const name = this.#byTenant.has(tenant) || this.#byTenant.size < TENANTS_MAX ? tenant : OTHERS
@@ -101,6 +137,20 @@ export class Tallies {
     const tally = new Tally()
     this.#byTenant.set(name, tally)
     return tally
+  }
+
+  /** `tenant`: of a token that is good. TY3 */
+  refuseConnection(tenant: TenantName | undefined, { code, details: { resource } }: TidemarkError): void {
+    const isOurs = tenant !== undefined && (this.#byTenant.has(tenant) || code !== SAYS_NOTHING)
+    const counts = isOurs ? this.of(tenant).refusedConnections : this.refusedConnections
+    counts.add(typeof resource === 'string' ? `${code} ${resource}` : code)
+  }
+
+  /** For a timer. `nowMs`: monotonic. */
+  tick(nowMs: number): void {
+    if (nowMs - this.#markedAtMs < MARK_MS) return
+    this.#markedAtMs = nowMs
+    for (const tally of this.#byTenant.values()) tally.mark()
   }
 
   /** Undefined when nothing of it was counted by itself. */

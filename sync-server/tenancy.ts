@@ -20,7 +20,6 @@ import {
   type Visit,
 } from '../tenant/index.ts'
 import { errorFields } from './log.ts'
-import type { OpenTenantFigures } from './metrics.ts'
 import type { Observation } from './observation.ts'
 import type { ServerSettings } from './options.ts'
 
@@ -55,7 +54,7 @@ export class Tenancy {
   }
 
   static async open(settings: ServerSettings, observation: Observation, monotonicMs: () => number): Promise<Tenancy> {
-    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, upstream } = settings
+    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, onReload, upstream } = settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
@@ -76,6 +75,10 @@ export class Tenancy {
           onUsage?.(tenant, event)
         },
         onOpen: (tenant) => observation.tenantOpened(tenant),
+        onReload: () =>
+          void onReload?.().catch((error: unknown) => {
+            logger.error(errorFields(error), 'what another process was told to read anew cannot be used here')
+          }),
         onFault: (error, tenant) => logger.error({ tenant, ...errorFields(error) }, 'tenant failed'),
       })
       return new Tenancy(settings, manager, monotonicMs)
@@ -97,18 +100,6 @@ export class Tenancy {
       connections: seats.connections,
       position: hub.ledger.durablePosition - 1,
     }))
-  }
-
-  /** What those that are open use of their plans. */
-  figures(): OpenTenantFigures[] {
-    return this.manager.open.map(({ name, plan, seats, usage }) => {
-      const used = { ...usage, connections: seats.connections }
-      const shares = Object.entries(used).flatMap(([resource, amount]) => {
-        const limit = plan.quotas[resource as keyof typeof used]
-        return limit === Number.POSITIVE_INFINITY ? [] : [{ resource, share: limit === 0 ? 1 : amount / limit }]
-      })
-      return { tenant: name, ...usage, shares }
-    })
   }
 
   /** Keeps a tenant open, for the server itself. */

@@ -15,7 +15,7 @@ import { sealStore } from './fence.ts'
 import { summarizeStore } from './move.ts'
 import type { Places } from './places.ts'
 import { taken, unknownTenant } from './refusal.ts'
-import type { TenantRecord, TenantRegistry } from './registry.ts'
+import { AT_REST, hasLeft, NEW_HERE, type TenantRecord, type TenantRegistry } from './registry.ts'
 import type { Revocation } from './revocation.ts'
 import type { IsolationMode } from './store-factory.ts'
 
@@ -45,12 +45,11 @@ export class Arrivals {
     const record = await registry.update(name, (known): TenantRecord => {
       if (known === undefined) {
         const createdAtMs = now()
-        return { name, plan, mode, state: 'arriving', reason: '', createdAtMs, logId, ...NOT_MOVING }
+        return { name, plan, mode, state: 'arriving', createdAtMs, logId, ...NEW_HERE }
       }
       if (known.logId !== logId || logId === '') throw taken(name)
       if (known.state === 'arriving') return known
-      const hasLeft = known.departure?.phase === 'left' || known.departure?.phase === 'gone'
-      if (hasLeft) return { ...known, plan, state: 'arriving', ...NOT_MOVING }
+      if (hasLeft(known)) return { ...known, plan, state: 'arriving', ...AT_REST }
       throw taken(name)
     })
     return record as TenantRecord
@@ -104,8 +103,6 @@ export class Arrivals {
     return record
   }
 }
-
-const NOT_MOVING = { move: undefined, departure: undefined }
 
 function notArriving(name: TenantName): TidemarkError {
   return new TidemarkError('bad-option', `tenant ${name} is not on its way here`, { remedy: 'Begin its move again' })

@@ -8,7 +8,8 @@
  *            server is told to serve. Our copy stays until `finish`.
  *   gone     Our copy was removed. What is left is the address.
  *
- * Each step may be run again after a crash of either side. The log keeps its id, epoch and positions, so no cursor of any
+ * Each step may be run again after a crash of either side. Whoever wants to use a tenant whose mover died in the cut undoes
+ * the cut: it is used here, and copying goes on when the command is given again. The log keeps its id, epoch and positions, so no cursor of any
  * replica is lost; what was revoked of the tenant goes with it.
  *
  * Knows: stores as ordered bytes, records, the other server through a port. Must never know: what an entry means, HTTP.
@@ -18,13 +19,25 @@
  *      has left, and that is said only after both were found equal with every writer stopped.
  * DP2  Nothing of ours is removed before the other server serves. Until then there is a way back; from then on it is a
  *      departure from there.
+ * DP3  A fence goes up only after our registry says that the tenant is being cut, and down only after it says otherwise: from
+ *      then on whoever cut it cannot say that it has left (mover.ts, MV1).
  */
 import { type Limits, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { lowerFence, RESERVED_END, raiseFence } from './fence.ts'
-import { type CopyTarget, copyDifferences, copyUntilFew, fromHex, summarizeStore, toHex } from './move.ts'
-import type { TenantDeparture, TenantRecord, TenantRegistry } from './registry.ts'
+import { RESERVED_END, raiseFence } from './fence.ts'
+import {
+  type CopyTarget,
+  copyDifferences,
+  copyUntilFew,
+  fromHex,
+  type MoveOptions,
+  orBack,
+  summarizeStore,
+  toHex,
+  undoCut,
+} from './move.ts'
+import type { Mover } from './mover.ts'
+import { AT_REST, hasLeft, type TenantDeparture, type TenantRecord, type TenantRegistry } from './registry.ts'
 import type { Revocation } from './revocation.ts'
-import type { IsolationMode, StoreFactory } from './store-factory.ts'
 
 /** What the other server is told of a tenant before anything of it arrives. */
 export interface Arrival {
@@ -47,61 +60,59 @@ export interface Destination {
   cancel(): Promise<void>
 }
 
-export interface DepartureOptions {
-  readonly registry: TenantRegistry
-  readonly factoryOf: (mode: IsolationMode) => StoreFactory
-  /** Ends the tenant's sessions in this process and closes it. */
-  readonly evict: (name: TenantName) => Promise<void>
-  readonly limits: Limits
-}
-
 type Departing = TenantRecord & { readonly departure: TenantDeparture }
 
 /** Moves a tenant to another server, or goes on where that was interrupted. `address`: what its clients are told. */
 export async function departTenant(
-  options: DepartureOptions,
+  options: MoveOptions,
   name: TenantName,
   destination: Destination,
   address: string,
 ): Promise<TenantRecord> {
-  const { registry } = options
-  const begun = await registry.update(name, (record) => begin(expectRecord(name, record), destination.server, address))
-  let record = expectDeparting(name, begun)
-  if (record.departure.phase === 'gone') return record
-  if (record.departure.phase !== 'left') {
-    await destination.begin({ name, plan: record.plan, logId: record.logId })
-    if (record.departure.phase === 'copying') await copyInUse(options, record, destination.store)
-    record = await cut(options, await enter(options, name, 'cutting'), destination)
-  }
+  const { registry, movers } = options
+  const before = await registry.get(name)
+  const isElsewhere = before?.departure?.server === destination.server && hasLeft(before)
+  const record = isElsewhere
+    ? before
+    : await movers.engage(
+        name,
+        (current) => begin(expectRecord(name, current), destination.server, address),
+        (mover) => leave(options, mover, destination),
+      )
+  if (record.departure?.phase === 'gone') return record
   await destination.welcome(record.logId, await revocationsOf(registry, name))
   return record
 }
 
 /** Removes our copy. */
-export async function finishDeparture(options: DepartureOptions, name: TenantName): Promise<TenantRecord> {
+export async function finishDeparture(options: MoveOptions, name: TenantName): Promise<TenantRecord> {
   const record = expectDeparting(name, await options.registry.get(name))
   const { phase } = record.departure
   if (phase === 'gone') return record
   if (phase !== 'left') throw wrongPhase(record)
   await options.factoryOf(record.mode).remove(name)
-  return enter(options, name, 'gone')
+  const changed = await options.registry.update(name, (current) => {
+    const departing = expectDeparting(name, current)
+    if (departing.departure.phase !== 'left') throw wrongPhase(departing)
+    return withDeparture(departing, { phase: 'gone' })
+  })
+  return expectDeparting(name, changed)
 }
 
 /** Gives a departure up before it has left. Without the destination, what has arrived there stays until it is erased. */
 export async function rollBackDeparture(
-  options: DepartureOptions,
+  options: MoveOptions,
   name: TenantName,
   destination: Destination | undefined,
 ): Promise<void> {
-  const record = expectDeparting(name, await options.registry.get(name))
-  const { phase } = record.departure
-  if (phase !== 'copying' && phase !== 'cutting') throw wrongPhase(record)
-  await withStore(options, record, lowerFence)
-  await options.registry.update(name, (current) => {
-    // Whoever goes on with it at the same time may have cut it by now.
-    const { departure, ...rest } = expectDeparting(name, current)
-    if (departure.phase === 'left' || departure.phase === 'gone') throw wrongPhase({ ...rest, departure })
-    return { ...rest, departure: undefined }
+  const begin = (record: TenantRecord | undefined): TenantRecord => {
+    const departing = expectDeparting(name, record)
+    if (hasLeft(departing)) throw wrongPhase(departing)
+    return departing
+  }
+  await options.movers.engage(name, begin, async (mover) => {
+    await undoCut(options, mover)
+    await mover.update((record) => ({ ...record, ...AT_REST }))
   })
   await destination?.cancel()
 }
@@ -117,34 +128,38 @@ function begin(record: TenantRecord, server: string, address: string): TenantRec
   return { ...record, departure: { server, address, phase: 'copying', copiedTo: '' } }
 }
 
-async function copyInUse(options: DepartureOptions, record: Departing, target: CopyTarget): Promise<void> {
-  const { name, departure } = record
-  const saveProgress = async (next: Uint8Array): Promise<void> => {
-    await options.registry.update(name, (current) => {
-      const departing = expectDeparting(name, current)
-      return { ...departing, departure: { ...departing.departure, copiedTo: toHex(next) } }
-    })
-  }
-  const start = departure.copiedTo === '' ? RESERVED_END : fromHex(departure.copiedTo)
-  await withStore(options, record, (source) => copyUntilFew(source, target, start, saveProgress))
+async function leave(options: MoveOptions, mover: Mover, destination: Destination): Promise<TenantRecord> {
+  const { name, plan, logId, departure } = expectDeparting(mover.record.name, mover.record)
+  if (hasLeft(mover.record)) return mover.record
+  await destination.begin({ name, plan, logId })
+  if (departure.phase === 'copying') await copyInUse(options, mover, destination.store)
+  // When it fails, the tenant goes on here, and what was copied stays.
+  return orBack(
+    mover,
+    () => cut(options, mover, destination),
+    () => undoCut(options, mover),
+  )
 }
 
-/** From here to the end nobody writes. When it fails, the tenant goes on here, and what was copied stays. */
-async function cut(options: DepartureOptions, record: Departing, destination: Destination): Promise<Departing> {
-  const { name } = record
-  try {
-    await options.evict(name)
-    await withStore(options, record, async (source) => {
-      await raiseFence(source)
-      await copyDifferences(source, destination.store)
-      await verify(source, destination, name, options.limits)
-    })
-  } catch (error) {
-    await withStore(options, record, lowerFence)
-    await enter(options, name, 'copying')
-    throw error
+async function copyInUse(options: MoveOptions, mover: Mover, target: CopyTarget): Promise<void> {
+  const { copiedTo } = expectDeparting(mover.record.name, mover.record).departure
+  const saveProgress = async (next: Uint8Array): Promise<void> => {
+    await mover.update((record) => withDeparture(record, { copiedTo: toHex(next) }))
   }
-  return enter(options, name, 'left')
+  const start = copiedTo === '' ? RESERVED_END : fromHex(copiedTo)
+  await withStore(options, mover.record, (source) => copyUntilFew(source, target, start, saveProgress))
+}
+
+/** From here to the end nobody writes. */
+async function cut(options: MoveOptions, mover: Mover, destination: Destination): Promise<TenantRecord> {
+  const { name } = await mover.update((record) => withDeparture(record, { phase: 'cutting' }))
+  await options.evict(name)
+  await withStore(options, mover.record, async (source) => {
+    await raiseFence(source)
+    await copyDifferences(source, destination.store)
+    await verify(source, destination, name, options.limits)
+  })
+  return mover.update((record) => ({ ...withDeparture(record, { phase: 'left' }), mover: undefined }))
 }
 
 async function verify(source: Store, destination: Destination, name: TenantName, limits: Limits): Promise<void> {
@@ -158,7 +173,7 @@ async function verify(source: Store, destination: Destination, name: TenantName,
 }
 
 async function withStore(
-  { factoryOf }: DepartureOptions,
+  { factoryOf }: MoveOptions,
   { name, mode }: TenantRecord,
   work: (store: Store) => Promise<void>,
 ): Promise<void> {
@@ -167,21 +182,15 @@ async function withStore(
 }
 
 async function revocationsOf(registry: TenantRegistry, name: TenantName): Promise<Revocation[]> {
-  return (await registry.revocations()).filter(({ tenant }) => tenant === name)
+  const held = (await registry.revocations()).filter(({ tenant }) => tenant === name)
+  // Where it goes nobody inherits anything.
+  return held.map(({ isInherited: _, ...revocation }) => revocation)
 }
 
 // ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function enter(
-  { registry }: DepartureOptions,
-  name: TenantName,
-  phase: TenantDeparture['phase'],
-): Promise<Departing> {
-  const changed = await registry.update(name, (record) => {
-    const current = expectDeparting(name, record)
-    return { ...current, departure: { ...current.departure, phase } }
-  })
-  return expectDeparting(name, changed)
+function withDeparture(record: TenantRecord, change: Partial<TenantDeparture>): TenantRecord {
+  return { ...record, departure: { ...expectDeparting(record.name, record).departure, ...change } }
 }
 
 function expectRecord(name: TenantName, record: TenantRecord | undefined): TenantRecord {

@@ -11,8 +11,16 @@
  * TF1  After the seal has changed, no commit of a writer behind the fence succeeds, in any process.
  * TF2  A writer that was stopped once stays stopped.
  * TF3  Nothing is read from a store after its seal has changed: a reader would take what was removed for deleted.
+ * TF4  A fence that is raised after it was found needless is not lowered.
  */
-import { createReplicaId, type Store, type StoreCommit, type StoreCommitResult, TidemarkError } from '../core/index.ts'
+import {
+  createReplicaId,
+  type Store,
+  type StoreCommit,
+  type StoreCommitResult,
+  type StoreEntry,
+  TidemarkError,
+} from '../core/index.ts'
 
 /** Keys of core begin with a letter; keys that begin with 0 are this room's. */
 export const RESERVED_END: Uint8Array = new Uint8Array([1])
@@ -113,14 +121,30 @@ export function raiseFence(store: Store): Promise<void> {
   return commitAnyhow(store, { puts: [{ key: SEAL_KEY, value: encoder.encode(FENCE_UP) }], deletes: [] })
 }
 
-/** Does nothing when it is not up. */
-export async function lowerFence(store: Store): Promise<void> {
-  if ((await readSeal(store)) === FENCE_UP) await sealStore(store)
+/** Lowers a fence unless it is needed, which is asked after the head was read (TF4). Does nothing when it is not up. */
+export async function lowerFence(store: Store, isNeeded: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    const expectedHead = await store.head()
+    if ((await readSeal(store)) !== FENCE_UP || (await isNeeded())) return
+    const result = await store.commit({ expectedHead, puts: [createSeal()], deletes: [] })
+    if (result.type === 'committed') return
+  }
+  throw busy()
 }
 
 /** Gives a store a seal of its own: from here on it is a place where a tenant lives. */
 export function sealStore(store: Store): Promise<void> {
-  return commitAnyhow(store, { puts: [{ key: SEAL_KEY, value: encoder.encode(createReplicaId()) }], deletes: [] })
+  return commitAnyhow(store, { puts: [createSeal()], deletes: [] })
+}
+
+/** The store for one who fills it, and who stops as soon as somebody else does (TF1). Closing it closes the store. */
+export async function takeStore(store: Store): Promise<Store> {
+  await sealStore(store)
+  return openBehindFence(store, () => {})
+}
+
+function createSeal(): StoreEntry {
+  return { key: SEAL_KEY, value: encoder.encode(createReplicaId()) }
 }
 
 /** Writes whatever the head is; used where no other writer's intent can be hurt. */
@@ -132,7 +156,11 @@ export async function commitAnyhow(
     const result = await store.commit({ ...commit, expectedHead: await store.head() })
     if (result.type === 'committed') return
   }
-  throw new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true })
+  throw busy()
+}
+
+function busy(): TidemarkError {
+  return new TidemarkError('store-busy', 'other processes kept writing to this store', { retryable: true })
 }
 
 async function readSeal(store: Store): Promise<string | undefined> {

@@ -50,7 +50,7 @@ export {
 export { addressKey, Buckets, type Charge, type Rate, type RateAnswer, rateLimited, takeTokens } from './rate.ts'
 export { suspended } from './refusal.ts'
 export type { ListOptions, MovePhase, TenantDeparture, TenantMove, TenantRecord, TenantState } from './registry.ts'
-export { FOR_EVER, REVOCATION_TYPES, type Revocation, Revocations, type RevocationType } from './revocation.ts'
+export { FOR_EVER, laterOf, REVOCATION_TYPES, type Revocation, Revocations, type RevocationType } from './revocation.ts'
 export { SharedStores } from './shared-stores.ts'
 export { ISOLATION_MODES, type IsolationMode, type StoreFactory } from './store-factory.ts'
 export {

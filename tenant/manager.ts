@@ -25,13 +25,14 @@ import { Arrivals } from './arrivals.ts'
 import { type Destination, departTenant, finishDeparture, rollBackDeparture } from './departures.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
 import { finishMove, type MoveOptions, moveTenant, rollBackMove } from './move.ts'
+import { Movers } from './mover.ts'
 import { type Lease, OpenTenant } from './open-tenant.ts'
 import { OpenTenants } from './open-tenants.ts'
-import { type OpenPlace, Places } from './places.ts'
+import { type FenceWatch, type OpenPlace, Places } from './places.ts'
 import { type Plan, Plans } from './plan.ts'
 import type { UsageEvent } from './quota.ts'
 import { moving, notNow, redefined, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
-import { type ListOptions, type TenantRecord, TenantRegistry } from './registry.ts'
+import { isBeingCut, type ListOptions, livesIn, NEW_HERE, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
 import { Turns } from './turns.ts'
@@ -60,6 +61,8 @@ export interface TenantManagerOptions {
   readonly prepare?: (tenant: TenantName, ledger: Ledger) => Promise<void>
   /** Told of each tenant that was opened, before anybody uses it. */
   readonly onOpen?: (tenant: OpenTenant) => void
+  /** An operator had the configuration read anew in another process of this registry. */
+  readonly onReload?: (() => void) | undefined
   /** Told what went wrong where nobody waits for it. */
   readonly onFault?: (error: unknown, tenant: TenantName) => void
 }
@@ -105,10 +108,12 @@ export class TenantManager {
   #plans: Plans
   readonly #limits: Limits
   readonly #tenants: OpenTenants
+  readonly #movers: Movers
   readonly #moves: MoveOptions
   readonly #places: Places
   /** Resolves, never rejects, when the last change of where a tenant lives is through. */
   readonly #changing = new Map<TenantName, Promise<void>>()
+  #reloads: number | undefined
   /** Tenants that come from another server. */
   readonly arrivals: Arrivals
   /** Checked by every session, with every frame. */
@@ -133,8 +138,11 @@ export class TenantManager {
       groupChangesMax: () => (this.#tenants.inUse > 1 ? SHARED_GROUP_MAX : ALONE_GROUP_MAX),
       turns: nextTurn && new Turns({ nextTurn, monotonicMs }),
     })
+    this.#movers = new Movers(this.#registry, monotonicMs)
     this.#moves = {
       registry: this.#registry,
+      movers: this.#movers,
+      remove: (name, mode, lastLook) => this.#places.remove(name, mode, lastLook),
       factoryOf: (mode) => this.#places.factoryOf(mode),
       evict: (name) => this.#tenants.evict(name, moving()),
       limits: this.#limits,
@@ -168,8 +176,7 @@ export class TenantManager {
       await this.#registry.update(name, (record) => {
         if (record !== undefined && (record.state !== 'founding' || record.mode !== mode)) throw taken(name)
         const createdAtMs = this.#options.now()
-        const nowhere = { move: undefined, departure: undefined }
-        return { name, plan, mode, state: 'founding', reason: '', createdAtMs, logId: '', ...nowhere }
+        return { name, plan, mode, state: 'founding', createdAtMs, logId: '', ...NEW_HERE }
       })
       const logId = await this.#places.found(name, mode)
       return this.#change(name, (record) => ({ ...record, state: 'active', logId }))
@@ -269,7 +276,11 @@ export class TenantManager {
     const tenant = parseTenantName(name)
     return this.#exclusively(tenant, async () => {
       if ((await this.#registry.get(tenant)) === undefined) return
-      const { mode, move } = await this.#change(tenant, (current) => ({ ...current, state: 'erasing' }))
+      const { mode, move } = await this.#change(tenant, (current) => ({
+        ...current,
+        state: 'erasing',
+        mover: undefined,
+      }))
       await this.#tenants.evict(tenant, unknownTenant())
       for (const place of new Set([mode, move?.from ?? mode, move?.to ?? mode]))
         await this.#places.remove(tenant, place)
@@ -302,12 +313,16 @@ export class TenantManager {
 
   /** The ledger to read from; of a suspended tenant too, which nobody else can open. */
   async #hold(name: TenantName): Promise<{ readonly ledger: Ledger; readonly release: () => Promise<void> }> {
-    const record = await this.#registry.get(name)
+    const record = await this.#recordOf(name)
     if (record?.state !== 'suspended') {
       const { tenant, release } = await this.#tenants.lease(name)
       return { ledger: tenant.hub.ledger, release: async () => release() }
     }
-    const { store, ledger } = await this.#places.open(record)
+    if (isBeingCut(record)) throw moving()
+    const { store, ledger } = await this.#places.open(
+      record,
+      this.#fenceWatch(record, () => {}),
+    )
     return { ledger, release: () => ledger.close().finally(() => store.close()) }
   }
 
@@ -336,7 +351,8 @@ export class TenantManager {
   }
 
   /**
-   * Replaces the definition of a table, which has to be the one in force. Sessions end: who goes by the old one is refused
+   * Replaces the definition of a table, which has to be the one in force. Sessions end, in other processes with their next
+   * `refresh`: who goes by the old one is refused
    * when it comes back, and keeps what it has written until its app was updated.
    */
   async redefine(name: string, definition: Redefinition): Promise<void> {
@@ -348,7 +364,8 @@ export class TenantManager {
     } finally {
       await release()
     }
-    await this.#tenants.evict(tenant, redefined(table))
+    await this.#change(tenant, (record) => ({ ...record, redefinitions: record.redefinitions + 1 }))
+    await this.#tenants.evict(tenant, redefined())
   }
 
   // ── Moving ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -402,8 +419,19 @@ export class TenantManager {
     this.#tenants.sweep()
   }
 
-  /** Takes over what other processes have changed: plans, suspensions, erasures, moves, revocations. At least every 5 s. */
+  /** Lets other processes of this registry read their configuration anew, with their next `refresh`. */
+  async announceReload(): Promise<void> {
+    const reloads = await this.#registry.countReload()
+    // Else somebody else has announced one as well, which is news here.
+    if (this.#reloads === reloads - 1) this.#reloads = reloads
+  }
+
+  /**
+   * Takes over what other processes have changed: plans, suspensions, erasures, moves, definitions, revocations; and tells
+   * them that a move goes on here. At least every 5 s.
+   */
   async refresh(): Promise<void> {
+    await this.#movers.beat()
     const nowMs = this.#options.now()
     this.revocations.forget(nowMs)
     const before = this.revocations.snapshot()
@@ -414,8 +442,12 @@ export class TenantManager {
       const record = await this.#registry.get(tenant.name)
       const refusal = this.#refusalOf(record)
       if (refusal !== undefined) await this.#tenants.evict(tenant.name, refusal)
-      else if (record !== undefined) tenant.changePlan(this.#plans.get(record.plan))
+      else if (record?.redefinitions !== tenant.redefinitions) await this.#tenants.evict(tenant.name, redefined())
+      else tenant.changePlan(this.#plans.get(record.plan))
     }
+    const reloads = await this.#registry.reloads()
+    if (this.#reloads !== undefined && reloads !== this.#reloads) this.#options.onReload?.()
+    this.#reloads = reloads
   }
 
   /** Takes effect here with the next frame, in other processes with their next `refresh`. */
@@ -443,7 +475,7 @@ export class TenantManager {
   async #open(name: TenantName): Promise<OpenTenant> {
     let record: TenantRecord | undefined
     try {
-      record = await this.#registry.get(name)
+      record = await this.#recordOf(name)
     } catch (error) {
       throw unavailable(error)
     }
@@ -451,17 +483,29 @@ export class TenantManager {
     if (refusal !== undefined || record === undefined) throw refusal ?? unknownTenant()
     let place: OpenPlace | undefined
     try {
-      place = await this.#places.open(record, (error) => this.#giveUp(name, error))
+      const fenceWatch = this.#fenceWatch(record, (error) => this.#giveUp(name, error))
+      place = await this.#places.open(record, fenceWatch)
       const { onUsage, onOpen, pauseMs, prepare } = this.#options
       await prepare?.(name, place.ledger)
-      const { mode, plan } = record
-      const tenant = new OpenTenant({ name, mode, plan: this.#plans.get(plan), ...place, pauseMs, onUsage })
+      const { mode, redefinitions } = record
+      const plan = this.#plans.get(record.plan)
+      const tenant = new OpenTenant({ name, mode, plan, redefinitions, ...place, pauseMs, onUsage })
       onOpen?.(tenant)
       return tenant
     } catch (error) {
       await place?.store.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
       throw unavailable(error)
     }
+  }
+
+  /** As somebody needs it who wants to use the tenant: without a cut that nobody goes on with. */
+  async #recordOf(name: TenantName): Promise<TenantRecord | undefined> {
+    const record = await this.#registry.get(name)
+    return record && this.#movers.giveUpDeadCut(record)
+  }
+
+  #fenceWatch({ name, mode }: TenantRecord, onStop: FenceWatch['onStop']): FenceWatch {
+    return { isFenceNeeded: async () => !livesIn(await this.#registry.get(name), mode), onStop }
   }
 
   /** The tenant went elsewhere, or away, in another process. */

@@ -1,13 +1,15 @@
 /**
  * Moving a tenant to another kind of place while it is in use: snapshot, stream, cut, verify, and the way back.
  *
- *   copying  The target is made equal to the source, in key order and again until little differs. Sessions go on.
- *   cutting  Sessions are ended, a fence stops every other writer, the last differences are copied, and both sides are
- *            compared, byte by byte and by their digests. Then one commit of the registry says where the tenant lives.
- *   kept     The tenant is in use in its new place. The old one stays until `finish`; `rollBack` cuts back to it, with
- *            what was written since.
+ *   copying    The target is made equal to the source, in key order and again until little differs. Sessions go on.
+ *   cutting    Sessions are ended, a fence stops every other writer, the last differences are copied, and both sides are
+ *              compared, byte by byte and by their digests. Then one commit of the registry says where the tenant lives.
+ *   kept       The tenant is in use in its new place. The old one stays until `finish`.
+ *   returning  As cutting, to the old place, with what was written since; what is left is the copy of a move that has just
+ *              begun, and it goes.
  *
  * Each step may be run again after a crash: where it stands is in the registry, and copying only writes what differs.
+ * Whoever wants to use a tenant whose mover died in a cut undoes the cut: cutting is copying again, returning is kept.
  * The log keeps its id and its positions, so no cursor of any replica is lost.
  *
  * Knows: stores as ordered bytes, records of tenants. Must never know: what an entry means.
@@ -15,6 +17,8 @@
  * Invariants:
  * TW1  The registry names a new place only after both were found equal with every writer stopped.
  * TW2  Nothing is removed before the tenant lives elsewhere, or before its move was given up.
+ * TW3  A fence goes up only after the registry says that the tenant is being cut, and down only after it says otherwise: from
+ *      then on whoever cut it cannot say that it moved (mover.ts, MV1).
  */
 import {
   digestRows,
@@ -26,13 +30,25 @@ import {
   type TenantName,
   TidemarkError,
 } from '../core/index.ts'
-import { commitAnyhow, lowerFence, RESERVED_END, raiseFence, sealStore } from './fence.ts'
-import type { TenantMove, TenantRecord, TenantRegistry } from './registry.ts'
+import { commitAnyhow, lowerFence, RESERVED_END, raiseFence, takeStore } from './fence.ts'
+import type { Mover, Movers } from './mover.ts'
+import {
+  AT_REST,
+  isBeingCut,
+  livesIn,
+  type TenantMove,
+  type TenantRecord,
+  type TenantRegistry,
+  withoutCut,
+} from './registry.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
 
 export interface MoveOptions {
   readonly registry: TenantRegistry
+  readonly movers: Movers
   readonly factoryOf: (mode: IsolationMode) => StoreFactory
+  /** Stops whoever has the store of a place open, and removes it, unless the last look before that throws. */
+  readonly remove: (name: TenantName, mode: IsolationMode, lastLook: () => Promise<unknown>) => Promise<void>
   /** Ends the tenant's sessions in this process and closes it. */
   readonly evict: (name: TenantName) => Promise<void>
   readonly limits: Limits
@@ -52,44 +68,48 @@ const PROGRESS_PAGES = 16
 
 /** Moves a tenant, or goes on with a move that was interrupted. */
 export async function moveTenant(options: MoveOptions, name: TenantName, to: IsolationMode): Promise<TenantRecord> {
-  const begun = await options.registry.update(name, (record) => beginMove(expectRecord(name, record), to))
-  const record = expectMoving(name, begun)
-  if (record.move.phase === 'kept') return record
-  if (record.move.phase === 'copying') await copyInUse(options, record)
-  const cutting = await beginCut(options, name)
-  try {
-    return await cutOver(options, cutting)
-  } catch (error) {
-    // Nobody can use the tenant while it is being cut: better where it was than nowhere.
-    await rollBackMove(options, name).catch((failure: unknown) => {
-      throw stuck(name, [error, failure])
-    })
-    throw error
-  }
+  const before = await options.registry.get(name)
+  if (before?.move?.phase === 'kept' && before.move.to === to) return before
+  return options.movers.engage(
+    name,
+    (record) => beginMove(expectRecord(name, record), to),
+    async (mover) => {
+      const { move } = expectMoving(name, mover.record)
+      if (move.phase === 'kept') return mover.record
+      if (move.phase === 'copying') await copyInUse(options, mover)
+      return orBack(
+        mover,
+        () => cutOver(options, mover, 'cutting'),
+        () => undoCut(options, mover).then(() => removeCopy(options, mover)),
+      )
+    },
+  )
 }
 
 /** Removes the old place. */
 export async function finishMove(options: MoveOptions, name: TenantName): Promise<void> {
-  const record = expectMoving(name, await options.registry.get(name))
-  if (record.move.phase !== 'kept') throw wrongPhase(name, record.move)
-  await options.factoryOf(record.move.from).remove(name)
-  await clearMove(options, name)
+  const begin = (record: TenantRecord | undefined): TenantRecord => {
+    const moving = expectMoving(name, record)
+    if (moving.move.phase === 'kept') return moving
+    throw wrongPhase(name, moving.move)
+  }
+  return options.movers.engage(name, begin, async (mover) => {
+    await options.remove(name, expectMoving(name, mover.record).move.from, () => mover.update((record) => record))
+    await mover.update((record) => ({ ...record, ...AT_REST }))
+  })
 }
 
 /** Gives a move up: before the cut the target goes, after it the tenant moves back. */
 export async function rollBackMove(options: MoveOptions, name: TenantName): Promise<void> {
-  const record = expectMoving(name, await options.registry.get(name))
-  const { from, to, phase } = record.move
-  if (phase === 'kept') {
-    const back: TenantMove = { from: to, to: from, phase: 'cutting', copiedTo: '' }
-    const begun = await options.registry.update(name, (current) => ({ ...expectRecord(name, current), move: back }))
-    await cutOver(options, expectMoving(name, begun))
-    return finishMove(options, name)
-  }
-  const source = await options.factoryOf(from).open(name)
-  await lowerFence(source).finally(() => source.close())
-  await options.factoryOf(to).remove(name)
-  await clearMove(options, name)
+  const begin = (record: TenantRecord | undefined): TenantRecord => expectMoving(name, record)
+  return options.movers.engage(name, begin, async (mover) => {
+    const { phase } = expectMoving(name, mover.record).move
+    const undo = (): Promise<void> => undoCut(options, mover)
+    if (phase === 'kept' || phase === 'returning') {
+      await orBack(mover, () => cutOver(options, mover, 'returning'), undo)
+    } else await undo()
+    await removeCopy(options, mover)
+  })
 }
 
 // ── Steps ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,53 +117,94 @@ export async function rollBackMove(options: MoveOptions, name: TenantName): Prom
 function beginMove(record: TenantRecord, to: IsolationMode): TenantRecord {
   const { name, move, mode, state, departure } = record
   if (departure !== undefined) throw refused(name, `it is on its way to ${departure.server}`)
-  if (move !== undefined && move.to === to) return record
+  if (move !== undefined && move.to === to && move.phase !== 'returning') return record
   if (move !== undefined) throw wrongPhase(name, move)
   if (state !== 'active' && state !== 'suspended') throw refused(name, `it is ${state}`)
   if (mode === to) throw refused(name, `it is ${to} already`)
   return { ...record, move: { from: mode, to, phase: 'copying', copiedTo: '' } }
 }
 
-async function copyInUse(options: MoveOptions, { name, move }: Moving): Promise<void> {
-  // What an earlier move has left there is none of this one.
-  if (move.copiedTo === '') await options.factoryOf(move.to).remove(name)
-  await withBoth(options, name, move, async (source, target) => {
+async function copyInUse(options: MoveOptions, mover: Mover): Promise<void> {
+  const { move } = expectMoving(mover.record.name, mover.record)
+  await withBoth(options, mover, move.from, move.to, async (source, target) => {
     const saveProgress = async (from: Uint8Array): Promise<void> => {
-      await options.registry.update(name, (record) => {
-        const current = expectMoving(name, record)
-        return { ...current, move: { ...current.move, copiedTo: toHex(from) } }
-      })
+      await mover.update((record) => withMove(record, { copiedTo: toHex(from) }))
     }
     await copyUntilFew(source, target, move.copiedTo === '' ? RESERVED_END : fromHex(move.copiedTo), saveProgress)
   })
 }
 
 /** From here to the end nobody writes. */
-async function cutOver(options: MoveOptions, { name, move }: Moving): Promise<TenantRecord> {
+async function cutOver(options: MoveOptions, mover: Mover, phase: 'cutting' | 'returning'): Promise<TenantRecord> {
+  const { name } = mover.record
+  const { move } = expectMoving(name, await mover.update((record) => withMove(record, { phase })))
+  const [from, to] = phase === 'cutting' ? [move.from, move.to] : [move.to, move.from]
   await options.evict(name)
-  await withBoth(options, name, move, async (source, target) => {
+  await withBoth(options, mover, from, to, async (source, target) => {
     await raiseFence(source)
     await copyDifferences(source, target)
     await verifyCopy(source, target, name, options.limits)
-    await sealStore(target)
   })
-  const moved = await options.registry.update(name, (record) => {
-    const current = expectMoving(name, record)
-    return { ...current, mode: move.to, move: { ...current.move, phase: 'kept', copiedTo: '' } }
+  return mover.update((record) => {
+    const moved = { ...record, mode: to }
+    if (phase === 'cutting') return { ...withMove(moved, { phase: 'kept', copiedTo: '' }), mover: undefined }
+    return withMove(moved, { phase: 'copying', copiedTo: '' })
   })
-  return expectRecord(name, moved)
 }
 
+/** Nobody can use the tenant while it is being cut: when that fails, better where it was than nowhere. */
+export async function orBack<Result>(
+  mover: Mover,
+  cut: () => Promise<Result>,
+  undo: () => Promise<void>,
+): Promise<Result> {
+  try {
+    return await cut()
+  } catch (error) {
+    await undo().catch((failure: unknown) => {
+      throw mover.isTakenOver ? failure : stuck(mover.record.name, [error, failure])
+    })
+    throw error
+  }
+}
+
+/** The tenant is used again where it lives (TW3). */
+export async function undoCut({ registry, factoryOf }: MoveOptions, mover: Mover): Promise<void> {
+  const { name, mode } = await mover.update((record) => (isBeingCut(record) ? withoutCut(record) : record))
+  const source = await factoryOf(mode).open(name)
+  const isNeeded = async (): Promise<boolean> => !livesIn(await registry.get(name), mode)
+  await lowerFence(source, isNeeded).finally(() => source.close())
+}
+
+/** The end of a move that was given up. */
+async function removeCopy(options: MoveOptions, mover: Mover): Promise<void> {
+  const { name, move } = expectMoving(mover.record.name, mover.record)
+  await options.remove(name, move.to, () => mover.update((record) => record))
+  await mover.update((record) => ({ ...record, ...AT_REST }))
+}
+
+/**
+ * The target is the mover's alone: whoever filled it before is stopped, and whoever takes over stops this one. What was taken
+ * over before that may be somebody's home by now, so nothing is written before that was looked at.
+ */
 async function withBoth(
   { factoryOf }: MoveOptions,
-  name: TenantName,
-  { from, to }: TenantMove,
+  mover: Mover,
+  from: IsolationMode,
+  to: IsolationMode,
   work: (source: Store, target: Store) => Promise<void>,
 ): Promise<void> {
+  const { name } = mover.record
   const source = await factoryOf(from).open(name)
   try {
-    const target = await factoryOf(to).open(name)
-    await work(source, target).finally(() => target.close())
+    const opened = await factoryOf(to).open(name)
+    try {
+      const target = await takeStore(opened)
+      await mover.update((record) => record)
+      await work(source, target)
+    } finally {
+      await opened.close()
+    }
   } finally {
     await source.close()
   }
@@ -268,16 +329,8 @@ export function fromHex(text: string): Uint8Array {
 
 // ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function beginCut({ registry }: MoveOptions, name: TenantName): Promise<Moving> {
-  const changed = await registry.update(name, (record) => {
-    const current = expectMoving(name, record)
-    return { ...current, move: { ...current.move, phase: 'cutting' } }
-  })
-  return expectMoving(name, changed)
-}
-
-async function clearMove({ registry }: MoveOptions, name: TenantName): Promise<void> {
-  await registry.update(name, (record) => ({ ...expectRecord(name, record), move: undefined }))
+function withMove(record: TenantRecord, change: Partial<TenantMove>): TenantRecord {
+  return { ...record, move: { ...expectMoving(record.name, record).move, ...change } }
 }
 
 function expectRecord(name: TenantName, record: TenantRecord | undefined): TenantRecord {
@@ -293,7 +346,8 @@ function expectMoving(name: TenantName, record: TenantRecord | undefined): Movin
 
 function stuck(name: TenantName, cause: unknown): TidemarkError {
   return new TidemarkError('unavailable', `the move of tenant ${name} failed, and so did the way back`, {
-    remedy: 'See to the stores and the registry, then roll it back or move it again: nothing was lost',
+    remedy:
+      'See to the stores and the registry: nothing was lost, and it is used again where it was as soon as they work',
     cause,
   })
 }
@@ -304,6 +358,6 @@ function wrongPhase(name: TenantName, { from, to, phase }: TenantMove): Tidemark
 
 function refused(name: TenantName, why: string): TidemarkError {
   return new TidemarkError('bad-option', `tenant ${name} cannot be moved: ${why}`, {
-    remedy: 'See where it stands with `get`; then finish its move or roll it back',
+    remedy: 'See where it stands with `tidemark tenants show`; finish a move that is kept, or roll it back',
   })
 }

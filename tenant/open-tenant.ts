@@ -27,6 +27,8 @@ export interface OpenTenantOptions {
   readonly plan: Plan
   readonly store: Store
   readonly ledger: Ledger
+  /** As the registry counted them when it was opened: its sessions go by the definitions of then. */
+  readonly redefinitions: number
   /** How long a writer waits when there is no room for what it writes. Default 60 s. */
   readonly pauseMs?: number | undefined
   readonly onUsage?: ((tenant: TenantName, event: UsageEvent) => void) | undefined
@@ -44,6 +46,7 @@ export class OpenTenant {
   readonly mode: IsolationMode
   readonly hub: Hub
   readonly store: Store
+  readonly redefinitions: number
   readonly seats: Seats = new Seats()
   readonly #watch = new UsageWatch()
   readonly #pauseMs: number | undefined
@@ -56,7 +59,8 @@ export class OpenTenant {
   #isBroken = false
   #leases = 0
 
-  constructor({ name, mode, plan, store, ledger, pauseMs, onUsage }: OpenTenantOptions) {
+  constructor({ name, mode, plan, store, ledger, redefinitions, pauseMs, onUsage }: OpenTenantOptions) {
+    this.redefinitions = redefinitions
     this.#pauseMs = pauseMs
     this.name = name
     this.mode = mode

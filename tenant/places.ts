@@ -7,7 +7,7 @@
  * taken for a tenant without data, and nothing is written to it.
  */
 import { Ledger, type Limits, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { openBehindFence, raiseFence, sealStore } from './fence.ts'
+import { lowerFence, openBehindFence, raiseFence, sealStore } from './fence.ts'
 import { taken } from './refusal.ts'
 import type { TenantRecord } from './registry.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
@@ -26,6 +26,13 @@ export interface PlacesOptions {
 export interface OpenPlace {
   readonly store: Store
   readonly ledger: Ledger
+}
+
+export interface FenceWatch {
+  /** Whether the fence has to stay, if it is up: a mover that died may have left it. */
+  readonly isFenceNeeded: () => Promise<boolean>
+  /** The store was given up elsewhere: nothing is read or written any more. */
+  readonly onStop: (error: TidemarkError) => void
 }
 
 export class Places {
@@ -67,11 +74,11 @@ export class Places {
     }
   }
 
-  /** With `onStop`, for a writer: it stops when the store is given up elsewhere, and is told. */
-  async open(record: TenantRecord, onStop?: (error: TidemarkError) => void): Promise<OpenPlace> {
+  async open(record: TenantRecord, { isFenceNeeded, onStop }: FenceWatch): Promise<OpenPlace> {
     let store = await this.factoryOf(record.mode).open(record.name)
     try {
-      if (onStop !== undefined) store = await openBehindFence(store, onStop)
+      await lowerFence(store, isFenceNeeded)
+      store = await openBehindFence(store, onStop)
       return { store, ledger: await this.#openLedger(store, record) }
     } catch (error) {
       await store.close()
@@ -79,11 +86,12 @@ export class Places {
     }
   }
 
-  /** With a fence first: whoever still has it open elsewhere must not write it anew. */
-  async remove(name: TenantName, mode: IsolationMode): Promise<void> {
+  /** With a fence first: whoever still has it open elsewhere must not write it anew. What `lastLook` throws ends it. */
+  async remove(name: TenantName, mode: IsolationMode, lastLook?: () => Promise<unknown>): Promise<void> {
     const factory = this.factoryOf(mode)
     const store = await factory.open(name)
     await raiseFence(store).finally(() => store.close())
+    await lastLook?.()
     await factory.remove(name)
   }
 

@@ -7,17 +7,16 @@
  */
 import { isTidemarkError, quote, type TenantName, TidemarkError } from '../core/index.ts'
 import { hasFeature, type Plan } from './plan.ts'
-import type { TenantRecord } from './registry.ts'
+import { hasLeft, isBeingCut, type TenantRecord } from './registry.ts'
 
 /** Undefined when it may be served. */
 export function refusalOf(record: TenantRecord | undefined, planOf: (name: string) => Plan): TidemarkError | undefined {
   if (record === undefined || record.state === 'erasing') return unknownTenant()
   if (record.state === 'founding' || record.state === 'arriving') return unavailable(undefined)
   const { departure } = record
-  if (departure?.phase === 'left' || departure?.phase === 'gone') return moved(departure.address)
-  if (departure?.phase === 'cutting') return moving()
+  if (departure !== undefined && hasLeft(record)) return moved(departure.address)
   if (record.state === 'suspended') return suspended(record)
-  if (record.move?.phase === 'cutting') return moving()
+  if (isBeingCut(record)) return moving()
   if (hasFeature(planOf(record.plan), 'sync')) return undefined
   return new TidemarkError('forbidden', `the plan ${quote(record.plan)} does not include sync`, {
     remedy: 'Move the tenant to a plan that does',
@@ -42,8 +41,8 @@ export function moving(): TidemarkError {
   })
 }
 
-export function redefined(table: string): TidemarkError {
-  return new TidemarkError('unavailable', `table ${quote(table)} was defined anew`, {
+export function redefined(): TidemarkError {
+  return new TidemarkError('unavailable', 'a table was defined anew', {
     retryable: true,
     remedy: 'Connect again in a moment',
   })

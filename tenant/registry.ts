@@ -3,14 +3,15 @@
  *
  * Kept in a store of its own, as JSON that an operator can read. Several processes may share it.
  *
- * Layout of keys: `t` name: a tenant; `v` type/tenant/name: a revocation.
+ * Layout of keys: `t` name: a tenant; `v` type/tenant/name: a revocation, with ^ before it when it is inherited;
+ * `w`: how often an operator had the configuration read anew.
  *
  * Invariants:
  * TN1  What cannot be read is an error. It is never taken for absent, and never written over.
  * TN2  A change is made to the record as it is at the commit, whoever else wrote meanwhile.
  */
 import { isTidemarkError, parseTenantName, quote, type Store, type TenantName, TidemarkError } from '../core/index.ts'
-import { REVOCATION_TYPES, type Revocation, type RevocationName } from './revocation.ts'
+import { laterOf, REVOCATION_TYPES, type Revocation, type RevocationName, revocationKey } from './revocation.ts'
 import { ISOLATION_MODES, type IsolationMode } from './store-factory.ts'
 
 /**
@@ -22,9 +23,9 @@ export type TenantState = (typeof TENANT_STATES)[number]
 
 /**
  * `copying`: sessions go on while the target is filled. `cutting`: nobody writes while the rest is copied and verified.
- * `kept`: the tenant lives in its new place, and the old one is still there.
+ * `kept`: the tenant lives in its new place, and the old one is still there. `returning`: as `cutting`, on the way back.
  */
-export const MOVE_PHASES = ['copying', 'cutting', 'kept'] as const
+export const MOVE_PHASES = ['copying', 'cutting', 'kept', 'returning'] as const
 export type MovePhase = (typeof MOVE_PHASES)[number]
 
 export interface TenantMove {
@@ -62,6 +63,20 @@ export interface TenantRecord {
   readonly logId: string
   readonly move: TenantMove | undefined
   readonly departure: TenantDeparture | undefined
+  /** How often an operator replaced a definition of one of its tables. */
+  readonly redefinitions: number
+  /** Who moves it, or was the last to: see mover.ts. */
+  readonly mover: { readonly id: string; readonly beat: number } | undefined
+}
+
+/** What a record says of a tenant that stays where it is. */
+export const AT_REST = { move: undefined, departure: undefined, mover: undefined } as const
+
+/** What a record says of a tenant that is new here. */
+export const NEW_HERE: Pick<TenantRecord, 'reason' | 'redefinitions' | keyof typeof AT_REST> = {
+  reason: '',
+  redefinitions: 0,
+  ...AT_REST,
 }
 
 export interface ListOptions {
@@ -115,7 +130,7 @@ export class TenantRegistry {
       const result = await this.#store.commit({ expectedHead, puts, deletes })
       if (result.type === 'committed') return after
     }
-    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+    throw busy()
   }
 
   // ── Revocations ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -126,24 +141,28 @@ export class TenantRegistry {
 
   /** Keeps a revocation, and drops those of its tenant that count no more. */
   async revoke(entry: Revocation, nowMs: number): Promise<void> {
-    const key = keyOf('v', `${entry.type}/${entry.tenant}/${entry.name}`)
+    const key = keyOf('v', revocationKey(entry))
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const expectedHead = await this.#store.head()
-      const spent = (await this.#revocationsOf(entry.tenant)).filter(({ untilMs }) => untilMs <= nowMs)
-      const others = spent.filter(({ type, name }) => type !== entry.type || name !== entry.name)
-      const deletes = others.map(({ type, tenant, name }) => keyOf('v', `${type}/${tenant}/${name}`))
-      const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(entry) }], deletes })
+      const [bytes] = await this.#store.getMany([key])
+      const kept = bytes === undefined ? entry : laterOf(decodeRevocation(bytes), entry)
+      const spent = (await this.#revocationsOf(entry)).filter(({ untilMs }) => untilMs <= nowMs)
+      const deletes = spent.map((each) => keyOf('v', revocationKey(each))).filter((each) => !isSameKey(each, key))
+      const result = await this.#store.commit({ expectedHead, puts: [{ key, value: encode(kept) }], deletes })
       if (result.type === 'committed') return
     }
-    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+    throw busy()
   }
 
-  async #revocationsOf(tenant: string): Promise<Revocation[]> {
-    // The character behind a slash.
-    const ranges = REVOCATION_TYPES.map(
-      (type) => [keyOf('v', `${type}/${tenant}/`), keyOf('v', `${type}/${tenant}0`)] as const,
-    )
-    return (await Promise.all(ranges.map(([from, to]) => this.#revocationsIn(from, to)))).flat()
+  async #revocationsOf({ tenant, isInherited = false }: RevocationName): Promise<Revocation[]> {
+    const ranges = REVOCATION_TYPES.map((type) => {
+      const from = keyOf('v', revocationKey({ type, tenant, name: '', isInherited }))
+      // The character behind the slash that it ends with.
+      const to = from.slice()
+      to[to.length - 1] = (to.at(-1) as number) + 1
+      return this.#revocationsIn(from, to)
+    })
+    return (await Promise.all(ranges)).flat()
   }
 
   async #revocationsIn(start: Uint8Array, to: Uint8Array): Promise<Revocation[]> {
@@ -158,8 +177,8 @@ export class TenantRegistry {
   }
 
   /** Takes a revocation back. Answers whether it was there. */
-  async lift({ type, tenant, name }: RevocationName): Promise<boolean> {
-    const key = keyOf('v', `${type}/${tenant}/${name}`)
+  async lift(revocation: RevocationName): Promise<boolean> {
+    const key = keyOf('v', revocationKey(revocation))
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const expectedHead = await this.#store.head()
       const [bytes] = await this.#store.getMany([key])
@@ -167,12 +186,63 @@ export class TenantRegistry {
       const result = await this.#store.commit({ expectedHead, puts: [], deletes: [key] })
       if (result.type === 'committed') return true
     }
-    throw new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+    throw busy()
+  }
+
+  // ── For all processes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** How often an operator had the configuration read anew, in any process. */
+  async reloads(): Promise<number> {
+    const [bytes] = await this.#store.getMany([keyOf('w', '')])
+    return bytes === undefined ? 0 : asNumber(decode(bytes), 'reloads')
+  }
+
+  async countReload(): Promise<number> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const expectedHead = await this.#store.head()
+      const reloads = (await this.reloads()) + 1
+      const put = { key: keyOf('w', ''), value: encode({ reloads }) }
+      if ((await this.#store.commit({ expectedHead, puts: [put], deletes: [] })).type === 'committed') return reloads
+    }
+    throw busy()
   }
 
   close(): Promise<void> {
     return this.#store.close()
   }
+}
+
+function busy(): TidemarkError {
+  return new TidemarkError('store-busy', 'other processes kept writing to the registry', { retryable: true })
+}
+
+// ── Where a tenant stands ───────────────────────────────────────────────────────────────────────────────────────────
+
+/** Nobody may use it for a moment: both places are made equal. */
+export function isBeingCut({ move, departure }: TenantRecord): boolean {
+  return move?.phase === 'cutting' || move?.phase === 'returning' || departure?.phase === 'cutting'
+}
+
+/** As it was before the cut: the tenant is used where it lives, and its move can go on or back. */
+export function withoutCut(record: TenantRecord): TenantRecord {
+  const { move, departure } = record
+  const phase = move?.phase === 'returning' ? 'kept' : 'copying'
+  return {
+    ...record,
+    move: move && { ...move, phase },
+    departure: departure && { ...departure, phase: 'copying' },
+  }
+}
+
+/** It lives on another server. */
+export function hasLeft({ departure }: TenantRecord): boolean {
+  return departure?.phase === 'left' || departure?.phase === 'gone'
+}
+
+/** Whether its store in the place of this mode is the one that it lives in, and nobody is at work there. */
+export function livesIn(record: TenantRecord | undefined, mode: IsolationMode): boolean {
+  if (record === undefined || record.mode !== mode || isBeingCut(record) || hasLeft(record)) return false
+  return record.state === 'active' || record.state === 'suspended'
 }
 
 // ── Bytes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -181,7 +251,7 @@ function keyOf(kind: 't' | 'u' | 'v' | 'w', name: string): Uint8Array {
   return encoder.encode(kind + name)
 }
 
-function encode(record: TenantRecord | Revocation): Uint8Array {
+function encode(record: TenantRecord | Revocation | { readonly reloads: number }): Uint8Array {
   return encoder.encode(JSON.stringify({ format: FORMAT, ...record }))
 }
 
@@ -198,6 +268,8 @@ function decodeRecord(bytes: Uint8Array): TenantRecord {
       logId: asText(record, 'logId'),
       move: record.move === undefined ? undefined : decodeMove(record.move),
       departure: record.departure === undefined ? undefined : decodeDeparture(record.departure),
+      redefinitions: record.redefinitions === undefined ? 0 : asNumber(record, 'redefinitions'),
+      mover: record.mover === undefined ? undefined : decodeMover(record.mover),
     }
   } catch (error) {
     throw isTidemarkError(error) && error.code === 'store-failed' ? error : damaged('a name')
@@ -226,6 +298,12 @@ function decodeDeparture(input: unknown): TenantDeparture {
   }
 }
 
+function decodeMover(input: unknown): TenantRecord['mover'] {
+  if (typeof input !== 'object' || input === null) throw damaged('a mover')
+  const record = input as Readonly<Record<string, unknown>>
+  return { id: asText(record, 'id'), beat: asNumber(record, 'beat') }
+}
+
 function decodeRevocation(bytes: Uint8Array): Revocation {
   const record = decode(bytes)
   return {
@@ -234,7 +312,12 @@ function decodeRevocation(bytes: Uint8Array): Revocation {
     name: asText(record, 'name'),
     issuedThroughMs: asNumber(record, 'issuedThroughMs'),
     untilMs: asNumber(record, 'untilMs'),
+    ...(record.isInherited === true ? { isInherited: true } : {}),
   }
+}
+
+function isSameKey(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && left.every((byte, at) => byte === right[at])
 }
 
 function decode(bytes: Uint8Array): Readonly<Record<string, unknown>> {

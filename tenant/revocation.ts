@@ -8,6 +8,8 @@
  * TV1  An entry outlives every token it is about, and not by much: the list is bounded by what is issued.
  * TV2  A full list refuses to take more. It never forgets an entry that still counts.
  * TV3  No tenant fills the list for others: who administers one may revoke there, and has a share of its own.
+ * TV4  What the upstream of a relay revokes stands beside what is revoked here, under the same name too: each is lifted alone,
+ *      and neither takes the other's room.
  */
 import { TidemarkError } from '../core/index.ts'
 import type { Principal } from './access.ts'
@@ -27,9 +29,11 @@ export interface Revocation {
   readonly issuedThroughMs: number
   /** Every token that this is about has expired by then. Unix milliseconds. */
   readonly untilMs: number
+  /** A relay's: the upstream revoked it, and lifts it. */
+  readonly isInherited?: boolean
 }
 
-export type RevocationName = Pick<Revocation, 'type' | 'tenant' | 'name'>
+export type RevocationName = Pick<Revocation, 'type' | 'tenant' | 'name' | 'isInherited'>
 
 /** About 20 MB. More than this means that tokens live too long. */
 const ENTRIES_MAX = 100_000
@@ -57,16 +61,20 @@ export class Revocations {
   }
 
   /** Throws `too-large` when there is no room for it. To be asked before it is kept anywhere. */
-  expectRoom({ type, tenant, name }: RevocationName, nowMs: number): void {
-    if (this.#entries.has(keyOf(type, tenant, name))) return
+  expectRoom(revocation: RevocationName, nowMs: number): void {
+    if (this.#entries.has(revocationKey(revocation))) return
+    const { tenant, isInherited = false } = revocation
     this.forget(nowMs)
-    if (this.list(tenant).length >= this.#tenantEntriesMax) throw full(`of tenant ${tenant}`, this.#tenantEntriesMax)
+    const own = this.list(tenant).filter((entry) => !(entry.isInherited ?? false))
+    if (!isInherited && own.length >= this.#tenantEntriesMax) {
+      throw full(`of tenant ${tenant}`, this.#tenantEntriesMax)
+    }
     if (this.#entries.size >= this.#entriesMax) throw full('of all tenants', this.#entriesMax)
   }
 
   /** Takes effect with the next frame of any session. */
   add(entry: Revocation): void {
-    const key = keyOf(entry.type, entry.tenant, entry.name)
+    const key = revocationKey(entry)
     const known = this.#entries.get(key)
     const entered = known === undefined ? entry : laterOf(known, entry)
     this.#entries.set(key, entered)
@@ -74,8 +82,8 @@ export class Revocations {
   }
 
   /** Takes one back. Answers whether it was there. */
-  lift({ type, tenant, name }: RevocationName): boolean {
-    return this.#remove(keyOf(type, tenant, name))
+  lift(revocation: RevocationName): boolean {
+    return this.#remove(revocationKey(revocation))
   }
 
   /** All that there are, to be given to `keepOnly` with what a registry holds. */
@@ -85,7 +93,7 @@ export class Revocations {
 
   /** Of the entries that were there before, drops those that others have lifted meanwhile. */
   keepOnly(held: readonly Revocation[], before: ReadonlySet<Revocation>): void {
-    const keys = new Set(held.map(({ type, tenant, name }) => keyOf(type, tenant, name)))
+    const keys = new Set(held.map(revocationKey))
     for (const [key, entry] of this.#entries) if (before.has(entry) && !keys.has(key)) this.#remove(key)
   }
 
@@ -106,23 +114,33 @@ export class Revocations {
   }
 
   hasReplica(tenant: string, replica: string): boolean {
-    return this.#entries.size > 0 && this.#entries.has(keyOf('replica', tenant, replica))
+    return this.#find('replica', tenant, replica).length > 0
   }
 
   has({ tenant, subject, tokenId, issuedAtMs }: Principal): boolean {
-    if (this.#entries.size === 0) return false
-    if (tokenId !== undefined && this.#entries.has(keyOf('token', tenant, tokenId))) return true
-    const whole = this.#entries.get(keyOf('subject', tenant, subject))
-    return whole !== undefined && issuedAtMs <= whole.issuedThroughMs
+    if (tokenId !== undefined && this.#find('token', tenant, tokenId).length > 0) return true
+    return this.#find('subject', tenant, subject).some(({ issuedThroughMs }) => issuedAtMs <= issuedThroughMs)
+  }
+
+  #find(type: RevocationType, tenant: string, name: string): readonly Revocation[] {
+    if (this.#entries.size === 0) return NOTHING
+    const [own, inherited] = [false, true].map((isInherited) =>
+      this.#entries.get(revocationKey({ type, tenant, name, isInherited })),
+    )
+    if (own === undefined && inherited === undefined) return NOTHING
+    return [own, inherited].filter((entry) => entry !== undefined)
   }
 }
 
-/** No tenant name holds a slash, so that no two entries share a key. */
-function keyOf(type: Revocation['type'], tenant: string, name: string): string {
-  return `${type}/${tenant}/${name}`
+const NOTHING: readonly Revocation[] = []
+
+/** No tenant name holds a slash and no type a caret, so that no two entries share a key. */
+export function revocationKey({ type, tenant, name, isInherited = false }: RevocationName): string {
+  return `${isInherited ? '^' : ''}${type}/${tenant}/${name}`
 }
 
-function laterOf(left: Revocation, right: Revocation): Revocation {
+/** What both say, of entries of one name. */
+export function laterOf(left: Revocation, right: Revocation): Revocation {
   return {
     ...right,
     issuedThroughMs: Math.max(left.issuedThroughMs, right.issuedThroughMs),

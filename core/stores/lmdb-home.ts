@@ -3,13 +3,13 @@
  * that it was made from: both would write under one identity.
  *
  * Kept as hidden files in the directory: `.home` has its path and an id that a copy takes along, `.open-PID` is there while
- * that process has it open, and stays when it is killed. Who copies `data.mdb` alone is not found out here, but by the
- * server, when both have written.
+ * that process has it open, and stays when it is killed. The data has path and id as well, for who copies `data.mdb` alone.
  *
- * Knows: files, processes of this machine. Must never know: LMDB, what is stored.
+ * Knows: files, processes of this machine, a place for a text in the data. Must never know: LMDB, what is stored.
  *
  * Invariants:
- * LH1  A directory with the id of another one that a living process has open is refused.
+ * LH1  A directory with the id of another one that a living process has open is refused; it counts what the data says, and
+ *      nothing is written to data before that was looked at. One directory by two names is no copy.
  * LH2  A mark that cannot be written keeps nobody from opening; one that was left behind by a process that is gone is none.
  */
 import { randomUUID } from 'node:crypto'
@@ -31,8 +31,21 @@ interface Home {
 /** How often each directory is open in this process. */
 const counts = new Map<string, number>()
 
-/** Marks the directory as open here. Answers with what takes that back. Throws `replica-cloned` (LH1). */
-export async function moveIn(directory: string): Promise<() => Promise<void>> {
+/** Where the data keeps what it says of its home. */
+export interface DataHome {
+  read(): string | undefined
+  write(text: string): Promise<void>
+}
+
+export interface Lodging {
+  /** To be called when the data is open, before anything of it is used. Throws `replica-cloned` (LH1). */
+  recognize(data: DataHome): Promise<void>
+  /** It is not open here any more. */
+  leave(): Promise<void>
+}
+
+/** Marks the directory as open here. Throws `replica-cloned` (LH1). */
+export async function moveIn(directory: string): Promise<Lodging> {
   const path = await files.realpath(directory)
   const before = await readHome(path)
   if (before !== undefined && before.path !== path) await refuseCopy(path, before)
@@ -42,7 +55,20 @@ export async function moveIn(directory: string): Promise<() => Promise<void>> {
     if (before?.path !== path) await writeHome(path, before?.id ?? randomUUID())
     await files.writeFile(markOf(path), '')
   })
-  return () => moveOut(path)
+  return { recognize: (data) => recognize(path, data), leave: () => moveOut(path) }
+}
+
+/** The id follows the data, wherever that is put. */
+async function recognize(path: string, data: DataHome): Promise<void> {
+  const told = parseHome(data.read())
+  if (told !== undefined && told.path !== path) await refuseCopy(path, told)
+  const current = await readHome(path)
+  const id = told?.id ?? current?.id
+  if (id === undefined) return
+  await orNothing(async () => {
+    if (current?.id !== id) await writeHome(path, id)
+    if (told?.path !== path) await data.write(JSON.stringify({ path, id } satisfies Home))
+  })
 }
 
 async function moveOut(path: string): Promise<void> {
@@ -55,7 +81,7 @@ async function moveOut(path: string): Promise<void> {
 /** LH1. `home`: as the copy has it. */
 async function refuseCopy(path: string, home: Home): Promise<void> {
   const original = await readHome(home.path)
-  if (original?.id !== home.id || original.path !== home.path) return
+  if (original?.id !== home.id || original.path !== home.path || (await isSame(path, home.path))) return
   const user = (await usersOf(home.path)).find(({ isAlive }) => isAlive)
   if (user === undefined) return
   throw new TidemarkError('replica-cloned', `${path} is a copy of ${home.path}, which process ${user.pid} has open`, {
@@ -64,9 +90,19 @@ async function refuseCopy(path: string, home: Home): Promise<void> {
   })
 }
 
+/** As where a volume is mounted twice. */
+async function isSame(left: string, right: string): Promise<boolean> {
+  const [one, other] = await Promise.all([files.stat(left), files.stat(right)])
+  return one.dev === other.dev && one.ino === other.ino
+}
+
 async function readHome(path: string): Promise<Home | undefined> {
+  return parseHome(await files.readFile(join(path, HOME_FILE), 'utf8').catch(() => undefined))
+}
+
+function parseHome(text: string | undefined): Home | undefined {
   try {
-    const home: unknown = JSON.parse(await files.readFile(join(path, HOME_FILE), 'utf8'))
+    const home: unknown = JSON.parse(text ?? '')
     if (typeof home !== 'object' || home === null || !('path' in home) || !('id' in home)) return undefined
     return { path: String(home.path), id: String(home.id) }
   } catch {

@@ -27,7 +27,7 @@ import { dirname, join, resolve as resolvePath } from 'node:path'
 import * as lmdb from 'lmdb'
 import { TidemarkError } from '../errors.ts'
 import type { Store, StoreCommit, StoreCommitResult, StoreEntry, StoreRange } from '../store.ts'
-import { moveIn } from './lmdb-home.ts'
+import { type DataHome, moveIn } from './lmdb-home.ts'
 import { turnToRead } from './lmdb-turns.ts'
 
 type Root = lmdb.RootDatabase<Uint8Array, Uint8Array>
@@ -41,6 +41,7 @@ const KEY_BYTES_MAX = 1977
 const TABLE_NAMES: readonly string[] = ['entries', 'head']
 const BINARY = { encoding: 'binary', keyEncoding: 'binary' } as const
 const HEAD_KEY: Uint8Array = new Uint8Array([0])
+const HOME_KEY: Uint8Array = new Uint8Array([255])
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 
 /**
@@ -100,7 +101,8 @@ async function openDirectory(
     const directory = resolvePath(path)
     const created = await files.mkdir(directory, { recursive: true })
     await refuseUnfitDirectory(directory)
-    leave = await moveIn(directory)
+    const lodging = await moveIn(directory)
+    leave = lodging.leave
     root = lmdb.open<Uint8Array, Uint8Array>(directory, {
       ...BINARY,
       noSubdir: false,
@@ -111,11 +113,31 @@ async function openDirectory(
     refuseForeignTables(root, directory, isOurs)
     const head: Table = root.openDB(headTable, { ...BINARY, useVersions: true })
     await flushDirectories(directory, created ?? directory)
-    return new LmdbDirectory(directory, root, head, leave)
+    const opened = new LmdbDirectory(directory, root, head, leave)
+    await lodging.recognize(homeIn(opened))
+    return opened
   } catch (error) {
     await root?.close()
     await leave()
     throw openFailure(path, error)
+  }
+}
+
+/** Under a key that is no name of a store. */
+function homeIn(directory: LmdbDirectory): DataHome {
+  const { head } = directory
+  return {
+    read: () => {
+      const bytes = head.get(HOME_KEY)
+      return bytes === undefined ? undefined : new TextDecoder().decode(bytes)
+    },
+    write: async (text) => {
+      const write = async (): Promise<StoreCommitResult> => {
+        await head.put(HOME_KEY, new TextEncoder().encode(text), 1)
+        return { type: 'committed', head: 0 }
+      }
+      await directory.submit(write)
+    },
   }
 }
 

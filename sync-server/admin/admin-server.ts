@@ -11,6 +11,7 @@
  *      nothing else: everything else is answered like a path that does not exist.
  * AD5  One tenant has at most `TENANT_REQUESTS_MAX` requests under way, and none while it is suspended. What is under way
  *      ends with its token.
+ * AD6  What a plan sells, such as the list of conflicts, is answered to a tenant's admin only under a plan that includes it.
  * AD3  What is not answered in full ends with the connection: half an export does not look like one.
  */
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -19,7 +20,15 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorCode, isTidemarkError, quote, TidemarkError } from '../../core/index.ts'
-import { EXPIRY_GRACE_MS, hasScope, type Principal, rateLimited, suspended } from '../../tenant/index.ts'
+import {
+  EXPIRY_GRACE_MS,
+  expectFeature,
+  hasScope,
+  type Principal,
+  rateLimited,
+  suspended,
+  type TenantRecord,
+} from '../../tenant/index.ts'
 import { toJson } from '../json.ts'
 import { createListener, type Listener, type TlsFiles } from '../listener.ts'
 import { errorFields, type Logger } from '../log.ts'
@@ -38,8 +47,6 @@ export interface AdminOptions {
   readonly port?: number
   /** What is done when somebody asks to drain. Default: the server is closed. */
   readonly onDrain?: () => void
-  /** What is done when somebody asks to read the configuration anew; answers with what to tell them. Default: refused. */
-  readonly onReload?: () => Promise<unknown>
 }
 
 /** Whom a client's token speaks for, if it may be used here. Throws for one that is not good. */
@@ -51,7 +58,6 @@ export interface AdminSettings {
   readonly host: string
   readonly port: number
   readonly onDrain: (() => void) | undefined
-  readonly onReload: (() => Promise<unknown>) | undefined
 }
 
 const TOKEN_BYTES_MIN = 32
@@ -76,7 +82,7 @@ export function parseAdminOptions(options: AdminOptions, defaults: { host: strin
       details: { key },
     })
   }
-  return { token, metricsToken, host, port, onDrain: options.onDrain, onReload: options.onReload }
+  return { token, metricsToken, host, port, onDrain: options.onDrain }
 }
 
 export class AdminServer {
@@ -163,8 +169,11 @@ export class AdminServer {
     }
     const leave = this.#enter(asker)
     try {
-      await this.#expectServed(asker)
+      const record = await this.#expectServed(asker)
       const { route, parameters } = findRoute(request.method ?? '', path, asker)
+      if (record !== undefined && route.feature !== undefined) {
+        expectFeature(this.#target.manager.planOf(record), route.feature)
+      }
       if (leave === undefined) throw busy()
       const body = route.method === 'GET' ? undefined : await readBody(request, route.bodyBytesMax ?? BODY_BYTES_MAX)
       const reply = await route.answer({ target: this.#target, parameters, query: url.searchParams, body })
@@ -197,10 +206,12 @@ export class AdminServer {
     }
   }
 
-  async #expectServed(asker: Asker): Promise<void> {
-    if (asker.type === 'operator') return
+  /** The record of whoever asks with a tenant's token, if there is one. */
+  async #expectServed(asker: Asker): Promise<TenantRecord | undefined> {
+    if (asker.type === 'operator') return undefined
     const record = await this.#target.manager.get(asker.tenant)
     if (record?.state === 'suspended') throw suspended(record)
+    return record
   }
 
   /** AD1, AD2. */

@@ -52,6 +52,8 @@ export interface Route {
   readonly path: readonly string[]
   /** True: an admin of the tenant that the path names may ask as well. */
   readonly isForTenant?: boolean
+  /** That admin's plan has to include it. An operator asks for none. */
+  readonly feature?: string
   /** Default 64 KiB. */
   readonly bodyBytesMax?: number
   /** True: so many of them come that the log is not told of each. */

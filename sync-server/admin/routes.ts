@@ -66,7 +66,13 @@ export const ROUTES: readonly Route[] = [
   { method: 'GET', path: ['tenants', ':tenant', 'replicas'], isForTenant: true, answer: replicas },
   { method: 'GET', path: ['tenants', ':tenant', 'tables'], isForTenant: true, answer: tables },
   { method: 'PUT', path: ['tenants', ':tenant', 'tables', ':table'], answer: redefine },
-  { method: 'GET', path: ['tenants', ':tenant', 'conflicts'], isForTenant: true, answer: conflicts },
+  {
+    method: 'GET',
+    path: ['tenants', ':tenant', 'conflicts'],
+    isForTenant: true,
+    feature: 'journal',
+    answer: conflicts,
+  },
   { method: 'GET', path: ['tenants', ':tenant', 'revocations'], isForTenant: true, answer: revocations },
   { method: 'POST', path: ['tenants', ':tenant', 'revoke'], isForTenant: true, answer: revoke },
   { method: 'POST', path: ['tenants', ':tenant', 'lift'], isForTenant: true, answer: lift },
@@ -248,10 +254,24 @@ async function lift(request: AdminRequest): Promise<Reply> {
   const { name } = await expectTenant(request)
   const { target, body } = request
   const revocation = toRevocation(name, body, target)
-  if (await target.manager.liftRevocation(revocation)) return json({ lifted: revocation.name })
+  const inherited = { ...revocation, isInherited: true }
+  const isRelayed = target.upstreamOf(name) !== undefined
+  const wasRevoked = await target.manager.liftRevocation(revocation)
+  // What was left by an upstream that there is no more nobody else can lift.
+  const wasInherited = !isRelayed && (await target.manager.liftRevocation(inherited))
+  if (isRelayed && target.manager.revocations.list(name).some((entry) => isSameRevocation(entry, inherited))) {
+    throw new TidemarkError('forbidden', `${revocation.name} is revoked at the upstream, which counts here`, {
+      remedy: 'Lift it there; it is lifted here within a second of that, or when the upstream is reached again',
+    })
+  }
+  if (wasRevoked || wasInherited) return json({ lifted: revocation.name })
   throw new TidemarkError('forbidden', 'nothing of this name is revoked', {
     remedy: 'See `tidemark tenants revocations`',
   })
+}
+
+function isSameRevocation(left: Revocation, right: Revocation): boolean {
+  return left.type === right.type && left.name === right.name && left.isInherited === right.isInherited
 }
 
 function toRevocation(tenant: string, body: unknown, { now, tokenLifetimeMs }: AdminTarget): Revocation {

@@ -22,11 +22,13 @@ import {
   parseTableFingerprint,
   readingReplica,
   rememberedTables,
+  type Straggler,
   type WriterQuery,
 } from '../../core/server-door.ts'
-import { type TenantRecord, usageOf } from '../../tenant/index.ts'
+import type { TenantRecord } from '../../tenant/index.ts'
 import type { SessionFigures } from '../connection.ts'
-import type { Counts, RefusedDefinition, Tally } from '../tally.ts'
+import { standingOf, stragglerOf } from '../standings.ts'
+import type { Counts, Passed, RefusedDefinition, Tally } from '../tally.ts'
 import type { UpstreamStatus } from '../upstream.ts'
 import type { AdminTarget } from './route.ts'
 
@@ -46,12 +48,30 @@ export interface TenantUsage {
   readonly isOpen: boolean
   /** Undefined when the tenant cannot be opened; `error` says why. */
   readonly stored: Readonly<Record<keyof Usage, Share>> | undefined
+  /** What `storedBytes` is made of. The log only grows; of rows less is kept when their values are smaller. */
+  readonly bytes: { readonly log: number; readonly rows: number } | undefined
+  /** Rows that are in conflict. */
+  readonly conflictedRows: number | undefined
+  /** The replica that is furthest behind, of those that are connected or came within 30 days; null when none is behind. */
+  readonly furthestBehind: Behind | null | undefined
   readonly connections: Share
+  /** Connected writers that wait for room, or for what was lost. */
+  readonly pausedWriters: number
+  /** What its plan lets it send in a second; null where it sets no limit. */
+  readonly rates: { readonly changes: number | null; readonly bytes: number | null }
   /** Since the server started. */
   readonly traffic: Traffic | undefined
   /** Of a tenant that is relayed. */
   readonly upstream: UpstreamStatus | undefined
   readonly error: string | undefined
+}
+
+export interface Behind {
+  readonly replica: string
+  /** Entries of the log that it was not sent. */
+  readonly entries: number
+  /** Unix milliseconds; null while it is connected. */
+  readonly lastSeenMs: number | null
 }
 
 export interface Traffic {
@@ -61,9 +81,14 @@ export interface Traffic {
   readonly bytesOut: number
   readonly snapshots: number
   readonly pauses: number
+  /** Frames that came faster than the plan or the subject may send, and had to wait. */
+  readonly heldFrames: number
+  /** In the last minute, or up to ten seconds more. */
+  readonly lastMinute: Passed
   readonly conflicts: Readonly<Record<string, number>>
   readonly refusedChanges: Readonly<Record<string, number>>
   readonly failedSessions: Readonly<Record<string, number>>
+  readonly refusedConnections: Readonly<Record<string, number>>
 }
 
 export async function usageOfTenant(target: AdminTarget, record: TenantRecord): Promise<TenantUsage> {
@@ -71,44 +96,82 @@ export async function usageOfTenant(target: AdminTarget, record: TenantRecord): 
   const { quotas } = target.manager.planOf(record)
   const isOpen = target.manager.open.some((tenant) => tenant.name === name)
   const tally = target.tallies.find(name)
-  let stored: TenantUsage['stored']
-  let error: string | undefined
-  try {
-    const { rows, storedBytes, replicas } = await target.manager.inspect(name, async (ledger) => usageOf(ledger))
-    stored = {
-      rows: shareOf(rows, quotas.rows),
-      storedBytes: shareOf(storedBytes, quotas.storedBytes),
-      replicas: shareOf(replicas, quotas.replicas),
-    }
-  } catch (cause) {
-    if (!isTidemarkError(cause)) throw cause
-    error = cause.message
-  }
+  const connections = connectionsOf(target, name)
   return {
     tenant: name,
     plan,
     state,
     mode,
     isOpen,
-    stored,
-    connections: shareOf(connectionsOf(target, name).length, quotas.connections),
+    ...(await holdingsOf(target, record, connections)),
+    connections: shareOf(connections.length, quotas.connections),
+    pausedWriters: connections.filter(({ isPaused }) => isPaused).length,
+    rates: { changes: limitOf(quotas.changesPerSecond), bytes: limitOf(quotas.bytesPerSecond) },
     traffic: tally && trafficOf(tally),
     upstream: target.upstreamOf(name),
-    error,
   }
 }
 
+type Holdings = Pick<TenantUsage, 'stored' | 'bytes' | 'conflictedRows' | 'furthestBehind' | 'error'>
+
+async function holdingsOf(
+  target: AdminTarget,
+  record: TenantRecord,
+  connections: readonly SessionFigures[],
+): Promise<Holdings> {
+  const { manager, now } = target
+  const { quotas } = manager.planOf(record)
+  try {
+    return await manager.inspect(record.name, async (ledger) => {
+      const { rows, storedBytes, replicas, logBytes, conflictedRows } = standingOf(ledger)
+      const straggler = await stragglerOf(record.name, ledger, connections, now())
+      return {
+        stored: {
+          rows: shareOf(rows, quotas.rows),
+          storedBytes: shareOf(storedBytes, quotas.storedBytes),
+          replicas: shareOf(replicas, quotas.replicas),
+        },
+        bytes: { log: logBytes, rows: storedBytes - logBytes },
+        conflictedRows,
+        furthestBehind: furthestBehind(straggler, connections),
+        error: undefined,
+      }
+    })
+  } catch (cause) {
+    if (!isTidemarkError(cause)) throw cause
+    const error = cause.message
+    return { stored: undefined, bytes: undefined, conflictedRows: undefined, furthestBehind: undefined, error }
+  }
+}
+
+function furthestBehind(straggler: Straggler | undefined, connections: readonly SessionFigures[]): Behind | null {
+  let furthest: Behind | null = null
+  if (straggler !== undefined) {
+    const { replica, behind, lastSeenMs } = straggler
+    furthest = { replica, entries: behind, lastSeenMs }
+  }
+  for (const { replica, lag } of connections) {
+    if (replica !== undefined && lag > (furthest?.entries ?? 0)) furthest = { replica, entries: lag, lastSeenMs: null }
+  }
+  return furthest
+}
+
 function shareOf(used: number, limit: number): Share {
-  return { used, limit: limit === Number.POSITIVE_INFINITY ? null : limit }
+  return { used, limit: limitOf(limit) }
+}
+
+function limitOf(quota: number): number | null {
+  return quota === Number.POSITIVE_INFINITY ? null : quota
 }
 
 function trafficOf(tally: Tally): Traffic {
-  const { connections, changes, bytesIn, bytesOut, snapshots, pauses } = tally
+  const { connections, changes, bytesIn, bytesOut, snapshots, pauses, heldFrames, lastMinute } = tally
   return {
-    ...{ connections, changes, bytesIn, bytesOut, snapshots, pauses },
+    ...{ connections, changes, bytesIn, bytesOut, snapshots, pauses, heldFrames, lastMinute },
     conflicts: toRecord(tally.conflicts),
     refusedChanges: toRecord(tally.refusedChanges),
     failedSessions: toRecord(tally.failures),
+    refusedConnections: toRecord(tally.refusedConnections),
   }
 }
 

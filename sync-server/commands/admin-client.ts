@@ -53,10 +53,22 @@ export async function download(flags: AdminFlags, path: readonly string[], file:
   try {
     await pipeline(lines, createWriteStream(partial))
   } catch (cause) {
-    throw new TidemarkError('unavailable', `it broke off; what came is in ${partial}`, { retryable: true, cause })
+    throw brokenOff(partial, cause)
   }
   await rename(partial, file)
   return last.trimEnd().split('\n').at(-1) ?? ''
+}
+
+function brokenOff(file: string, cause: unknown): TidemarkError {
+  const { message = '', syscall } = cause as { readonly message?: string; readonly syscall?: string }
+  if (syscall === 'open' || syscall === 'write') {
+    return new TidemarkError('store-failed', `the file cannot be written: ${message}`, { cause })
+  }
+  return new TidemarkError('unavailable', `it broke off (${message}); what came is in ${file}`, {
+    retryable: true,
+    remedy: 'Give the command again; the server’s log may say more',
+    cause,
+  })
 }
 
 async function request(flags: AdminFlags, method: Method, path: readonly string[], body?: object): Promise<Response> {
@@ -69,16 +81,24 @@ async function request(flags: AdminFlags, method: Method, path: readonly string[
   try {
     response = await fetch(url, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
   } catch (cause) {
-    const why = cause instanceof Error && cause.cause instanceof Error ? `: ${cause.cause.message}` : ''
-    throw new TidemarkError('unavailable', `no admin port answers at ${flags.url}${why}`, {
-      remedy:
-        'Start the server with admin.tokenFile, or say with --url where it is: https://… when it has a certificate',
-      cause,
-    })
+    throw unreachable(flags.url, cause)
   }
   if (response.ok) return response
-  throw await toError(response)
+  throw await toError(flags.url, response)
 }
+
+function unreachable(url: string, error: unknown): TidemarkError {
+  const cause = error instanceof Error ? error.cause : undefined
+  const { code = '', message = '' } = (cause ?? {}) as { readonly code?: string; readonly message?: string }
+  const remedy = CERTIFICATE_ERRORS.test(code)
+    ? 'Let NODE_EXTRA_CA_CERTS name the file of the certificate, or of who signed it, and connect by a name that it has'
+    : 'Start the server with admin.tokenFile, or say with --url where it is: https://… when it has a certificate'
+  const why = message === '' ? '' : `: ${message}`
+  return new TidemarkError('unavailable', `no admin port answers at ${url}${why}`, { remedy, cause: error })
+}
+
+/** Of OpenSSL, as Node names them. */
+const CERTIFICATE_ERRORS = /CERT|SELF_SIGNED|UNABLE_TO_(?:GET|VERIFY)/
 
 async function readToken({ tokenFile }: AdminFlags): Promise<string> {
   const given = process.env.TIDEMARK_ADMIN_TOKEN
@@ -100,7 +120,7 @@ export async function readTokenFile(tokenFile: string): Promise<string> {
   }
 }
 
-async function toError(response: Response): Promise<TidemarkError> {
+async function toError(url: string, response: Response): Promise<TidemarkError> {
   const text = await response.text()
   try {
     const { error } = JSON.parse(text) as { readonly error: { readonly code: string; readonly message: string } }
@@ -109,5 +129,7 @@ async function toError(response: Response): Promise<TidemarkError> {
   } catch {
     // Somebody else answers there.
   }
-  return new TidemarkError('unavailable', `what answers there is no admin port: it said ${response.status}`)
+  return new TidemarkError('unavailable', `what answers at ${url} is no admin port: it said ${response.status}`, {
+    remedy: 'Say with --url, or TIDEMARK_ADMIN_URL, where the admin port is: 7301 unless the server was told otherwise',
+  })
 }

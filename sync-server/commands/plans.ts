@@ -21,7 +21,9 @@ interface Reloaded {
 }
 
 export function reloadCommand(): Command {
-  const command = new Command('reload').description('Let a running server read its plans and its certificate anew.')
+  const command = new Command('reload').description(
+    'Let a running server, and others on the same data, read plans and certificate anew.',
+  )
   return withAdmin(command).action((flags: AdminFlags) =>
     orFail(async () => print(flags, (await ask(flags, 'POST', ['reload'])) as Reloaded, toText)),
   )

@@ -57,3 +57,19 @@ export function print<Answer>(
 export function showTime(ms: number | null): string {
   return ms === null ? '' : new Date(ms).toISOString().slice(0, 19).replace('T', ' ')
 }
+
+export function showCount(value: number): string {
+  return value.toLocaleString('en-US')
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
+
+export function showBytes(value: number): string {
+  let unit = 0
+  let shown = value
+  while (shown >= 1_024 && unit < UNITS.length - 1) {
+    shown /= 1_024
+    unit++
+  }
+  return `${unit === 0 ? shown : shown.toFixed(1)} ${UNITS[unit]}`
+}

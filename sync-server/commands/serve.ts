@@ -8,7 +8,6 @@ import { resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { Command } from 'commander'
 import { TidemarkError } from '../../core/index.ts'
-import type { AdminOptions } from '../admin/admin-server.ts'
 import type { Config } from '../config/read-config.ts'
 import { SETTING_KEYS, type SettingKey } from '../config/settings.ts'
 import { configToOptions, readTls } from '../config/to-options.ts'
@@ -54,12 +53,20 @@ async function serve(flags: Flags): Promise<void> {
   if (isPretty) process.stdout.write(welcome(server, config))
 }
 
-type AdminCalls = Required<Pick<AdminOptions, 'onDrain' | 'onReload'>>
+interface Calls {
+  readonly onDrain: () => void
+  readonly onReload: () => Promise<Reloaded>
+}
 
-async function openServer(config: Config, logger: Logger, calls: AdminCalls): Promise<SyncServer> {
+async function openServer(config: Config, logger: Logger, { onDrain, onReload }: Calls): Promise<SyncServer> {
   const { admin, ...options } = await configToOptions(config)
   await makeDataDirectory(config.values.data)
-  return createSyncServer({ ...options, logger, ...(admin === undefined ? {} : { admin: { ...admin, ...calls } }) })
+  return createSyncServer({
+    ...options,
+    logger,
+    onReload,
+    ...(admin === undefined ? {} : { admin: { ...admin, onDrain } }),
+  })
 }
 
 /** Tells at the start what would otherwise come up with the first client. */

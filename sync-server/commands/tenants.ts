@@ -302,14 +302,28 @@ function revoking(): Command {
     .option('--subject <text>', 'all tokens of this subject that were issued until now')
     .option('--token-id <text>', 'the token with this id')
     .option('--replica <id>', 'this replica, whatever its token; for ever')
-    .action(
-      (name: string, flags: AdminFlags & Readonly<Record<'subject' | 'tokenId' | 'replica', string | undefined>>) =>
-        orFail(async () => {
-          const { subject, tokenId, replica } = flags
-          const revoked = await ask(flags, 'POST', [TENANTS, name, 'revoke'], { subject, tokenId, replica })
-          print(flags, revoked, () => `Revoked ${subject ?? tokenId ?? replica ?? ''} of ${name}.`)
-        }),
+    .action((name: string, flags: AdminFlags & Whom) =>
+      orFail(async () => {
+        const whom = expectWhom(flags)
+        const revoked = await ask(flags, 'POST', [TENANTS, name, 'revoke'], whom)
+        print(flags, revoked, () => `Revoked ${Object.values(whom).join()} of ${name}.`)
+      }),
     )
+}
+
+interface Whom {
+  readonly subject?: string
+  readonly tokenId?: string
+  readonly replica?: string
+}
+
+/** One of the three, as the admin port wants it. */
+function expectWhom({ subject, tokenId, replica }: Whom): Whom {
+  const given = Object.entries({ subject, tokenId, replica }).filter(([, name]) => name !== undefined)
+  if (given.length === 1) return Object.fromEntries(given)
+  throw new TidemarkError('bad-option', 'it has to be said whom this is about', {
+    remedy: 'Give one of --subject, --token-id and --replica; `tidemark tenants replicas` lists subjects and replicas',
+  })
 }
 
 function lifting(): Command {
@@ -318,13 +332,12 @@ function lifting(): Command {
     .option('--subject <text>', 'tokens of this subject that were issued before are good again')
     .option('--token-id <text>', 'the token with this id')
     .option('--replica <id>', 'this replica')
-    .action(
-      (name: string, flags: AdminFlags & Readonly<Record<'subject' | 'tokenId' | 'replica', string | undefined>>) =>
-        orFail(async () => {
-          const { subject, tokenId, replica } = flags
-          const lifted = await ask(flags, 'POST', [TENANTS, name, 'lift'], { subject, tokenId, replica })
-          print(flags, lifted, () => `${subject ?? tokenId ?? replica ?? ''} of ${name} is not revoked any more.`)
-        }),
+    .action((name: string, flags: AdminFlags & Whom) =>
+      orFail(async () => {
+        const whom = expectWhom(flags)
+        const lifted = await ask(flags, 'POST', [TENANTS, name, 'lift'], whom)
+        print(flags, lifted, () => `${Object.values(whom).join()} of ${name} is not revoked any more.`)
+      }),
     )
 }
 
@@ -340,6 +353,11 @@ function revocationsOf(): Command {
 
 function toRevocationTable(revocations: readonly Revocation[]): string {
   if (revocations.length === 0) return 'Nothing is revoked.'
-  const rows = revocations.map(({ type, name, issuedThroughMs }) => [type, showTime(issuedThroughMs), name])
-  return formatColumns(['WHAT', 'AT', 'NAME'], rows)
+  const rows = revocations.map(({ type, name, issuedThroughMs, isInherited = false }) => [
+    type,
+    issuedThroughMs === 0 ? '' : showTime(issuedThroughMs),
+    isInherited ? 'upstream' : 'here',
+    name,
+  ])
+  return formatColumns(['WHAT', 'AT', 'BY', 'NAME'], rows)
 }

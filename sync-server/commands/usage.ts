@@ -2,37 +2,44 @@
  * `tidemark usage`: who uses how much of what, over all tenants of a running server; and `tidemark drain`.
  */
 import { Command, Option } from 'commander'
-import type { Share, TenantUsage } from '../admin/views.ts'
+import type { TenantUsage } from '../admin/views.ts'
 import { type AdminFlags, ask, withAdmin } from './admin-client.ts'
+import { filledOf, isNear } from './advice.ts'
 import { orFail } from './failure.ts'
-import { formatColumns, print } from './printing.ts'
+import { print } from './printing.ts'
+import { refusedOf, usagesToText, usageToText } from './usage-text.ts'
 
 interface UsageFlags extends AdminFlags {
   readonly sort: Order
   readonly near: boolean
 }
 
-const ORDERS = ['share', 'rows', 'stored', 'replicas', 'connections', 'changes', 'bytes', 'name'] as const
+const USE = ['share', 'rows', 'stored', 'replicas', 'connections', 'changes', 'minute', 'bytes'] as const
+const TROUBLE = ['behind', 'conflicts', 'refused'] as const
+const ORDERS = [...USE, ...TROUBLE, 'name'] as const
 type Order = (typeof ORDERS)[number]
 
-/** From here on somebody should do something. */
-const NEAR = 0.8
 const PAGE = 100
 
 const HELP = `
-SHARE is the resource of its plan that a tenant has used up most of. Traffic counts from the start of the server.
+SHARE is the resource of its plan that a tenant has used up most of. CHANGES, IN, OUT and REFUSED count from the start of the
+server that is asked, A MINUTE the changes of the last one. BEHIND: entries of the log that the replica furthest behind was not
+sent, of those that are connected or came within 30 days. CONFLICTS: rows that are in conflict now. REFUSED: changes, sessions
+and connections, with the code of most. Lines with ! say what to do.
 
 Examples:
   $ tidemark usage                  those first that are nearest to a limit
   $ tidemark usage --sort bytes     those first that send and receive most
-  $ tidemark usage acme
-  $ tidemark usage --near --json    those that have used 80 % of something, for a program`
+  $ tidemark usage --sort minute    those first that write most now
+  $ tidemark usage --sort refused   those first that were refused most
+  $ tidemark usage acme             all that is known of one: limits, rates, who is behind, what was refused and why
+  $ tidemark usage --near --json    those that somebody should look after, for a program`
 
 export function usageCommand(): Command {
   return withAdmin(new Command('usage').description('Show what the tenants of a running server use of their plans.'))
     .argument('[tenant]')
     .addOption(new Option('--sort <by>', 'largest first').choices(ORDERS).default('share'))
-    .option('--near', 'only those that have used 80 % of something', false)
+    .option('--near', 'only those that have used 80 % of something, have writers that wait, or send too fast', false)
     .addHelpText('after', HELP)
     .action((tenant: string | undefined, flags: UsageFlags) => orFail(() => show(tenant, flags)))
 }
@@ -46,9 +53,17 @@ export function drainCommand(): Command {
 }
 
 async function show(tenant: string | undefined, flags: UsageFlags): Promise<void> {
-  const all = tenant === undefined ? await readAll(flags) : [await readOne(flags, tenant)]
-  const shown = all.filter((usage) => !flags.near || (fullest(usage)?.share ?? 0) >= NEAR).sort(byOrder(flags.sort))
-  print(flags, shown, toText)
+  if (tenant !== undefined) {
+    const usage = await readOne(flags, tenant)
+    return print(flags, [usage], () => usageToText(usage))
+  }
+  const all = await readAll(flags)
+  const shown = all.filter((usage) => !flags.near || isNear(usage)).sort(byOrder(flags.sort))
+  print(flags, shown, (usages) => (usages.length > 0 ? usagesToText(usages) : nobody(all)))
+}
+
+function nobody(all: readonly TenantUsage[]): string {
+  return all.length === 0 ? 'No tenants are registered.' : `None of ${all.length} tenants is near a limit.`
 }
 
 async function readOne(flags: AdminFlags, tenant: string): Promise<TenantUsage> {
@@ -66,63 +81,7 @@ async function readAll(flags: AdminFlags): Promise<TenantUsage[]> {
   }
 }
 
-// ── As a table ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-function toText(usages: readonly TenantUsage[]): string {
-  if (usages.length === 0) return 'There is no such tenant.'
-  const rows = usages.map((usage) => {
-    const { tenant, plan, state, stored, connections, traffic } = usage
-    return [
-      tenant,
-      plan,
-      state,
-      stored === undefined ? '?' : count(stored.rows.used),
-      stored === undefined ? '?' : bytes(stored.storedBytes.used),
-      stored === undefined ? '?' : count(stored.replicas.used),
-      count(connections.used),
-      count(traffic?.changes ?? 0),
-      bytes(traffic?.bytesIn ?? 0),
-      bytes(traffic?.bytesOut ?? 0),
-      count(sum(traffic?.conflicts)),
-      showShare(usage),
-    ]
-  })
-  const titles = ['TENANT', 'PLAN', 'STATE', 'ROWS', 'STORED', 'REPLICAS', 'NOW', 'CHANGES', 'IN', 'OUT', 'CONFLICTS']
-  return [formatColumns([...titles, 'SHARE'], rows), ...usages.flatMap(adviceOn)].join('\n')
-}
-
-function showShare(usage: TenantUsage): string {
-  const most = fullest(usage)
-  return most === undefined ? '' : `${Math.round(most.share * 100)} % of ${most.resource}`
-}
-
-/** What the operator can do about it. */
-function adviceOn(usage: TenantUsage): string[] {
-  const { tenant, error } = usage
-  if (error !== undefined) return [`! ${tenant} cannot be looked into: ${error}`]
-  const most = fullest(usage)
-  if (most === undefined || most.share < NEAR) return []
-  const way = `a larger plan (tidemark tenants plan ${tenant} PLAN), or its users delete`
-  return [`! ${tenant} has used ${count(most.used)} of ${count(most.limit)} ${most.resource}: ${way}`]
-}
-
-interface Fullest {
-  readonly resource: string
-  readonly used: number
-  readonly limit: number
-  readonly share: number
-}
-
-function fullest({ stored, connections }: TenantUsage): Fullest | undefined {
-  const shares: readonly (readonly [string, Share])[] = [...Object.entries(stored ?? {}), ['connections', connections]]
-  let most: Fullest | undefined
-  for (const [resource, { used, limit }] of shares) {
-    if (limit === null) continue
-    const share = limit === 0 ? (used > 0 ? 1 : 0) : used / limit
-    if (most === undefined || share > most.share) most = { resource, used, limit, share }
-  }
-  return most
-}
+// ── Order ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function byOrder(order: Order): (left: TenantUsage, right: TenantUsage) => number {
   if (order === 'name') return (left, right) => (left.tenant < right.tenant ? -1 : 1)
@@ -130,10 +89,10 @@ function byOrder(order: Order): (left: TenantUsage, right: TenantUsage) => numbe
 }
 
 function measure(usage: TenantUsage, order: Exclude<Order, 'name'>): number {
-  const { stored, connections, traffic } = usage
+  const { stored, connections, traffic, furthestBehind, conflictedRows } = usage
   switch (order) {
     case 'share':
-      return fullest(usage)?.share ?? -1
+      return filledOf(usage)[0]?.share ?? -1
     case 'rows':
       return stored?.rows.used ?? 0
     case 'stored':
@@ -144,27 +103,15 @@ function measure(usage: TenantUsage, order: Exclude<Order, 'name'>): number {
       return connections.used
     case 'changes':
       return traffic?.changes ?? 0
+    case 'minute':
+      return traffic?.lastMinute.changes ?? 0
     case 'bytes':
       return (traffic?.bytesIn ?? 0) + (traffic?.bytesOut ?? 0)
+    case 'behind':
+      return furthestBehind?.entries ?? 0
+    case 'conflicts':
+      return conflictedRows ?? 0
+    case 'refused':
+      return refusedOf(traffic)
   }
-}
-
-function sum(counts: Readonly<Record<string, number>> | undefined): number {
-  return Object.values(counts ?? {}).reduce((total, each) => total + each, 0)
-}
-
-function count(value: number): string {
-  return value.toLocaleString('en-US')
-}
-
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const
-
-function bytes(value: number): string {
-  let unit = 0
-  let shown = value
-  while (shown >= 1_024 && unit < UNITS.length - 1) {
-    shown /= 1_024
-    unit++
-  }
-  return `${unit === 0 ? shown : shown.toFixed(1)} ${UNITS[unit]}`
 }

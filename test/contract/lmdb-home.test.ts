@@ -1,7 +1,7 @@
 /** Copies of a directory with a store in it, while somebody has the original open, and when nobody has. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -78,6 +78,55 @@ describe('LH1: a copied directory', () => {
     await expect(openLmdbEnvironment(copy)).rejects.toMatchObject({ code: 'replica-cloned' })
     await many.close()
     await (await openLmdbEnvironment(copy)).close()
+  })
+})
+
+describe('LH1: data.mdb copied alone', () => {
+  const copyData = async (): Promise<void> => {
+    await mkdir(copy, { recursive: true })
+    await cp(join(original, 'data.mdb'), join(copy, 'data.mdb'))
+  }
+
+  test('is refused while somebody has the original open, and changed only when nobody has', async () => {
+    const store = await openLmdbStore(original)
+    await store.commit(batchCommit(1))
+    await copyData()
+    const before = await readFile(join(copy, 'data.mdb'))
+    const refusal = { code: 'replica-cloned', details: { path: copy, original, pid: process.pid } }
+    for (let times = 0; times < 2; times++) await expect(openLmdbStore(copy)).rejects.toMatchObject(refusal)
+    expect((await readFile(join(copy, 'data.mdb'))).equals(before)).toBe(true)
+    await store.close()
+    const copied = await openLmdbStore(copy)
+    expect(await copied.head()).toBe(1)
+    await openAndClose(original)
+    await copied.close()
+  })
+
+  test('is refused in the place of other data as well, and takes its id along', async () => {
+    await openAndClose(copy)
+    const writer = await startWriter(original)
+    await copyData()
+    await expect(openLmdbStore(copy)).rejects.toMatchObject({ code: 'replica-cloned', details: { pid: writer.pid } })
+    writer.kill('SIGKILL')
+    await once(writer, 'close')
+    const copied = await openLmdbStore(copy)
+    const third = join(folder, 'third')
+    await cp(copy, third, { recursive: true })
+    await expect(openLmdbStore(third)).rejects.toMatchObject({ code: 'replica-cloned', details: { original: copy } })
+    await copied.close()
+  })
+
+  test('of many stores is refused, too, and of another machine or a moved original it is not', async () => {
+    const many = await openLmdbEnvironment(original)
+    await (await many.open('a')).commit(batchCommit(1))
+    await copyData()
+    await expect(openLmdbEnvironment(copy)).rejects.toMatchObject({ code: 'replica-cloned' })
+    await many.close()
+    await rename(original, join(folder, 'moved'))
+    const moved = await openLmdbEnvironment(join(folder, 'moved'))
+    // Where the data says that it was there is nothing, or something else that somebody has open.
+    await (await openLmdbEnvironment(copy)).close()
+    await moved.close()
   })
 })
 

@@ -3,7 +3,7 @@
  *
  * Knows: how a store of each adapter is filled and copied. Must never know: what is in it.
  */
-import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { cp, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { IDBFactory, IDBKeyRange } from 'fake-indexeddb'
@@ -73,8 +73,12 @@ export const lmdbAdapter: Adapter = async () => {
     copy: async () => {
       const copyPath = join(place, `${++number}`)
       // What a crash leaves, beside what goes on: two stores that would not be opened together where they are known as such.
+      // So the one that goes on has no mark while the other one moves in, as if it were on another machine.
       await cp(path, copyPath, { recursive: true, filter: (source) => !basename(source).startsWith('.') })
+      const [mark, aside] = [join(path, '.home'), join(place, 'home')]
+      await rename(mark, aside)
       const copied = await openLmdbStore(copyPath)
+      await rename(aside, mark)
       return {
         store: copied,
         end: async () => {

@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { causal, table } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { createSyncServer, type ServerOptions, type SyncServer } from '../../sync-server/index.ts'
+import { DEFAULT_PLANS } from '../../tenant/index.ts'
 import { ended, launch, launchServer } from './shell.ts'
 import {
   contentOf,
@@ -188,6 +189,21 @@ describe('AD4: an admin of a tenant', () => {
     expect(await ask(server, 'DELETE', '/tenants/acme?confirm=acme', undefined, token)).toEqual(nothing)
     expect(await ask(server, 'POST', '/drain', {}, token)).toEqual(nothing)
     expect((await ask(server, 'GET', '/tenants/acme')).body).toMatchObject({ plan: 'free', state: 'active' })
+  })
+
+  test('AD6: is shown conflicts only under a plan that includes the journal, and an operator always', async () => {
+    const plans = { plain: { features: ['sync'], quotas: (DEFAULT_PLANS.free as { readonly quotas: object }).quotas } }
+    const server = await openAdministered({ plans, defaultPlan: 'free' })
+    await settleAll((await openAs('ann', server)).link)
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    const look = async (as?: string): Promise<unknown> => {
+      const { status, body } = await ask(server, 'GET', '/tenants/acme/conflicts', undefined, as)
+      return status === 200 ? body : (body as { readonly error: { readonly code: string } }).error.code
+    }
+    expect(await look(token)).toEqual([])
+    await ask(server, 'PUT', '/tenants/acme/plan', { plan: 'plain' })
+    expect([await look(token), await look()]).toEqual(['forbidden', []])
+    expect((await ask(server, 'GET', '/tenants/acme/usage', undefined, token)).status).toBe(200)
   })
 
   test('needs the scope, and is out once its token is revoked', async () => {

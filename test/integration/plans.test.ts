@@ -141,3 +141,36 @@ test('from the shell: plans in the file are read anew on request, and what is wr
   await signalled('plans renewed')
   expect(await rowsOfGold()).toBe(8_000)
 })
+
+test('from the shell: what one process is told to read anew, another one on the same data reads as well', async () => {
+  const folder = createFolder()
+  const secret = join(folder, 'secret')
+  const admin = join(folder, 'admin')
+  writeFileSync(secret, 'a secret of thirty-two bytes or more, for tokens')
+  writeFileSync(admin, TOKEN)
+  const data = join(folder, 'data')
+  const settings = { data, port: 0, auth: { secretFile: secret }, admin: { port: 0, tokenFile: admin } }
+  const launchWith = async (name: string) => {
+    const file = join(folder, name)
+    const put = (rows: number): void =>
+      writeFileSync(file, JSON.stringify({ ...settings, plans: { gold: planWith({ rows }) } }))
+    put(5)
+    const { lines } = await launchServer(['--config', file])
+    await until(() => lines.some(({ adminUrl }) => adminUrl !== undefined), 'the admin port listens')
+    const url = String(lines.find(({ adminUrl }) => adminUrl !== undefined)?.adminUrl)
+    const tidemark = (...args: readonly string[]) => ended(launch([...args, '--url', url, '--token-file', admin]))
+    return { put, lines, tidemark }
+  }
+  const [one, two] = [await launchWith('one.json'), await launchWith('two.json')]
+  one.put(6)
+  two.put(-1)
+  expect(await one.tidemark('reload')).toMatchObject({ code: 0 })
+  const [failure, success] = ['plans not renewed', 'plans renewed']
+  await until(() => two.lines.some(({ msg }) => msg === failure), 'the other one tells that it cannot use its file')
+  expect((await two.tidemark('plans')).stdout).toMatch(/^gold +0 +5 /m)
+  two.put(7)
+  expect(await one.tidemark('reload')).toMatchObject({ code: 0 })
+  await until(() => two.lines.some(({ msg }) => msg === success), 'the other one has read its file')
+  expect((await two.tidemark('plans')).stdout).toMatch(/^gold +0 +7 /m)
+  expect(one.lines.filter(({ msg }) => msg === success)).toHaveLength(2)
+})

@@ -1,6 +1,6 @@
 /** Sync over real sockets: what two replicas and a server have to agree on, whatever lies between them. */
 
-import { cpSync, mkdirSync } from 'node:fs'
+import { cpSync, mkdirSync, rmSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { table } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
@@ -222,6 +222,9 @@ test('a store that was copied goes on under a new id, and nothing that either co
   // A tool that copies what it knows by name.
   mkdirSync(`${folder}/copy`)
   cpSync(`${folder}/original/data.mdb`, `${folder}/copy/data.mdb`)
+  await expect(openLmdbStore(`${folder}/copy`)).rejects.toMatchObject({ code: 'replica-cloned' })
+  // As on another machine, which knows of no original.
+  rmSync(`${folder}/original/.home`)
 
   const b = await openNotes({ store: await openLmdbStore(`${folder}/copy`) })
   expect(b.id).toBe(a.replica.id)

@@ -45,7 +45,8 @@ describe('the table of metrics', () => {
   test('has every metric of the page with its type and help, and no other', async () => {
     const metrics = new Metrics(() => ({
       tallies: new Tallies(),
-      openTenants: [],
+      openTenants: 0,
+      tenants: [],
       connections: [],
       sockets: 0,
       upstreams: [],

@@ -55,6 +55,22 @@ describe('what an upstream has revoked', () => {
     expect(names()).toEqual(['t1000'])
   })
 
+  it('RN1: is lifted by the first list of a relay that was away when it was lifted, and what was revoked here is not', async () => {
+    const { revocations, tell } = open()
+    for (const number of [1, 2]) revocations.add({ ...entryOf(number), isInherited: true })
+    revocations.add(entryOf(1))
+    await tell([entryOf(2)])
+    expect(revocations.list(tenant)).toEqual([{ ...entryOf(2), isInherited: true }, entryOf(1)])
+    await tell([])
+    expect(revocations.list(tenant)).toEqual([entryOf(1)])
+    expect(revocations.hasReplica(tenant, 't1')).toBe(false)
+  })
+
+  it('TV4: is told on once where it is revoked here too, until the later time', async () => {
+    const both = [entryOf(1), { ...entryOf(1), isInherited: true, issuedThroughMs: 7, untilMs: 9 }]
+    expect(toNotes(both)).toEqual([{ revocations: [['token', 't1', 7, FOR_EVER]], isLast: true }])
+  })
+
   it.each([
     ['no list', { revocations: 'all', isLast: true }],
     ['an unknown kind', { revocations: [['planet', 'x', 0, 1]], isLast: true }],

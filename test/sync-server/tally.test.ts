@@ -5,7 +5,15 @@ import { type ConnectionFigures, Metrics, type MetricsSource } from '../../sync-
 import { Tallies } from '../../sync-server/tally.ts'
 
 function pageOf(source: Partial<MetricsSource>): Promise<string> {
-  const whole = { tallies: new Tallies(), openTenants: [], connections: [], sockets: 0, upstreams: [], ...source }
+  const whole = {
+    tallies: new Tallies(),
+    openTenants: 0,
+    tenants: [],
+    connections: [],
+    sockets: 0,
+    upstreams: [],
+    ...source,
+  }
   const metrics = new Metrics(() => whole)
   return metrics.page().finally(() => metrics.stop())
 }
@@ -26,7 +34,7 @@ test('MX1: beyond so many tenants the rest share one series, and no count is los
 
 test('MX1: of many replicas those are shown that are furthest behind', async () => {
   const connections = Array.from({ length: 5_000 }, (_, n): ConnectionFigures => {
-    return { tenant: 'acme', replica: `r${n}`, lag: n, aheadMs: -n, waitingBytes: 1 }
+    return { tenant: 'acme', replica: `r${n}`, lag: n, aheadMs: -n, isPaused: false, waitingBytes: 1 }
   })
   const page = await pageOf({ connections })
   const lags = seriesOf(page, 'replica_lag')
@@ -38,7 +46,14 @@ test('MX1: of many replicas those are shown that are furthest behind', async () 
 
 test('names cannot break out of their label', async () => {
   const hostile = 'a"} 1\ntidemark_forged{x="\\'
-  const connection: ConnectionFigures = { tenant: hostile, replica: hostile, lag: 7, aheadMs: 0, waitingBytes: 0 }
+  const connection: ConnectionFigures = {
+    tenant: hostile,
+    replica: hostile,
+    lag: 7,
+    aheadMs: 0,
+    isPaused: false,
+    waitingBytes: 0,
+  }
   const page = await pageOf({ connections: [connection] })
   expect(page.split('\n').filter((line) => line.startsWith('tidemark_forged'))).toEqual([])
   expect(seriesOf(page, 'replica_lag')[0]).toContain('a\\"} 1\\ntidemark_forged{x=\\"\\\\')
@@ -50,7 +65,14 @@ test('TY2: reading a page changes no count', async () => {
   tally.frameIn(100)
   tally.end(new TidemarkError('timeout', 'too slow'), 'ann', 0)
   tallies.refusedConnections.add('unauthenticated')
-  const metrics = new Metrics(() => ({ tallies, openTenants: [], connections: [], sockets: 0, upstreams: [] }))
+  const metrics = new Metrics(() => ({
+    tallies,
+    openTenants: 0,
+    tenants: [],
+    connections: [],
+    sockets: 0,
+    upstreams: [],
+  }))
   const read = async () => (await metrics.page()).split('\n').filter((line) => /^tidemark_.*_total/.test(line))
   const first = (await read()).filter((line) => !line.includes('cpu'))
   expect(first).toContain('tidemark_bytes_in_total{tenant="acme"} 100')

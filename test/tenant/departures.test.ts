@@ -4,69 +4,39 @@
  * Knows: disks that outlive a process which stops in the middle of anything. Must never know: the steps of a departure.
  */
 import { describe, expect, test } from 'vitest'
-import { createReplicaId, digestRows, isTidemarkError, parseTenantName, type Store } from '../../core/index.ts'
-import { createMemoryDisk, type MemoryDisk } from '../../core/stores/memory.ts'
-import { type Destination, type StoreFactory, TenantManager } from '../../tenant/index.ts'
+import { createReplicaId, digestRows, isTidemarkError } from '../../core/index.ts'
+import type { Destination, TenantManager } from '../../tenant/index.ts'
+import { ACME, Machine, type OnCommit, PATIENCE_MS, pausingAfter, write } from './machine.ts'
 import { codeOf, connect, NOW_MS, openClient, readNotes, sync } from './session.ts'
 
-const ACME = parseTenantName('acme')
 const ADDRESS = 'https://two.example'
 
-/** One server: disks that outlive its process. Every commit of any of its stores passes `onCommit`, which may end it. */
-class Machine {
-  readonly #registry = createMemoryDisk()
-  readonly #disks = new Map<string, MemoryDisk>()
+/** A server that ends for good with whatever its commits throw, and the process that runs there now. */
+class Server extends Machine {
   manager: TenantManager | undefined
   #isDown = false
 
-  async start(onCommit: () => void = () => {}): Promise<TenantManager> {
+  override async start(onCommit: OnCommit = () => {}): Promise<TenantManager> {
     this.#isDown = false
-    const pass = (): void => {
+    this.manager = await super.start(async () => {
       if (this.#isDown) throw new Error('the process has ended')
       try {
-        onCommit()
+        await onCommit()
       } catch (error) {
         this.#isDown = true
         throw error
       }
-    }
-    const watched = (store: Store): Store => ({
-      head: () => store.head(),
-      getMany: (keys) => store.getMany(keys),
-      range: (range) => store.range(range),
-      commit: async (commit) => {
-        pass()
-        return store.commit(commit)
-      },
-      close: () => store.close(),
-    })
-    const dedicated: StoreFactory = {
-      open: async (name) => {
-        const disk = this.#disks.get(name) ?? createMemoryDisk()
-        this.#disks.set(name, disk)
-        return watched(disk.open())
-      },
-      remove: async (name) => {
-        pass()
-        this.#disks.delete(name)
-      },
-    }
-    const clock = { now: () => NOW_MS, monotonicMs: () => 0 }
-    this.manager = await TenantManager.open({
-      registry: watched(this.#registry.open()),
-      stores: { dedicated },
-      ...clock,
     })
     return this.manager
   }
 
   has(name: string): boolean {
-    return this.#disks.has(name)
+    return this.disks.has(`dedicated/${name}`)
   }
 }
 
 /** The other server as it is now; one that is down answers nobody. */
-function destination(machine: Machine): Destination {
+function destination(machine: Server): Destination {
   const there = () => {
     if (machine.manager === undefined) throw new Error('it does not answer')
     return machine.manager.arrivals
@@ -85,8 +55,8 @@ function destination(machine: Machine): Destination {
   }
 }
 
-async function found(rows = 30): Promise<{ one: Machine; two: Machine }> {
-  const [one, two] = [new Machine(), new Machine()]
+async function found(rows = 30): Promise<{ one: Server; two: Server }> {
+  const [one, two] = [new Server(), new Server()]
   const manager = await one.start()
   await two.start()
   await manager.register({ name: 'acme', plan: 'pro', mode: 'dedicated' })
@@ -211,7 +181,7 @@ describe('a tenant that goes to another server', () => {
 })
 
 /** Runs a departure and ends one side at its nth commit; false when it came to its end before. */
-async function departUntil(one: Machine, two: Machine, side: 'here' | 'there', commits: number): Promise<boolean> {
+async function departUntil(one: Server, two: Server, side: 'here' | 'there', commits: number): Promise<boolean> {
   let left = commits
   const crash = (): void => {
     if (left-- <= 0) throw new Error('killed')
@@ -241,6 +211,22 @@ describe.each(['here', 'there'] as const)('a crash %s, at any commit', (side) =>
     }
   })
 
+  test('leaves it in use by itself, unless it has left and the other server was not told yet', async () => {
+    for (let commits = 0; ; commits++) {
+      const { one, two } = await found()
+      const before = await digestAt(await one.start())
+      const wasKilled = await departUntil(one, two, side, commits)
+      const [here, there] = [await one.start(), await two.start()]
+      if (!(await serves(here))) one.wait(PATIENCE_MS)
+      const { departure } = (await here.get('acme')) ?? {}
+      if (departure?.phase === 'left') expect(await codeOf(here.lease(ACME))).toBe('moved')
+      else expect(await digestAt(here)).toBe(before)
+      if (wasKilled) continue
+      expect(await digestAt(there)).toBe(before)
+      return
+    }
+  })
+
   test('DP2: leaves a way back until it has left, with everything that was here', async () => {
     for (let commits = 0; ; commits++) {
       const { one, two } = await found()
@@ -263,7 +249,25 @@ describe.each(['here', 'there'] as const)('a crash %s, at any commit', (side) =>
   })
 })
 
-async function readNotesAt(machine: Machine): Promise<readonly unknown[]> {
+test('DP3: a mover that holds still at any commit cannot say that a tenant has left which was used meanwhile', async () => {
+  for (let commits = 0; ; commits++) {
+    const { one, two } = await found()
+    const { onCommit, paused, resume } = pausingAfter(commits)
+    const slow = await one.start(onCommit)
+    const outcome = codeOf(slow.depart('acme', destination(two), ADDRESS))
+    if ((await Promise.race([outcome, paused])) !== 'paused') return expect(commits).toBeGreaterThan(3)
+    const here = await one.start()
+    if (!(await serves(here))) one.wait(PATIENCE_MS)
+    await write(here, await openClient('acme'), ['meanwhile'])
+    resume()
+    await outcome
+    const served = [await serves(await one.start()), await serves(await two.start())]
+    expect(served.filter(Boolean).length).toBe(1)
+    expect((await readNotesAt(served[0] ? one : two)).length).toBe(31)
+  }
+})
+
+async function readNotesAt(machine: Server): Promise<readonly unknown[]> {
   const { tenant, release } = await (machine.manager as TenantManager).lease(ACME)
   const notes = await readNotes('acme', tenant.hub)
   release()

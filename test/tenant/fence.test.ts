@@ -26,6 +26,8 @@ async function write(store: Store, expectedHead: number): Promise<string> {
   return result.type
 }
 
+const notNeeded = async (): Promise<boolean> => false
+
 describe('a writer behind the fence', () => {
   const ways: readonly (readonly [what: string, giveUp: (store: Store) => Promise<void>])[] = [
     ['the fence was raised', raiseFence],
@@ -68,7 +70,7 @@ describe('a writer behind the fence', () => {
     const { owner, writer, stops } = await openSealed()
     await raiseFence(owner)
     expect(await codeOf(writer.head())).toBe('unavailable')
-    await lowerFence(owner)
+    await lowerFence(owner, notNeeded)
     const calls = [writer.head(), writer.getMany([ENTRY.key]), write(writer, await owner.head())]
     expect(await Promise.all(calls.map(codeOf))).toEqual(['unavailable', 'unavailable', 'unavailable'])
     expect(stops.length).toBe(1)
@@ -78,14 +80,27 @@ describe('a writer behind the fence', () => {
     const { disk, owner } = await openSealed()
     await raiseFence(owner)
     expect(await codeOf(openBehindFence(disk.open(), () => {}))).toBe('unavailable')
-    await lowerFence(owner)
+    await lowerFence(owner, notNeeded)
     const writer = await openBehindFence(disk.open(), () => {})
     expect(await write(writer, await writer.head())).toBe('committed')
   })
 
+  test('TF4: is not let in when the fence is raised, or still needed, while it is being lowered', async () => {
+    const { disk, owner } = await openSealed()
+    await raiseFence(owner)
+    const answers = [false, true]
+    await lowerFence(owner, async () => {
+      // Whoever says "needed" from now on has raised it again: the first answer was out of date.
+      await raiseFence(disk.open())
+      return answers.shift() ?? true
+    })
+    expect(answers).toEqual([])
+    expect(await codeOf(openBehindFence(disk.open(), () => {}))).toBe('unavailable')
+  })
+
   test('is not disturbed by lowering a fence that is not up', async () => {
     const { owner, writer } = await openSealed()
-    await lowerFence(owner)
+    await lowerFence(owner, notNeeded)
     expect(await write(writer, await writer.head())).toBe('committed')
   })
 
