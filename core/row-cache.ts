@@ -25,6 +25,8 @@ export class RowEntry {
   #state: RowState | undefined = undefined
   /** Its bytes before the commit under way touched it; undefined while none has. */
   before: Uint8Array | undefined = undefined
+  /** The mark of the commit under way since which it was touched. */
+  touchedSince: object | undefined = undefined
   /** Who touched it last in the commit under way. */
   origin: Origin = 'local'
   /** Whether it has several heads, and whether it exists when the last of them counts. */
