@@ -1,18 +1,19 @@
 /**
- * Revocations: tokens that are void before they expire, one by one or all that a subject had, and replicas that nobody may
- * use any more, whatever the token.
+ * Revocations: tokens that are void before they expire, one by one, all that a subject had, or all of a tenant that was erased,
+ * and replicas that nobody may use any more, whatever the token.
  *
  * Knows: names and times. Must never know: where the list is kept, or any session.
  *
  * Invariants:
  * TV1  An entry outlives every token it is about, and not by much: the list is bounded by what is issued.
  * TV2  A full list refuses to take more. It never forgets an entry that still counts.
+ * TV4  A token does not outlive its tenant: it opens none that is registered by the same name later, and learns of none.
  * TV3  No tenant fills the list for others: who administers one may revoke there, and has a share of its own.
  */
 import { TidemarkError } from '../core/index.ts'
 import type { Principal } from './access.ts'
 
-export const REVOCATION_TYPES = ['token', 'subject', 'replica'] as const
+export const REVOCATION_TYPES = ['token', 'subject', 'replica', 'tenant'] as const
 export type RevocationType = (typeof REVOCATION_TYPES)[number]
 
 /** Of a replica: no token that it comes with changes anything. */
@@ -21,9 +22,9 @@ export const FOR_EVER: number = Number.MAX_SAFE_INTEGER
 export interface Revocation {
   readonly type: RevocationType
   readonly tenant: string
-  /** The token's id, the subject, or the replica's id. */
+  /** The token's id, the subject, or the replica's id; nothing where it is about the whole tenant. */
   readonly name: string
-  /** Of a subject: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
+  /** Of a subject or a tenant: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
   readonly issuedThroughMs: number
   /** Every token that this is about has expired by then. Unix milliseconds. */
   readonly untilMs: number
@@ -114,6 +115,14 @@ export class Revocations {
     if (tokenId !== undefined && this.#entries.has(keyOf('token', tenant, tokenId))) return true
     const whole = this.#entries.get(keyOf('subject', tenant, subject))
     return whole !== undefined && issuedAtMs <= whole.issuedThroughMs
+  }
+
+  /** True of a token for an earlier tenant of the same name. */
+  isOutlived({ tenant, issuedAtMs }: Principal): boolean {
+    if (this.#entries.size === 0) return false
+    const erased = this.#entries.get(keyOf('tenant', tenant, ''))
+    // Who says nothing of when is asked about each time that somebody connects: nothing is left of anybody.
+    return erased !== undefined && issuedAtMs > 0 && issuedAtMs <= erased.issuedThroughMs
   }
 }
 
