@@ -13,7 +13,7 @@
 import { type BlockResolver, type ChangeEntry, type Entry, VOID_CODES, type VoidCode, type VoidEntry } from './block.ts'
 import { canonicalEntry } from './block-writer.ts'
 import { equalSlices } from './bytes.ts'
-import { clockGet, clockIncludes, type Dot } from './clock.ts'
+import { clockGet, type Dot } from './clock.ts'
 import type { Draft } from './draft.ts'
 import { TidemarkError } from './errors.ts'
 import { hasRelatives } from './family.ts'
@@ -26,6 +26,7 @@ import { type LedgerState, scanRange } from './ledger-state.ts'
 import type { ReplicaId } from './names.ts'
 import { isNewName, NewNames } from './new-names.ts'
 import { isRecovering, lostChanges } from './recovery.ts'
+import { RowBounds } from './row-bounds.ts'
 import type { RowEntry } from './row-cache.ts'
 import type { Slices } from './slices.ts'
 import { msToTimestamp } from './timestamp.ts'
@@ -66,6 +67,8 @@ const CHANGE_OVERHEAD_BYTES = 16
 
 /** A slice of judging or applying ends after so many changes, one of reading what was refused after so many look-ups. */
 const SLICE_CHANGES = 4
+/** Whose row is large counts for more: for one more with each so many bytes. */
+const SLICE_ROW_BYTES = 16_384
 const SLICE_READS = 64
 
 /** Dots of replicas that the server never heard of are in the future by definition: indexes beyond any dictionary. */
@@ -91,6 +94,8 @@ export class AdmitChanges implements SlicedJob<Admission> {
   /** Replicas that are unknown here, by the indexes that stand for them. */
   readonly #strangers = new Map<number, ReplicaId>()
   #awaited: Dot | undefined
+  /** What the slice under way has done, in changes of small rows. */
+  #sliced = 0
 
   constructor(options: AdmitOptions) {
     this.#options = options
@@ -244,7 +249,7 @@ export class AdmitChanges implements SlicedJob<Admission> {
             previous.push(this.#admit(draft, entry, freshRows[index], position))
           }
           position++
-          if (entry.seq % SLICE_CHANGES === 0) yield
+          if (this.#isSliceOver(freshRows[index])) yield
         }
       }
       if (isWhole) appends.push(() => draft.appendBlock(block, entries, previous))
@@ -348,18 +353,28 @@ export class AdmitChanges implements SlicedJob<Admission> {
     transaction: readonly Entry[],
     rows: readonly (RowEntry | undefined)[],
   ): Slices<VoidCode | undefined> {
+    const bounds = new RowBounds(draft.state.replicas, ledger.limits.headsPerRowMax, transaction.length)
     for (let index = 0; index < transaction.length; index++) {
       const entry = transaction[index] as Entry
       if (entry.op === 'void') continue
-      const code = this.#judgeChange(draft, ledger, entry, rows[index])
+      const row = rows[index]
+      const code =
+        this.#judgeChange(draft, ledger, entry) ?? bounds.refusalOf(entry, row) ?? this.#ask(draft, entry, row)
       if (code !== undefined) return code
-      if (entry.seq % SLICE_CHANGES === 0) yield
+      if (this.#isSliceOver(row)) yield
     }
     return undefined
   }
 
-  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry, row: RowEntry | undefined): VoidCode | undefined {
-    const { replica, nowMs, gate } = this.#options
+  #isSliceOver(row: RowEntry | undefined): boolean {
+    this.#sliced += 1 + (row?.bytes.length ?? 0) / SLICE_ROW_BYTES
+    if (this.#sliced < SLICE_CHANGES) return false
+    this.#sliced = 0
+    return true
+  }
+
+  #judgeChange(draft: Draft, ledger: Ledger, entry: ChangeEntry): VoidCode | undefined {
+    const { replica, nowMs } = this.#options
     const { state } = draft
     this.#awaited = undefined
     const built = clockGet(entry.context, replica)
@@ -373,9 +388,11 @@ export class AdmitChanges implements SlicedJob<Admission> {
       return 'unknown-context'
     }
     if (!isWithinLimits(entry, ledger)) return 'too-large'
-    if (entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs)) return 'clock-skew'
-    if (row !== undefined && concurrentHeads(row, entry) >= ledger.limits.headsPerRowMax) return 'too-many-heads'
-    return gate.judge?.(new ProposedChange(entry, row, this.#newNames?.dictionaries ?? state))
+    return entry.timestamp > msToTimestamp(nowMs + ledger.limits.skewMs) ? 'clock-skew' : undefined
+  }
+
+  #ask({ state }: Draft, entry: ChangeEntry, row: RowEntry | undefined): VoidCode | undefined {
+    return this.#options.gate.judge?.(new ProposedChange(entry, row, this.#newNames?.dictionaries ?? state))
   }
 }
 
@@ -384,11 +401,6 @@ function isWithinLimits({ id, context, versions }: ChangeEntry, { limits }: Ledg
   let bytes = CHANGE_OVERHEAD_BYTES + id.length + context.length * 2
   for (const { start, end } of versions) bytes += end - start
   return bytes <= limits.changeBytesMax && versions.length <= limits.fieldsPerRowMax && idFits(id, limits)
-}
-
-function concurrentHeads(row: RowEntry, { context }: ChangeEntry): number {
-  if (clockIncludes(context, row.header.clock)) return 0
-  return row.state.heads.filter((head) => clockGet(context, head.replica) < head.seq).length
 }
 
 /** The entries of one writer's transaction that are not held yet; they must follow what is, and each other. */

@@ -28,6 +28,8 @@ interface KnownTable {
 
 /** Of one row that attracts writers without end, so many pairs of a commit are told: more says nothing more. */
 const PAIRS_MAX = 64
+/** Looking at a pair takes as long as the row has versions: of a row with many, fewer pairs. */
+const VERSIONS_MAX = 16_384
 
 /** Calls back with each conflict that comes about, some time after its commit. Answers with the way to stop. */
 export function countConflicts(ledger: Ledger, count: (conflict: CountedConflict) => void): () => void {
@@ -68,10 +70,12 @@ async function learnTables(ledger: Ledger, known: Map<string, KnownTable>, named
 
 function* conflictsOf({ before, after }: TouchedRow, table: KnownTable, ledger: Ledger): Generator<CountedConflict> {
   const options = { state: after, dictionaries: ledger.state, rules: table.definition }
-  let pairs = 0
-  for (const [left, right] of newPairs(before.heads, after.heads)) {
-    if (++pairs > PAIRS_MAX) return
-    const { relation } = relate(options, left, right)
+  let left = PAIRS_MAX
+  let versions = 0
+  for (const [one, other] of newPairs(before.heads, after.heads)) {
+    if (left-- === 0 || versions > VERSIONS_MAX) return
+    versions += after.versions.length
+    const { relation } = relate(options, one, other)
     if (relation !== 'agreement') yield { type: relation, policy: table.policy }
   }
 }

@@ -10,6 +10,7 @@
  * W1  A seq is given out here, inside the commit that stores its change, from the durable counter.
  * W2  Every entry takes one position; a block takes as many as it has entries.
  * W3  The row remembers the position of its last change, and each change the position of the one before it on its row.
+ * W4  For undo a row is kept once for each job that touched it, however often that did.
  */
 import { type ChangeEntry, type Entry, VOID_CODES, type VoidEntry } from './block.ts'
 import { BlockWriter } from './block-writer.ts'
@@ -87,7 +88,7 @@ export class Draft {
   readonly meetings: Meeting[] = []
   readonly #puts: StoreEntry[] = []
   readonly #deletes: Uint8Array[] = []
-  /** Every touch in order, for undo: the row and, at the same place, its state before. */
+  /** The first touch of each row since each mark, for undo (W4): the row and, at the same place, its state before. */
   readonly #touched: RowEntry[] = []
   readonly #previous: Uint8Array[] = []
   readonly #dirty: RowEntry[] = []
@@ -96,6 +97,8 @@ export class Draft {
   #isMetaTouched = false
   #savedReplicas = 0
   #savedNames = 0
+  /** What rows wear that were touched since the last mark. */
+  #sinceMark: object = {}
 
   readonly #witness: Witness | undefined
 
@@ -165,9 +168,11 @@ export class Draft {
       entry.before = bytes
       this.#dirty.push(entry)
     }
+    entry.origin = origin
+    if (entry.touchedSince === this.#sinceMark) return
+    entry.touchedSince = this.#sinceMark
     this.#touched.push(entry)
     this.#previous.push(bytes)
-    entry.origin = origin
   }
 
   /** Puts the agreed state of a row beside it. */
@@ -283,6 +288,7 @@ export class Draft {
 
   /** A place to come back to. Jobs append to the log last, when nothing can fail any more. */
   mark(): DraftMark {
+    this.#sinceMark = {}
     return {
       meta: { ...this.state.meta },
       touched: this.#touched.length,
@@ -294,6 +300,7 @@ export class Draft {
   }
 
   rollBack(mark: DraftMark): void {
+    this.#sinceMark = {}
     Object.assign(this.state.meta, mark.meta)
     while (this.#touched.length > mark.touched) {
       const entry = this.#touched.pop() as RowEntry

@@ -24,8 +24,9 @@ import type { RowState } from './row.ts'
 import { RowCache } from './row-cache.ts'
 import type { Store, StoreEntry } from './store.ts'
 
-/** Rows the cache may hold, over both generations: about 100 MB of typical rows at most, usually far less. */
+/** What the cache may hold, over both generations: about 50 MB of typical rows at most, usually far less. */
 const CACHED_ROWS_MAX = 65_536
+const CACHED_BYTES_MAX = 64 * 1_024 * 1_024
 const FORMAT = 1
 const PAGE_ENTRIES = 1_000
 
@@ -83,7 +84,7 @@ export interface Family {
 
 export class LedgerState {
   readonly #limits: Limits
-  readonly cache: RowCache = new RowCache(CACHED_ROWS_MAX)
+  readonly cache: RowCache = new RowCache(CACHED_ROWS_MAX, CACHED_BYTES_MAX)
   replicas: Dictionary = new Dictionary()
   names: Dictionary = new Dictionary()
   /** The replica's clock: the highest seq held, by replica index. */

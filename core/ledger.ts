@@ -29,8 +29,10 @@ import type { Store } from './store.ts'
 
 /** A group of jobs closes at this many changes: bounds the memory of a commit and the wait of those behind it. */
 const GROUP_CHANGES_MAX = 8_192
-/** Rows that are read in one piece, where others wait for their turn. */
+/** Rows that are read in one piece, where others wait for their turn; fewer at first, and as long as they are large. */
 const SLICE_ROWS = 64
+const FIRST_SLICE_ROWS = 8
+const SLICE_ROWS_BYTES = 1 << 20
 /** How often jobs run again because another process wrote to the same store first. */
 const ATTEMPTS_MAX = 64
 
@@ -340,26 +342,32 @@ export class Ledger {
         answers.push(() => waiting.reject(error))
       }
     }
-    const readMax = this.#turn === undefined ? Number.POSITIVE_INFINITY : SLICE_ROWS
+    let readMax = this.#turn === undefined ? Number.POSITIVE_INFINITY : FIRST_SLICE_ROWS
     while (this.#missing.length > 0) {
       const turn = this.turn()
       if (turn !== undefined) await turn
-      await this.#loadRows(this.#missing.splice(0, readMax))
+      const isLarge = (await this.#loadRows(this.#missing.splice(0, readMax))) > SLICE_ROWS_BYTES
+      if (isLarge) readMax = Math.max(1, readMax / 8)
+      else if (readMax < SLICE_ROWS) readMax *= 2
     }
     const [first] = ready
     if (first?.job.inspect !== undefined) await first.job.inspect(this)
     return ready
   }
 
-  async #loadRows(entries: readonly RowEntry[]): Promise<void> {
+  /** Answers with how many bytes they have. */
+  async #loadRows(entries: readonly RowEntry[]): Promise<number> {
+    let loaded = 0
     const values = await this.store.getMany(entries.map((entry) => entry.key))
     for (let at = 0; at < entries.length; at++) {
       const bytes = values[at]
       if (bytes === undefined) continue
       const entry = entries[at] as RowEntry
       entry.load(bytes)
+      loaded += bytes.length
       this.state.cache.keep(entry)
     }
+    return loaded
   }
 
   /**

@@ -20,8 +20,9 @@ import { type EncodedFields, toVersions } from './fields.ts'
 import type { Job, Ledger } from './ledger.ts'
 import { quote } from './names.ts'
 import type { HeadOp, RowState, Stamp, Version } from './row.ts'
+import { isSmall, ROW_BYTES_MAX, sizeOf } from './row-bounds.ts'
 import type { RowEntry } from './row-cache.ts'
-import type { RowHeader } from './row-codec.ts'
+import { decodeRow, type RowHeader } from './row-codec.ts'
 import type { SettledRow } from './settle.ts'
 import { nextTimestamp } from './timestamp.ts'
 import { encodeValue } from './value.ts'
@@ -76,6 +77,8 @@ export interface LocalWriteOptions {
 const CHANGE_OVERHEAD_BYTES = 48
 const CONTEXT_ENTRY_BYTES = 24
 
+const LARGE_REMEDY = 'Store large content elsewhere and keep its address in the row'
+
 export class LocalWrite implements Job<WrittenChange | undefined> {
   readonly weight: number
   readonly #options: LocalWriteOptions
@@ -117,7 +120,9 @@ export class LocalWrite implements Job<WrittenChange | undefined> {
       bytes += expectFits(op, change, ledger)
       previous.push(header.position)
       if (meta.authority === 0) keepAgreed(draft, entry, header, own)
+      const before = entry.bytes
       draft.apply(entry, change, position, 'local')
+      expectRowFits(op, change.op, entry, before)
       changes.push(change)
       position++
     }
@@ -217,16 +222,17 @@ function expectFits(op: WriteOp, change: ChangeEntry, ledger: Ledger): number {
   const contextBytes = (change.context.length / 2) * CONTEXT_ENTRY_BYTES
   let bytes = CHANGE_OVERHEAD_BYTES + op.id.length * 3 + contextBytes
   for (const { start, end } of change.versions) bytes += end - start + 2
-  const limit = ledger.limits.changeBytesMax
-  if (bytes <= limit) return bytes
-  throw new TidemarkError(
-    'too-large',
-    `the change to ${op.table} ${quote(op.id)} has ${bytes} bytes; the limit is ${limit}`,
-    {
-      remedy: 'Store large content elsewhere and keep its address in the row',
-      details: { bytes, limit },
-    },
-  )
+  const what = `the change to ${op.table} ${quote(op.id)}`
+  if (bytes > ledger.limits.changeBytesMax) throw tooLarge(what, bytes, ledger.limits.changeBytesMax)
+  return bytes
+}
+
+/** What a server would refuse (`row-bounds.ts` RB2). */
+function expectRowFits({ table, id }: WriteOp, op: HeadOp, entry: RowEntry, before: Uint8Array): void {
+  if (op === 'delete' || isSmall(entry.bytes)) return
+  const bytes = sizeOf(entry.state)
+  if (bytes <= ROW_BYTES_MAX || bytes <= sizeOf(decodeRow(before))) return
+  throw tooLarge(`row ${quote(id)} of ${table}, as it would be,`, bytes, ROW_BYTES_MAX)
 }
 
 /** A block spells each name once. */
@@ -244,9 +250,12 @@ function nameBytes(ops: readonly WriteOp[]): number {
 
 function expectTransactionFits(bytes: number, ledger: Ledger): void {
   const limit = ledger.limits.transactionBytesMax
-  if (bytes <= limit) return
-  throw new TidemarkError('too-large', `the transaction has ${bytes} bytes; the limit is ${limit}`, {
-    remedy: 'Write fewer or smaller rows in one transaction',
+  if (bytes > limit) throw tooLarge('the transaction', bytes, limit, 'Write fewer or smaller rows in one transaction')
+}
+
+function tooLarge(what: string, bytes: number, limit: number, remedy = LARGE_REMEDY): TidemarkError {
+  return new TidemarkError('too-large', `${what} has ${bytes} bytes; the limit is ${limit}`, {
+    remedy,
     details: { bytes, limit },
   })
 }

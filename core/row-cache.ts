@@ -7,7 +7,11 @@
  * and snapshots pass through once and would drive out the rows that are really used (2Q, Johnson and Shasha 1994).
  * What stays, stays in two generations: when the young one is full it becomes the old one, and what was not touched since
  * is dropped. That bounds memory without bookkeeping per access.
- * Invariant K1: an entry's state is the committed one, except while the pipeline is building or flushing a commit.
+ *
+ * Invariants:
+ * K1  An entry's state is the committed one, except while the pipeline is building or flushing a commit.
+ * K2  What stays is bounded in rows and in bytes, those by which rows have grown since included.
+ * K3  What stays is bytes alone: decoded, a row of many versions takes thirty times as much.
  */
 
 import { rowKey } from './keys.ts'
@@ -25,6 +29,8 @@ export class RowEntry {
   #state: RowState | undefined = undefined
   /** Its bytes before the commit under way touched it; undefined while none has. */
   before: Uint8Array | undefined = undefined
+  /** The mark of the commit under way since which it was touched. */
+  touchedSince: object | undefined = undefined
   /** Who touched it last in the commit under way. */
   origin: Origin = 'local'
   /** Whether it has several heads, and whether it exists when the last of them counts. */
@@ -32,6 +38,8 @@ export class RowEntry {
   isAlive = false
   /** Whether the index of conflicted rows holds this row. */
   isIndexed = false
+  /** How many of its bytes the cache has counted. */
+  countedBytes = 0
 
   constructor(table: number, id: string) {
     this.table = table
@@ -48,10 +56,15 @@ export class RowEntry {
     return this.bytes.length === 0 ? 0 : readRowPosition(this.bytes)
   }
 
-  /** Decoded for who looks first, until the row is another. */
+  /** Decoded for who looks first, until the row is another, or its group ends. */
   get state(): RowState {
     this.#state ??= decodeRow(this.bytes)
     return this.#state
+  }
+
+  /** Keeps the bytes alone. */
+  forgetState(): void {
+    this.#state = undefined
   }
 
   /** As it is in a store. */
@@ -114,22 +127,29 @@ class RowMap {
 
 export class RowCache {
   readonly #rowsMax: number
+  readonly #bytesMax: number
   #group = new RowMap()
   #groupLoaded: RowEntry[] = []
+  /** Those of the group that were here before it. */
+  #groupKnown: RowEntry[] = []
   #young = new RowMap()
+  #youngBytes = 0
   #old = new RowMap()
 
-  /** `rowsMax`: rows that stay, over both generations. */
-  constructor(rowsMax: number) {
+  /** What stays, over both generations. */
+  constructor(rowsMax: number, bytesMax: number) {
     this.#rowsMax = rowsMax
+    this.#bytesMax = bytesMax
   }
 
   get(table: number, id: string): RowEntry | undefined {
-    const known = this.#young.get(table, id) ?? this.#group.get(table, id)
-    if (known !== undefined) return known
-    const old = this.#old.get(table, id)
-    if (old !== undefined) this.#young.add(old)
-    return old
+    const fresh = this.#group.get(table, id)
+    if (fresh !== undefined) return fresh
+    const known = this.#young.get(table, id) ?? this.#old.get(table, id)
+    if (known === undefined) return undefined
+    this.#group.add(known)
+    this.#groupKnown.push(known)
+    return known
   }
 
   /** A row of the group under way. */
@@ -144,18 +164,31 @@ export class RowCache {
 
   /** Between groups: drops what passes through, and in turn what was not used lately. */
   endGroup(): void {
-    for (const entry of this.#groupLoaded) this.#young.add(entry)
+    for (const entry of this.#groupLoaded) this.#stay(entry)
+    for (const entry of this.#groupKnown) this.#stay(entry)
     this.#groupLoaded = []
+    this.#groupKnown = []
     this.#group = new RowMap()
-    if (this.#young.size * 2 < this.#rowsMax) return
+    if (this.#young.size * 2 < this.#rowsMax && this.#youngBytes * 2 < this.#bytesMax) return
     this.#old = this.#young
     this.#young = new RowMap()
+    this.#youngBytes = 0
   }
 
   clear(): void {
     this.#group = new RowMap()
     this.#groupLoaded = []
+    this.#groupKnown = []
     this.#young = new RowMap()
+    this.#youngBytes = 0
     this.#old = new RowMap()
+  }
+
+  #stay(entry: RowEntry): void {
+    entry.forgetState()
+    if (this.#young.get(entry.table, entry.id) === entry) this.#youngBytes -= entry.countedBytes
+    else this.#young.add(entry)
+    entry.countedBytes = entry.bytes.length
+    this.#youngBytes += entry.countedBytes
   }
 }

@@ -18,6 +18,9 @@ import { Slab } from './slab.ts'
 
 export const TIMESTAMP_WIDTH = 7
 
+/** A version's name, stamp number and length, at most: indexes of names and stamps are below 2^28. */
+const VERSION_NUMBERS_BYTES = 12
+
 /** Where encoded rows live. */
 export const rowSlab: Slab = new Slab()
 /** The stamps of the row at hand: the first `stampCount` places. Never shrinks. */
@@ -26,22 +29,22 @@ let stampCount = 0
 
 /** The row as bytes. Moves the state's versions onto the new bytes, so that a row in memory keeps no block alive (M6). */
 export function encodeRow(row: RowState): Uint8Array {
+  collectStamps(row)
   const start = rowSlab.reserve(boundRow(row))
   return rowSlab.take(writeRow(rowSlab.bytes, start, row))
 }
 
-/** More than the row can take. */
+/** More than the row can take, and not much more: what is reserved stays alive with it. Its stamps are collected. */
 function boundRow(row: RowState): number {
-  let bound = 64 + row.clock.length * 8 + row.heads.length * 36
+  let bound = 64 + row.clock.length * 8 + row.heads.length * 16 + stampCount * 24
   for (const head of row.heads) bound += (head.fields.length + head.clock.length) * 8
-  for (const version of row.versions) bound += version.end - version.start + 48
+  for (const version of row.versions) bound += version.end - version.start + VERSION_NUMBERS_BYTES
   return bound
 }
 
 /** A hot loop, once per row and commit: it writes straight into the slab, which `boundRow` has made large enough. */
 function writeRow(bytes: Uint8Array, start: number, row: RowState): number {
   let at = putVarint(bytes, start, row.position)
-  collectStamps(row)
   at = putStamps(bytes, at)
   at = putClock(bytes, at, row.clock)
   at = putVarint(bytes, at, row.heads.length)

@@ -32,6 +32,7 @@ import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type IndexMap } from './row-codec.ts'
+import type { Slices } from './slices.ts'
 
 // ── Chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -40,15 +41,19 @@ export interface SnapshotPlace {
   readonly id: string
 }
 
+/** A slice of looking through rows ends after so many bytes of them. */
+const SLICE_BYTES = 32 * 1024
+
 /** Rows with what is needed to read them elsewhere. */
-export function chunkOf(
+export async function chunkOf(
   ledger: Ledger,
   table: string,
   after: string | undefined,
   through: string | undefined,
   rows: readonly SnapshotRow[],
-): SnapshotRows {
-  return { type: 'snapshot-rows', table, after, through, ...usedDictionaries(ledger, rows), rows }
+): Promise<SnapshotRows> {
+  const used = await ledger.inTurns(usedDictionaries(ledger, rows))
+  return { type: 'snapshot-rows', table, after, through, ...used, rows }
 }
 
 /** The place after a chunk. A table that is done leaves its place at its last row: what follows is the next table. */
@@ -57,7 +62,10 @@ export function placeAfter(chunk: SnapshotRows): SnapshotPlace {
   return { table: chunk.table, id: chunk.through ?? last?.id ?? '' }
 }
 
-function usedDictionaries(ledger: Ledger, rows: readonly SnapshotRow[]): Pick<SnapshotRows, 'replicas' | 'names'> {
+function* usedDictionaries(
+  ledger: Ledger,
+  rows: readonly SnapshotRow[],
+): Slices<Pick<SnapshotRows, 'replicas' | 'names'>> {
   const { state } = ledger
   const replicas = new Set<number>()
   const names = new Set<number>()
@@ -71,7 +79,14 @@ function usedDictionaries(ledger: Ledger, rows: readonly SnapshotRow[]): Pick<Sn
       return index
     },
   }
-  for (const { row } of rows) decodeRow(row, collect)
+  let bytes = 0
+  for (const { row } of rows) {
+    decodeRow(row, collect)
+    bytes += row.length
+    if (bytes < SLICE_BYTES) continue
+    bytes = 0
+    yield
+  }
   return {
     replicas: [...replicas].map((index) => [index, state.replicas.textOf(index) as ReplicaId] as const),
     names: [...names].map((index) => [index, state.names.textOf(index)] as const),

@@ -37,8 +37,9 @@ const PARTS = 16
 /** A stretch this small is sent instead of split. */
 const ROWS_SENT_MAX = 32
 const BYTES_SENT_MAX = 512 * 1024
-/** Less than a turn takes. */
+/** Less than a turn takes: so many rows, or fewer of large ones. */
 const ROWS_PER_TURN = 64
+const ROW_BYTES_PER_TURN = 1_024
 
 function keysOf(ledger: Ledger, { table, after, through }: IdStretch): KeyRange | undefined {
   const index = ledger.state.names.find(table)
@@ -113,7 +114,7 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   if (hasher.hash === question.hash) return { isSame: true, parts: [], chunk: undefined }
   if (hasher.rows === entries.length && (hasher.bytes <= BYTES_SENT_MAX || hasher.rows === 1)) {
     const rows = entries.map(({ key, value }) => ({ id: rowKeyId(key), row: value }))
-    const chunk = chunkOf(ledger, question.table, question.after, question.through, rows)
+    const chunk = await chunkOf(ledger, question.table, question.after, question.through, rows)
     return { isSame: false, parts: [], chunk }
   }
   const parts = await splitStretch(ledger, question, keys as KeyRange, hasher.rows)
@@ -122,10 +123,12 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
 
 /** In pieces that others may come between: whoever asks with one small frame has all rows of a table looked at. */
 async function* scanInTurns(ledger: Ledger, keys: KeyRange): AsyncGenerator<StoreEntry> {
-  let count = 0
+  let done = ROWS_PER_TURN
   for await (const entry of scanRange(ledger.store, keys)) {
-    const turn = count++ % ROWS_PER_TURN === 0 ? ledger.turn() : undefined
+    const turn = done >= ROWS_PER_TURN ? ledger.turn() : undefined
+    if (done >= ROWS_PER_TURN) done = 0
     if (turn !== undefined) await turn
+    done += 1 + entry.value.length / ROW_BYTES_PER_TURN
     yield entry
   }
 }

@@ -17,7 +17,7 @@
 const AHEAD_BYTES_MAX = 128 * 1024
 
 export interface Reader {
-  /** Reads no more, until `resume`. Does nothing where a transport cannot be held. */
+  /** Reads no more, until `resume`. */
   pause(): void
   resume(): void
 }

@@ -9,6 +9,8 @@
  * Q2  A frame that many connections get is framed for WebSocket once.
  */
 import type { Socket } from 'socket.io'
+import type { Reader } from './intake.ts'
+import { pollsOf } from './polls.ts'
 
 type EngineSocket = Socket['conn']
 
@@ -18,12 +20,10 @@ interface EngineInnards {
   readonly transport: { readonly socket?: WebSocketInnards }
 }
 
-interface WebSocketInnards {
+interface WebSocketInnards extends Reader {
   readonly bufferedAmount: number
   readonly readyState: number
   terminate(): void
-  pause(): void
-  resume(): void
   once(event: 'close', listener: () => void): void
 }
 
@@ -44,11 +44,15 @@ export class Outbox {
   readonly #hasCompression: boolean
   /** What waited when it was last measured, and all that was written since: never less than what waits. */
   #bytesAtMost = 0
+  #isPaused = false
 
   constructor(conn: EngineSocket, bytesMax: number, hasCompression: boolean) {
     this.#conn = conn
     this.#bytesMax = bytesMax
     this.#hasCompression = hasCompression
+    conn.on('upgrade', () => {
+      if (this.#isPaused) this.pause()
+    })
   }
 
   /** False when too much waits already; the frame is then not kept. */
@@ -73,17 +77,20 @@ export class Outbox {
     return bytes
   }
 
-  /** Stops reading, where frames come as a stream; requests that a client makes one by one are not held. */
+  /** Stops reading, also from the transport that follows this one. */
   pause(): void {
-    this.#webSocket()?.pause()
+    this.#isPaused = true
+    this.#reader()?.pause()
   }
 
   resume(): void {
-    this.#webSocket()?.resume()
+    this.#isPaused = false
+    this.#reader()?.resume()
   }
 
-  #webSocket(): WebSocketInnards | undefined {
-    return (this.#conn as unknown as EngineInnards).transport.socket
+  #reader(): Reader | undefined {
+    const { transport } = this.#conn as unknown as EngineInnards
+    return transport.socket ?? pollsOf(transport)
   }
 
   /** Ends the transport without waiting for the peer. */

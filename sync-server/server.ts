@@ -22,10 +22,12 @@ import { Intakes } from './intake.ts'
 import { createListener, type Listener, listenFailure, type TlsFiles } from './listener.ts'
 import { errorFields } from './log.ts'
 import { isLoopbackHost } from './loopback.ts'
+import { takeMessagesInTurns } from './messages.ts'
 import type { MetricsSource } from './metrics.ts'
 import { Observation } from './observation.ts'
 import { parsePlans, parseServerOptions, type ServerOptions, type ServerSettings } from './options.ts'
 import { terminateTransport } from './outbox.ts'
+import { watchPolls } from './polls.ts'
 import { socketOptions } from './socket-options.ts'
 import { type OpenTenantInfo, shuttingDown, Tenancy } from './tenancy.ts'
 import { Threshold } from './threshold.ts'
@@ -145,6 +147,8 @@ class ListeningServer implements SyncServer {
     this.#io.on('connection', (socket) => this.#welcome(socket))
     // Those that are refused, or never ask to be let in, have nobody else to see them off.
     this.#io.engine.on('connection', (conn: Socket['conn']) => {
+      takeMessagesInTurns(conn)
+      watchPolls(conn)
       conn.once('close', () => setTimeout(() => terminateTransport(conn), GOODBYE_MS).unref())
     })
     this.#upstream =

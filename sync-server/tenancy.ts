@@ -54,7 +54,8 @@ export class Tenancy {
   }
 
   static async open(settings: ServerSettings, observation: Observation, monotonicMs: () => number): Promise<Tenancy> {
-    const { stores, plans, limits, idleMs, pauseMs, now, logger, onUsage, onReload, upstream } = settings
+    const { stores, plans, limits, idleMs, pauseMs, tokenLifetimeMs, now, logger, onUsage, onReload, upstream } =
+      settings
     const registry = await stores.openRegistry()
     try {
       const manager = await TenantManager.open({
@@ -64,6 +65,7 @@ export class Tenancy {
         limits,
         idleMs,
         pauseMs,
+        tokenLifetimeMs,
         now,
         monotonicMs,
         nextTurn: setImmediate,
@@ -120,7 +122,7 @@ export class Tenancy {
     const { authorize, logger } = this.#settings
     const { tenant } = principal
     try {
-      await this.#makeKnown(tenant)
+      if (!this.manager.revocations.isOutlived(principal)) await this.#makeKnown(tenant)
       return await openVisit({
         manager: this.manager,
         principal,

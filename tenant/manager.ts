@@ -35,6 +35,7 @@ import { moving, notNow, redefined, refusalOf, suspended, taken, unavailable, un
 import { isBeingCut, type ListOptions, livesIn, NEW_HERE, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
 import type { IsolationMode, StoreFactory } from './store-factory.ts'
+import { TOKEN_LIFETIME_MS } from './token.ts'
 import { Turns } from './turns.ts'
 
 export interface TenantManagerOptions {
@@ -51,6 +52,8 @@ export interface TenantManagerOptions {
   readonly openMax?: Partial<Readonly<Record<IsolationMode, number>>>
   /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
   readonly pauseMs?: number | undefined
+  /** No token lives for longer. Default 30 days. */
+  readonly tokenLifetimeMs?: number | undefined
   /** Wall time in Unix milliseconds. */
   readonly now: () => number
   readonly monotonicMs: () => number
@@ -96,6 +99,8 @@ export interface Recovery {
 const SHARED_GROUP_MAX = 512
 const ALONE_GROUP_MAX = 8_192
 const PLAN_PAGE = 1_000
+/** By how much the clock of whoever issues tokens may be ahead. */
+const TOKEN_CLOCKS_MS = 60_000
 /**
  * An open tenant takes some 50 KiB where stores are shared. An LMDB directory of its own takes 200 KiB, and with glibc up to
  * 3 MiB: lists that LMDB asks for and does not use, which malloc gives from memory that was used before.
@@ -270,7 +275,7 @@ export class TenantManager {
 
   /**
    * Removes everything: its store, in both places while it is being moved, then its name. May be called again after an
-   * interruption. Nothing of it can be brought back.
+   * interruption. Nothing of it can be brought back, and its tokens do not count for who has its name after it.
    */
   async erase(name: string): Promise<void> {
     const tenant = parseTenantName(name)
@@ -284,8 +289,19 @@ export class TenantManager {
       await this.#tenants.evict(tenant, unknownTenant())
       for (const place of new Set([mode, move?.from ?? mode, move?.to ?? mode]))
         await this.#places.remove(tenant, place)
+      await this.#voidTokens(tenant)
       await this.#registry.update(tenant, () => undefined)
     })
+  }
+
+  /** Whoever holds one would be let in to the next tenant of this name. Takes no room of the list that others need. */
+  async #voidTokens(tenant: TenantName): Promise<void> {
+    const { now, tokenLifetimeMs = TOKEN_LIFETIME_MS } = this.#options
+    const nowMs = now()
+    const untilMs = nowMs + tokenLifetimeMs + TOKEN_CLOCKS_MS
+    const entry: Revocation = { type: 'tenant', tenant, name: '', issuedThroughMs: nowMs, untilMs }
+    await this.#registry.revoke(entry, nowMs)
+    this.revocations.add(entry)
   }
 
   /** Everything the tenant holds. Keeps it open until the last record was read, or reading stopped. */

@@ -1,6 +1,6 @@
 /**
- * Revocations: tokens that are void before they expire, one by one or all that a subject had, and replicas that nobody may
- * use any more, whatever the token.
+ * Revocations: tokens that are void before they expire, one by one, all that a subject had, or all of a tenant that was erased,
+ * and replicas that nobody may use any more, whatever the token.
  *
  * Knows: names and times. Must never know: where the list is kept, or any session.
  *
@@ -10,11 +10,12 @@
  * TV3  No tenant fills the list for others: who administers one may revoke there, and has a share of its own.
  * TV4  What the upstream of a relay revokes stands beside what is revoked here, under the same name too: each is lifted alone,
  *      and neither takes the other's room.
+ * TV5  A token does not outlive its tenant: it opens none that is registered by the same name later, and learns of none.
  */
 import { TidemarkError } from '../core/index.ts'
 import type { Principal } from './access.ts'
 
-export const REVOCATION_TYPES = ['token', 'subject', 'replica'] as const
+export const REVOCATION_TYPES = ['token', 'subject', 'replica', 'tenant'] as const
 export type RevocationType = (typeof REVOCATION_TYPES)[number]
 
 /** Of a replica: no token that it comes with changes anything. */
@@ -23,9 +24,9 @@ export const FOR_EVER: number = Number.MAX_SAFE_INTEGER
 export interface Revocation {
   readonly type: RevocationType
   readonly tenant: string
-  /** The token's id, the subject, or the replica's id. */
+  /** The token's id, the subject, or the replica's id; nothing where it is about the whole tenant. */
   readonly name: string
-  /** Of a subject: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
+  /** Of a subject or a tenant: tokens issued up to here are void. Those that are issued later are good. Unix milliseconds. */
   readonly issuedThroughMs: number
   /** Every token that this is about has expired by then. Unix milliseconds. */
   readonly untilMs: number
@@ -129,6 +130,13 @@ export class Revocations {
     )
     if (own === undefined && inherited === undefined) return NOTHING
     return [own, inherited].filter((entry) => entry !== undefined)
+  }
+
+  /** True of a token for an earlier tenant of the same name. */
+  isOutlived({ tenant, issuedAtMs }: Principal): boolean {
+    // Who says nothing of when is asked about each time that somebody connects: nothing is left of anybody.
+    if (issuedAtMs === 0) return false
+    return this.#find('tenant', tenant, '').some(({ issuedThroughMs }) => issuedAtMs <= issuedThroughMs)
   }
 }
 

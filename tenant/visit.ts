@@ -16,6 +16,7 @@ import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
 import type { TenantManager } from './manager.ts'
 import type { Lease, OpenTenant } from './open-tenant.ts'
 import type { Seat } from './quota.ts'
+import { unknownTenant } from './refusal.ts'
 import type { Revocation } from './revocation.ts'
 import type { Sender } from './traffic.ts'
 
@@ -31,7 +32,9 @@ export interface VisitOptions {
 /** Opens the tenant and takes a seat in it. Throws what the client has to be told. */
 export async function openVisit(options: VisitOptions): Promise<Visit> {
   const { manager, principal } = options
-  if (manager.revocations.has(principal)) throw revoked()
+  const { revocations } = manager
+  if (revocations.isOutlived(principal)) throw unknownTenant()
+  if (revocations.has(principal)) throw revoked()
   const lease = await manager.lease(principal.tenant)
   const answer = lease.tenant.connect(principal.subject)
   if (answer.type === 'seated') return new Visit(options, lease, answer.seat)
@@ -53,7 +56,10 @@ export class Visit {
     const { revocations } = manager
     let replica: ReplicaId | undefined
     const isReplicaRevoked = (): boolean => replica !== undefined && revocations.hasReplica(tenant.name, replica)
-    const guard = new SessionGuard(principal, (whom) => revocations.has(whom) || isReplicaRevoked())
+    const guard = new SessionGuard(
+      principal,
+      (whom) => revocations.has(whom) || revocations.isOutlived(whom) || isReplicaRevoked(),
+    )
     this.tenant = tenant
     this.#guard = guard
     this.#revocations = revocations

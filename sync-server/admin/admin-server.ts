@@ -227,7 +227,9 @@ export class AdminServer {
       const principal = await this.#authenticate(given)
       const { manager, now } = this.#target
       const isGood = (): boolean =>
-        now() < principal.expiresAtMs + EXPIRY_GRACE_MS && !manager.revocations.has(principal)
+        now() < principal.expiresAtMs + EXPIRY_GRACE_MS &&
+        !manager.revocations.has(principal) &&
+        !manager.revocations.isOutlived(principal)
       return hasScope(principal, 'admin') && isGood() ? { type: 'tenant', tenant: principal.tenant, isGood } : undefined
     } catch (error) {
       if (!isTidemarkError(error)) throw error

@@ -34,12 +34,14 @@ export interface Intruder {
   push(...changes: readonly Partial<PlainChange>[]): void
 }
 
+/** `token`: to a development server, the tenant in its place. */
 export async function openIntruder(
-  server: SyncServer,
-  token: string | Promise<string> = sign(),
+  server: Pick<SyncServer, 'url'>,
+  token: string | Promise<string> | { readonly tenant: string } = sign(),
   replica: ReplicaId = createReplicaId(),
 ): Promise<Intruder> {
-  const socket = await openRawSocket(server.url, { token: await token })
+  const given = await token
+  const socket = await openRawSocket(server.url, typeof given === 'string' ? { token: given } : given)
   const heard: Frame[] = []
   const told: Readonly<Record<string, unknown>>[] = []
   const gone = disconnected(socket)
