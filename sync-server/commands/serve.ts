@@ -11,6 +11,7 @@ import { TidemarkError } from '../../core/index.ts'
 import type { Config } from '../config/read-config.ts'
 import { SETTING_KEYS, type SettingKey } from '../config/settings.ts'
 import { configToOptions, readTls } from '../config/to-options.ts'
+import { growHeapFreely } from '../heap.ts'
 import { createLogger, errorFields, type Logger } from '../log.ts'
 import { createPrettyLogger } from '../pretty-log.ts'
 import { createSyncServer, type SyncServer } from '../server.ts'
@@ -40,6 +41,7 @@ export function serveCommand(): Command {
 }
 
 async function serve(flags: Flags): Promise<void> {
+  growHeapFreely()
   const config = await readFlags(flags)
   const { logLevel, pretty: isPretty = process.stdout.isTTY === true } = config.values
   const logger = isPretty ? createPrettyLogger(logLevel) : createLogger(logLevel)
