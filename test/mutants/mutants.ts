@@ -330,9 +330,8 @@ const RECEIVING: readonly Mutant[] = [
   {
     name: 'tombstones missing from snapshots',
     file: 'core/snapshot.ts',
-    find: '...usedDictionaries(ledger, rows), rows }',
-    replace:
-      "...usedDictionaries(ledger, rows), rows: rows.filter(({ row }) => decodeRow(row).heads.some(({ op }) => op !== 'delete')) }",
+    find: '...used, rows }',
+    replace: "...used, rows: rows.filter(({ row }) => decodeRow(row).heads.some(({ op }) => op !== 'delete')) }",
     breaks: 'nothing deleted comes back',
     tests: [],
     bySimulator: true,
