@@ -1,4 +1,6 @@
 /** What somebody with a valid token can fill up that no quota counts, and that others need. */
+import { Writable } from 'node:stream'
+import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { openIntruder } from './intruder.ts'
 import { until } from './stage.ts'
@@ -24,5 +26,28 @@ describe('definitions of tables', () => {
     const intruder = await openIntruder(server)
     intruder.say(intruder.hello({ tables: [['notes', 'x'.repeat(900_000)]] }))
     expect(await intruder.hears('refuse')).toMatchObject({ code: 'too-large' })
+  })
+})
+
+describe('the log of the server', () => {
+  test('has few lines about a rule that stumbles over each change of somebody', async () => {
+    const lines: string[] = []
+    const sink = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        lines.push(String(chunk))
+        done()
+      },
+    })
+    const authorize = (): boolean => {
+      throw new Error('no such owner')
+    }
+    const server = await openTokenServer({ authorize, logger: pino({ level: 'error' }, sink) })
+    const intruder = await openIntruder(server)
+    await intruder.greet()
+    intruder.push(...Array.from({ length: 800 }, (_, at) => ({ seq: at + 1 })))
+    const ack = await intruder.hears('ack')
+    expect(ack.refusals).toHaveLength(800)
+    expect(lines.length).toBeGreaterThan(0)
+    expect(lines.length).toBeLessThan(20)
   })
 })
