@@ -51,3 +51,19 @@ describe('the log of the server', () => {
     expect(lines.length).toBeLessThan(20)
   })
 })
+
+test('an answer is about what was pushed, however much was refused between its first change and its last', async () => {
+  const server = await openTokenServer()
+  const intruder = await openIntruder(server)
+  await intruder.greet()
+  const ahead = { op: 'delete', fields: {}, timestamp: (Date.now() + 3_600_000) * 2_048 } as const
+  for (let first = 1; first < 3_000; first += 500) {
+    intruder.push(...Array.from({ length: 500 }, (_, at) => ({ ...ahead, seq: first + at })))
+  }
+  const acks = () => intruder.heard.flatMap((frame) => (frame.type === 'ack' ? [frame] : []))
+  await until(() => acks().some(({ throughSeq }) => throughSeq === 3_000), 'all of it is refused')
+  const before = acks().length
+  intruder.push({ ...ahead, seq: 1 }, { ...ahead, seq: 2 }, { ...ahead, seq: 3_000 })
+  await until(() => acks().length > before, 'they are answered')
+  expect(acks().at(-1)?.refusals).toEqual([1, 2, 3_000].map((seq) => [seq, 'clock-skew']))
+})
