@@ -177,16 +177,20 @@ export class AdmitChanges implements SlicedJob<Admission> {
     }
   }
 
+  /** Of what came, and of nothing that lies between: whoever pushes its first change and its last has asked about those two. */
   async #readHeldRefusals(ledger: Ledger, entries: readonly Entry[]): Promise<Refusal[]> {
     const { replica } = this.#options
-    const [first] = entries
-    const through = Math.min(ledger.state.seqOf(replica), this.#lastSeq())
-    if (first === undefined || first.seq > through || (ledger.state.voidCounts[replica] ?? 0) === 0) return []
-    const refusals: Refusal[] = []
-    for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first.seq - 1, through))) {
-      refusals.push({ seq: voidKeySeq(key), code: VOID_CODES[value[0] ?? 0] as VoidCode })
+    const codes = new Map<number, VoidCode>()
+    if ((ledger.state.voidCounts[replica] ?? 0) === 0) return []
+    for (const [first, last] of runsOf(entries)) {
+      const through = Math.min(ledger.state.seqOf(replica), last)
+      if (first > through) continue
+      const turn = ledger.turn()
+      if (turn !== undefined) await turn
+      for await (const { key, value } of scanRange(ledger.store, voidRange(replica, first - 1, through)))
+        codes.set(voidKeySeq(key), VOID_CODES[value[0] ?? 0] as VoidCode)
     }
-    return refusals
+    return [...codes].map(([seq, code]) => ({ seq, code }))
   }
 
   *applyInSlices(draft: Draft, ledger: Ledger): Slices<Admission> {
@@ -401,6 +405,19 @@ function isWithinLimits({ id, context, versions }: ChangeEntry, { limits }: Ledg
   let bytes = CHANGE_OVERHEAD_BYTES + id.length + context.length * 2
   for (const { start, end } of versions) bytes += end - start
   return bytes <= limits.changeBytesMax && versions.length <= limits.fieldsPerRowMax && idFits(id, limits)
+}
+
+/** Seqs that follow each other, from the first to the last of each run. */
+function* runsOf(entries: readonly Entry[]): Generator<readonly [first: number, last: number]> {
+  let [first, last] = [0, -1]
+  for (const { seq } of entries) {
+    if (seq !== last + 1) {
+      if (last > 0) yield [first, last]
+      first = seq
+    }
+    last = seq
+  }
+  if (last > 0) yield [first, last]
 }
 
 /** The entries of one writer's transaction that are not held yet; they must follow what is, and each other. */

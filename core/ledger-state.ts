@@ -22,6 +22,7 @@ import { createReplicaId, quote, type ReplicaId, type TenantName } from './names
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import type { RowState } from './row.ts'
 import { RowCache } from './row-cache.ts'
+import type { AskForTurn } from './slices.ts'
 import type { Store, StoreEntry } from './store.ts'
 
 /** What the cache may hold, over both generations: about 50 MB of typical rows at most, usually far less. */
@@ -316,5 +317,21 @@ function decodeMeta(bytes: Uint8Array): Meta {
     authority: asCount(record[19]),
     rowBytes: asCount(record[20]),
     recoveringUntilMs: asCount(record[21] ?? 0),
+  }
+}
+
+/** Less than a turn takes: so many entries, or fewer large ones. */
+const TURN_ENTRIES = 64
+const TURN_ENTRY_BYTES = 1_024
+
+/** The same for whoever looks at each, in pieces that others may come between: who asks with one small frame has a whole table read. */
+export async function* scanInTurns(store: Store, range: KeyRange, ask: AskForTurn): AsyncGenerator<StoreEntry> {
+  let done = TURN_ENTRIES
+  for await (const entry of scanRange(store, range)) {
+    const turn = done >= TURN_ENTRIES ? ask() : undefined
+    if (done >= TURN_ENTRIES) done = 0
+    if (turn !== undefined) await turn
+    done += 1 + entry.value.length / TURN_ENTRY_BYTES
+    yield entry
   }
 }

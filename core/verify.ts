@@ -24,7 +24,7 @@ import { encodeFrame } from './frame.ts'
 import { addHashes, type Hash64, hashToText, ZERO_HASH } from './hash.ts'
 import { allRows, type KeyRange, keyAfter, keyIndex, rowKey, rowKeyAs, rowKeyId, rowRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
-import { scanRange } from './ledger-state.ts'
+import { scanInTurns, scanRange } from './ledger-state.ts'
 import type { Compare, Compared, RangePart, SnapshotRows } from './message.ts'
 import { isName } from './names.ts'
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
@@ -37,9 +37,6 @@ const PARTS = 16
 /** A stretch this small is sent instead of split. */
 const ROWS_SENT_MAX = 32
 const BYTES_SENT_MAX = 512 * 1024
-/** Less than a turn takes: so many rows, or fewer of large ones. */
-const ROWS_PER_TURN = 64
-const ROW_BYTES_PER_TURN = 1_024
 
 function keysOf(ledger: Ledger, { table, after, through }: IdStretch): KeyRange | undefined {
   const index = ledger.state.names.find(table)
@@ -106,7 +103,7 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   const hasher = new RowHasher(ledger, question.table)
   const entries: StoreEntry[] = []
   if (keys !== undefined) {
-    for await (const entry of scanInTurns(ledger, keys)) {
+    for await (const entry of scanInTurns(ledger.store, keys, () => ledger.turn())) {
       hasher.add(entry)
       if (entries.length <= ROWS_SENT_MAX && hasher.bytes <= BYTES_SENT_MAX) entries.push(entry)
     }
@@ -121,23 +118,11 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   return { isSame: false, parts, chunk: undefined }
 }
 
-/** In pieces that others may come between: whoever asks with one small frame has all rows of a table looked at. */
-async function* scanInTurns(ledger: Ledger, keys: KeyRange): AsyncGenerator<StoreEntry> {
-  let done = ROWS_PER_TURN
-  for await (const entry of scanRange(ledger.store, keys)) {
-    const turn = done >= ROWS_PER_TURN ? ledger.turn() : undefined
-    if (done >= ROWS_PER_TURN) done = 0
-    if (turn !== undefined) await turn
-    done += 1 + entry.value.length / ROW_BYTES_PER_TURN
-    yield entry
-  }
-}
-
 async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, rows: number): Promise<RangePart[]> {
   const size = Math.ceil(rows / PARTS)
   const parts: RangePart[] = []
   let hasher = new RowHasher(ledger, stretch.table)
-  for await (const entry of scanInTurns(ledger, keys)) {
+  for await (const entry of scanInTurns(ledger.store, keys, () => ledger.turn())) {
     hasher.add(entry)
     if (hasher.rows < size || parts.length === PARTS - 1) continue
     parts.push({ through: rowKeyId(entry.key), hash: hasher.hash, rows: hasher.rows })

@@ -12,7 +12,15 @@
  * Y7  A frame that comes faster than its sender may send waits for its time.
  */
 import type { Socket } from 'socket.io'
-import { AUTH_EVENT, FRAME_EVENT, isTidemarkError, type Limits, Link, TidemarkError } from '../core/index.ts'
+import {
+  AUTH_EVENT,
+  FRAME_EVENT,
+  isTidemarkError,
+  type Limits,
+  Link,
+  quotaExceeded,
+  TidemarkError,
+} from '../core/index.ts'
 import { notePlace, serverRole } from '../core/server-door.ts'
 import type { Principal, Traffic, Visit } from '../tenant/index.ts'
 import type { Intake } from './intake.ts'
@@ -152,6 +160,8 @@ export class Connection {
     const stops = [
       visit.tenant.onEnd((error) => this.fail(error)),
       visit.tenant.onPlan(() => {
+        const { overstay } = visit
+        if (overstay !== undefined) return this.fail(quotaExceeded(overstay))
         this.#pace.hasten()
         this.#link.offerRoom()
       }),

@@ -8,6 +8,7 @@
  *
  * Invariants:
  * X1  Frames are handed on in the order they came, each once, none before its time, and none after `close`.
+ * X3  Of those whose time came together few are handed on at once: others have their turn between them.
  * X2  More than `bytesMax` or `FRAMES_MAX` never waits: whoever sends more has ignored its credit.
  */
 import { TidemarkError } from '../core/index.ts'
@@ -33,6 +34,7 @@ interface Waiting {
 }
 
 const FRAMES_MAX = 8_192
+const AT_ONCE_MAX = 32
 const NEVER = rateLimited({ type: 'limited', by: 'tenant', retryAfterMs: Number.POSITIVE_INFINITY })
 /** Longer waits than this are waited for in parts: a timer is no place to keep a day. */
 const SLEEP_MS_MAX = 60_000
@@ -99,7 +101,7 @@ export class Pace {
   #wake(): void {
     this.#timer = undefined
     const nowMs = this.#options.monotonicMs()
-    while (!this.#isClosed) {
+    for (let left = AT_ONCE_MAX; left > 0 && !this.#isClosed; left--) {
       const [first] = this.#waiting
       if (first === undefined || first.dueAtMs > nowMs) break
       const owedMs = this.#options.owedMs()

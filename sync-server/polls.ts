@@ -28,6 +28,8 @@ interface PollingInnards {
   readonly readyState: string
   readonly maxHttpBufferSize: number
   readonly parser: { readonly decodePacket: (text: string) => Packet }
+  /** Destroyed when the transport begins to close, which may take it half a minute. */
+  dataReq: IncomingMessage | null
   onDataRequest(request: IncomingMessage, response: ServerResponse): void
   onPacket(packet: Packet): void
   onClose(): void
@@ -58,8 +60,6 @@ export function pollsOf(transport: object): Reader | undefined {
 class Polls implements Reader {
   readonly #transport: PollingInnards
   #isBusy = false
-  /** Whose body has not come whole. */
-  #reading: IncomingMessage | undefined
   #isPaused = false
   /** What is to be done when it is not paused any more. */
   #next: (() => void) | undefined
@@ -67,11 +67,7 @@ class Polls implements Reader {
   constructor(transport: PollingInnards) {
     this.#transport = transport
     transport.onDataRequest = (request, response) => this.#take(request, response)
-    transport.once('close', () => {
-      // Whoever drips a body would keep its TCP connection.
-      this.#reading?.destroy()
-      this.resume()
-    })
+    transport.once('close', () => this.resume())
   }
 
   pause(): void {
@@ -95,7 +91,7 @@ class Polls implements Reader {
       return
     }
     this.#isBusy = true
-    this.#reading = request
+    this.#transport.dataReq = request
     this.#whenRead(() => this.#read(request, response))
   }
 
@@ -125,7 +121,7 @@ class Polls implements Reader {
     })
     request.once('end', () => {
       request.off('close', onClose)
-      this.#reading = undefined
+      this.#transport.dataReq = null
       const text = body.toString('utf8')
       const packets = bytes > SHARED_BYTES_MAX ? [text] : text.split(SEPARATOR)
       this.#handOn(packets, 0, () => this.#answer(request, response))

@@ -11,12 +11,15 @@
 import { isTidemarkError, type TenantName, TidemarkError } from '../core/index.ts'
 import { becomeRelay } from '../core/server-door.ts'
 import {
+  Buckets,
   type Lease,
   type OpenTenant,
   openVisit,
   type Principal,
+  type Rate,
   TenantManager,
   Traffic,
+  takeTokens,
   type Visit,
 } from '../tenant/index.ts'
 import { errorFields } from './log.ts'
@@ -35,6 +38,8 @@ export interface OpenTenantInfo {
 const FAILURE_MS = 30_000
 /** What other processes change counts here after this long; half of what is promised. */
 const REFRESH_MS = 2_500
+/** Of one tenant, lines about faults of the app's own rule. */
+const FAULT_RATE: Rate = { perSecond: 1, burst: 10 }
 
 export class Tenancy {
   readonly manager: TenantManager
@@ -42,6 +47,9 @@ export class Tenancy {
   readonly #settings: ServerSettings
   readonly #monotonicMs: () => number
   #failedAtMs = Number.NEGATIVE_INFINITY
+  readonly #faults = new Buckets('tenant')
+  /** Faults of which the log says nothing. */
+  #untold = 0
   #refreshedAtMs: number
   #isRefreshing = false
 
@@ -119,7 +127,7 @@ export class Tenancy {
 
   /** Lets somebody in. Throws what the client has to be told. */
   async visit(principal: Principal): Promise<Visit> {
-    const { authorize, logger } = this.#settings
+    const { authorize } = this.#settings
     const { tenant } = principal
     try {
       if (!this.manager.revocations.isOutlived(principal)) await this.#makeKnown(tenant)
@@ -127,12 +135,19 @@ export class Tenancy {
         manager: this.manager,
         principal,
         ...(authorize === undefined ? {} : { authorize }),
-        onFault: (error) => logger.error({ tenant, ...errorFields(error) }, 'authorize failed'),
+        onFault: (error) => this.#tellFault(tenant, error),
       })
     } catch (error) {
       if (isOursToBlame(error)) this.#failedAtMs = this.#monotonicMs()
       throw error
     }
+  }
+
+  /** Whoever writes what an app's rule stumbles over would fill the disk with lines. */
+  #tellFault(tenant: TenantName, error: unknown): void {
+    const charge = { buckets: this.#faults, key: tenant, rate: FAULT_RATE, cost: 1 }
+    if (takeTokens([charge], this.#monotonicMs()).type === 'limited') this.#untold++
+    else this.#settings.logger.error({ tenant, ...errorFields(error), untold: this.#untold }, 'authorize failed')
   }
 
   /** A session of the tenant ended with this error. When it was the store's, everybody of the tenant has to go. */

@@ -35,7 +35,8 @@ export interface ExportOptions {
   readonly nowMs: number
 }
 
-const PAGE_CHANGES = 500
+/** Those of a page are decoded at once. */
+const PAGE_CHANGES = 64
 
 export async function* exportLedger(ledger: Ledger, { tables, nowMs }: ExportOptions): AsyncGenerator<ExportRecord> {
   const replica = readingReplica(ledger, definitionsFor(ledger, tables ?? {}), () => nowMs)
@@ -46,12 +47,14 @@ export async function* exportLedger(ledger: Ledger, { tables, nowMs }: ExportOpt
   for (const name of replica.tables.keys()) {
     for await (const row of replica.table(name).scan()) {
       rows++
+      await ledger.turn()
       yield { type: 'row', table: name, row: row as unknown as Readonly<Record<string, Value>> }
     }
   }
   let changes = 0
   for await (const change of readChanges(replica, floor - 1)) {
     changes++
+    await ledger.turn()
     yield { type: 'change', change }
   }
   yield { type: 'end', rows, changes, digest: (await replica.digest()).hash }

@@ -104,6 +104,14 @@ export class Seats {
     })
   }
 
+  /** Why somebody who has a seat has to leave it: the plan has fewer of them now. */
+  overstay(plan: Plan, subject: string): Shortage | undefined {
+    const { connections, liveReplicasPerSubject } = plan.quotas
+    const own = this.#connectionsBySubject.get(subject) ?? 0
+    if (this.#connections > connections) return shortOf('connections', connections, this.#connections)
+    return own > liveReplicasPerSubject ? shortOf('liveReplicasPerSubject', liveReplicasPerSubject, own) : undefined
+  }
+
   /** Reads a piece of a snapshot. Who finds all seats taken waits, in the order of coming. */
   async inBuild<Result>(plan: () => Plan, read: () => Promise<Result>): Promise<Result> {
     for (let isFirst = true; ; isFirst = false) {
@@ -147,7 +155,11 @@ function seated(giveBack: () => void): SeatAnswer {
 }
 
 function noSeat(resource: QuotaName, limit: number, used: number): SeatAnswer {
-  return { type: 'short', shortage: { resource, limit, used, retryAfterMs: SEAT_RETRY_MS } }
+  return { type: 'short', shortage: shortOf(resource, limit, used) }
+}
+
+function shortOf(resource: QuotaName, limit: number, used: number): Shortage {
+  return { resource, limit, used, retryAfterMs: SEAT_RETRY_MS }
 }
 
 // ── Warnings ────────────────────────────────────────────────────────────────────────────────────────────────────────

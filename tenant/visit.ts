@@ -9,7 +9,7 @@
  * TZ2  `check` is asked before each frame in either direction. After it has said `end`, it says nothing else.
  * TZ3  What a visit holds is given back once, however it ends.
  */
-import { type Gate, quotaExceeded, type ReplicaId } from '../core/index.ts'
+import { type Gate, quotaExceeded, type ReplicaId, type Shortage } from '../core/index.ts'
 import type { Authorize, Principal } from './access.ts'
 import { createJudge, hasScope, mayReadLog, mayRelay, mayWrite } from './access.ts'
 import { type GuardAnswer, revoked, SessionGuard } from './guard.ts'
@@ -91,6 +91,11 @@ export class Visit {
   /** Whose traffic it is. */
   get sender(): Sender {
     return { tenant: this.tenant.name, subject: this.principal.subject, plan: this.tenant.plan }
+  }
+
+  /** Why it has to give its seat back, after the plan of its tenant has changed. */
+  get overstay(): Shortage | undefined {
+    return this.tenant.seats.overstay(this.tenant.plan, this.principal.subject)
   }
 
   /** When to ask `check` although no frame comes, Unix milliseconds. */

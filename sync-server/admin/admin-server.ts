@@ -9,8 +9,8 @@
  * AD2  Nothing is answered without a token, not even whether a path exists; web pages cannot make a browser send one.
  * AD4  Who asks with a tenant's token finds what is under that tenant's own path, as far as it is for tenants, and
  *      nothing else: everything else is answered like a path that does not exist.
- * AD5  One tenant has at most `TENANT_REQUESTS_MAX` requests under way, and none while it is suspended. What is under way
- *      ends with its token.
+ * AD5  One tenant has at most `TENANT_REQUESTS_MAX` requests under way, `TENANT_RATE` of them in a second, and none while it is
+ *      suspended. What is under way ends with its token.
  * AD6  What a plan sells, such as the list of conflicts, is answered to a tenant's admin only under a plan that includes it.
  * AD3  What is not answered in full ends with the connection: half an export does not look like one.
  */
@@ -21,13 +21,16 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorCode, isTidemarkError, quote, TidemarkError } from '../../core/index.ts'
 import {
+  Buckets,
   EXPIRY_GRACE_MS,
   expectFeature,
   hasScope,
   type Principal,
+  type Rate,
   rateLimited,
   suspended,
   type TenantRecord,
+  takeTokens,
 } from '../../tenant/index.ts'
 import { toJson } from '../json.ts'
 import { createListener, type Listener, type TlsFiles } from '../listener.ts'
@@ -65,9 +68,12 @@ const TOKEN_BYTES_MIN = 32
 const TOKEN_FORM = /^[\w.~+/=-]+$/
 const BODY_BYTES_MAX = 65_536
 const HANDSHAKE_MS = 5_000
+const BASE = 'http://admin'
 /** An export reads all that a tenant holds: many of them would hold up everybody else. */
 const TENANT_REQUESTS_MAX = 4
 const RETRY_MS = 1_000
+/** Each that changes something is a commit of the registry, and a line of the log, which all tenants share. */
+const TENANT_RATE: Rate = { perSecond: 5, burst: 100 }
 
 /** Throws `bad-option`. */
 export function parseAdminOptions(options: AdminOptions, defaults: { host: string; port: number }): AdminSettings {
@@ -93,6 +99,7 @@ export class AdminServer {
   readonly #authenticate: AuthenticateAdmin | undefined
   /** Under way, by tenant. */
   readonly #requests = new Map<string, number>()
+  readonly #rates = new Buckets('tenant')
 
   /** Without `authenticate`, tokens of clients are not taken. */
   constructor(
@@ -160,7 +167,8 @@ export class AdminServer {
   // ── Requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://admin')
+    // What is no address has no path that anything is at.
+    const url = new URL(URL.canParse(request.url ?? '/', BASE) ? (request.url ?? '/') : '/', BASE)
     const path = url.pathname.split('/').filter((part) => part !== '')
     const asker = await this.#askerOf(request, path)
     if (asker === undefined) {
@@ -198,6 +206,8 @@ export class AdminServer {
     const { tenant } = asker
     const count = this.#requests.get(tenant) ?? 0
     if (count >= TENANT_REQUESTS_MAX) return undefined
+    const charge = { buckets: this.#rates, key: tenant, rate: TENANT_RATE, cost: 1 }
+    if (takeTokens([charge], performance.now()).type === 'limited') return undefined
     this.#requests.set(tenant, count + 1)
     return () => {
       const left = (this.#requests.get(tenant) ?? 1) - 1

@@ -1,8 +1,11 @@
 /** The admin port: what an operator can see and do there, and that nobody else can. */
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { SignJWT } from 'jose'
+import { pino } from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { causal, table } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
@@ -116,6 +119,28 @@ describe('AD1 and AD2: the admin port', () => {
       expect((await ask(server, method, '/tenants/acme', {}, 'x')).status).toBe(401)
     }
   })
+
+  test.each(['//[', 'http://[', '//a:99999999', '/%', '*'])(
+    'AD2: answers without a token on what is no path: %s',
+    async (path) => {
+      const lines: string[] = []
+      const sink = new Writable({
+        write: (chunk: Buffer, _encoding, done) => {
+          lines.push(String(chunk))
+          done()
+        },
+      })
+      const server = await openAdministered({ logger: pino({ level: 'error' }, sink) })
+      const socket = connect(Number(new URL(server.adminUrl ?? '').port), '127.0.0.1')
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`)
+      const answer = await new Promise((resolve) => {
+        socket.once('data', (data) => resolve(String(data).split('\r\n')[0]))
+        socket.once('close', () => resolve('closed'))
+      })
+      socket.destroy()
+      expect([answer, lines]).toEqual(['HTTP/1.1 401 Unauthorized', []])
+    },
+  )
 
   test('lets who scrapes read metrics and nothing else', async () => {
     const server = await openAdministered()
@@ -251,6 +276,27 @@ describe('AD4: an admin of a tenant', () => {
     ).toBe(404)
     for (const each of slow) each.destroy()
     await until(async () => (await statusNow()) === 200, 'they are forgotten')
+  })
+
+  test('AD5: comes again only so often: what it does is a commit and a line of the log that all share', async () => {
+    const lines: string[] = []
+    const sink = new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        lines.push(String(chunk))
+        done()
+      },
+    })
+    const server = await openAdministered({ defaultPlan: 'free', logger: pino({ level: 'info' }, sink) })
+    const token = await tokenFor('chief', 'acme', 'two', 'admin')
+    await settleAll((await openAs('ann', server)).link)
+    const statuses = new Set<number>()
+    for (let turn = 0; turn < 200; turn++) {
+      const verb = turn % 2 === 0 ? 'revoke' : 'lift'
+      statuses.add((await ask(server, 'POST', `/tenants/acme/${verb}`, { subject: 'bob' }, token)).status)
+    }
+    expect(statuses.has(429)).toBe(true)
+    expect(lines.filter((line) => line.includes('admin request')).length).toBeLessThan(150)
+    expect((await ask(server, 'GET', '/tenants/acme')).status).toBe(200)
   })
 
   test('AD5: reads on no longer than its token counts', async () => {

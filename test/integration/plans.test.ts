@@ -3,7 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { DEFAULT_PLANS, type QuotaName } from '../../tenant/index.ts'
+import { openIntruder } from './intruder.ts'
 import { ended, launch, launchServer } from './shell.ts'
+import { sign } from './sign.ts'
 import { createFolder, settleAll, stateOf, statusOf, until, writeNotes } from './stage.ts'
 import { openTokenServer, openWithToken } from './tokens.ts'
 
@@ -60,6 +62,28 @@ describe('plans that are renewed', () => {
     expect(replica.pending).toBe(500)
     await server.renewPlans({ slow: planWith({}) })
     await until(() => replica.pending === 0, 'nothing waits for hours')
+  })
+
+  test('have fewer seats at once: as many leave as are too many, and the others stay', async () => {
+    const server = await openTokenServer({ plans: { gold: planWith({}) }, defaultPlan: 'gold' })
+    const sessionsOf = () => server.tenants.find(({ tenant }) => tenant === 'acme')?.connections
+    const intruders = await Promise.all(
+      Array.from({ length: 10 }, (_, at) => openIntruder(server, sign({ sub: `s${at % 2}` }))),
+    )
+    for (const intruder of intruders) await intruder.greet()
+    expect(sessionsOf()).toBe(10)
+    await server.renewPlans({ gold: planWith({ connections: 7 }) })
+    expect(sessionsOf()).toBe(7)
+    await server.renewPlans({ gold: planWith({ connections: 7, liveReplicasPerSubject: 2 }) })
+    expect(sessionsOf()).toBe(4)
+    await until(
+      () => intruders.filter(({ heard }) => heard.some(({ type }) => type === 'refuse')).length === 6,
+      'they hear why',
+    )
+    const reasons = intruders.flatMap(({ heard }) => heard.filter((frame) => frame.type === 'refuse'))
+    expect(reasons.map(({ code, retryable }) => [code, retryable])).toEqual(
+      Array.from({ length: 6 }, () => ['quota-exceeded', true]),
+    )
   })
 
   test('end the sessions of tenants that may no more, and let nobody go whose plan would be gone', async () => {

@@ -16,6 +16,7 @@ class Transport {
   readonly maxHttpBufferSize = 200 * KIB
   readonly packets: { readonly text: string; readonly turn: number }[] = []
   readonly errors: string[] = []
+  dataReq: IncomingMessage | null = null
   readonly parser = { decodePacket: (text: string) => ({ type: text === '1' ? 'close' : 'message', text }) }
   #turn = 0
   onDataRequest(_request: IncomingMessage, _response: ServerResponse): void {}
@@ -114,4 +115,17 @@ test('PL4: while it is paused nothing is handed on, and afterwards everything', 
   pollsOf(transport)?.resume()
   expect(await answered).toBe(200)
   expect(transport.packets).toHaveLength(100)
+})
+
+test('a body that drips in is there to be cut off when its transport closes, and one that is whole is not', async () => {
+  const { transport, port } = await open()
+  const socket = connect(port, '127.0.0.1')
+  socket.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx')
+  await expect.poll(() => transport.dataReq).not.toBeNull()
+  transport.dataReq?.destroy()
+  await once(socket, 'close')
+  expect(transport.errors).toHaveLength(1)
+  const other = await open()
+  expect(await post(other.port, '4a')).toBe(200)
+  expect(other.transport.dataReq).toBeNull()
 })

@@ -1,7 +1,8 @@
-/** Comparing rows: one small frame has a whole table looked at, so that it takes its turns, and few at a time. */
+/** Comparing and exporting rows: one small request has all of them looked at, so that it takes its turns, and few at a time. */
 import { expect, test } from 'vitest'
 import { type Gate, Hub, Ledger, parseLimits, parseTenantName } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
+import { exportLedger } from '../../tenant/export.ts'
 import { DEFAULT_PLANS, parsePlan, Seats } from '../../tenant/index.ts'
 import { connect, openClient, sync } from './session.ts'
 
@@ -35,6 +36,15 @@ test('a comparison lets others have their turn every few rows', async () => {
   expect([rows, differing.length]).toEqual([ROWS, 0])
   expect(count.turns - before).toBeGreaterThanOrEqual(Math.floor(ROWS / 64))
   session.close()
+})
+
+test('an export lets others have their turn with each record, and while the text over all rows is made', async () => {
+  const { hub, count } = await openStage()
+  const before = count.turns
+  let records = 0
+  for await (const _ of exportLedger(hub.ledger, { nowMs: 0 })) records++
+  expect(records).toBe(2 * ROWS + 2)
+  expect(count.turns - before).toBeGreaterThanOrEqual(2 * ROWS + Math.floor(ROWS / 64))
 })
 
 test('of all sessions of a tenant few compare at a time, as many as may read snapshots', async () => {
