@@ -23,10 +23,7 @@ function openClient(stage: Stage): Part {
   const reader = new LinkReader({
     ledger,
     isByClocks: false,
-    save: (draft, cursor) => {
-      greeter.expectIdentity(draft.state)
-      draft.saveCursor(cursor)
-    },
+    save: greeter.saveCursor,
     receive: async (blocks, save) => {
       await ledger.submit(new ReceiveChanges(blocks, { save }))
       return undefined

@@ -3,6 +3,7 @@
  *
  * Knows: hellos and welcomes. Must never know: streams, what follows from a welcome for each role.
  */
+import type { Draft, LogCursor } from './draft.ts'
 import { checkWelcome, introduce, type Versions } from './handshake.ts'
 import { expectIdentity } from './identity.ts'
 import type { LedgerState } from './ledger-state.ts'
@@ -70,6 +71,12 @@ export class LinkGreeter {
     if (!this.#isMesh) hub.enter(link)
     this.hearTime(welcome.time)
     return true
+  }
+
+  /** Keeps how far the peer's log has been read, by whom our hello said that we are. */
+  readonly saveCursor = (draft: Draft, cursor: LogCursor): void => {
+    this.expectIdentity(draft.state)
+    draft.saveCursor(cursor)
   }
 
   /** Throws when the store has gone on under another id meanwhile. */

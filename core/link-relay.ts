@@ -44,10 +44,7 @@ class RelayPart implements Part {
     this.reader = new LinkReader({
       ledger,
       isByClocks: false,
-      save: (draft, cursor) => {
-        greeter.expectIdentity(draft.state)
-        draft.saveCursor(cursor)
-      },
+      save: greeter.saveCursor,
       receive: async (blocks, save) => {
         await exchange.receive(new ReceiveChanges(blocks, { save, peerServer: PEER }))
         return undefined

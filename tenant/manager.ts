@@ -15,7 +15,6 @@ import {
   parseLimits,
   parseTenantName,
   quote,
-  type Store,
   type TableDefinition,
   type TenantName,
   TidemarkError,
@@ -24,73 +23,21 @@ import { beginEpoch, endRecovery, Redefine } from '../core/server-door.ts'
 import { Arrivals } from './arrivals.ts'
 import { type Destination, departTenant, finishDeparture, rollBackDeparture } from './departures.ts'
 import { type ExportRecord, exportLedger } from './export.ts'
+import type { Recovery, Redefinition, Registration, TenantManagerOptions } from './manager-options.ts'
 import { finishMove, type MoveOptions, moveTenant, rollBackMove } from './move.ts'
 import { Movers } from './mover.ts'
-import { type Lease, OpenTenant } from './open-tenant.ts'
+import { OneByOne } from './one-by-one.ts'
+import type { Lease, OpenTenant } from './open-tenant.ts'
 import { OpenTenants } from './open-tenants.ts'
-import { type FenceWatch, type OpenPlace, Places } from './places.ts'
+import { Opening } from './opening.ts'
+import { Places } from './places.ts'
 import { type Plan, Plans } from './plan.ts'
-import type { UsageEvent } from './quota.ts'
-import { moving, notNow, redefined, refusalOf, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
-import { isBeingCut, type ListOptions, livesIn, NEW_HERE, type TenantRecord, TenantRegistry } from './registry.ts'
+import { moving, notNow, redefined, suspended, taken, unavailable, unknownTenant } from './refusal.ts'
+import { type ListOptions, NEW_HERE, type TenantRecord, TenantRegistry } from './registry.ts'
 import { type Revocation, type RevocationName, Revocations } from './revocation.ts'
-import type { IsolationMode, StoreFactory } from './store-factory.ts'
+import type { IsolationMode } from './store-factory.ts'
 import { TOKEN_LIFETIME_MS } from './token.ts'
 import { Turns } from './turns.ts'
-
-export interface TenantManagerOptions {
-  /** A store of its own for the registry; the manager closes it. */
-  readonly registry: Store
-  /** Where tenants of each mode live. A mode without a factory is not offered. */
-  readonly stores: Readonly<Partial<Record<IsolationMode, StoreFactory>>>
-  /** Default: the engine's own plans. */
-  readonly plans?: Plans
-  readonly limits?: Partial<Limits>
-  /** How long a tenant stays open without a lease. Default 60 s. */
-  readonly idleMs?: number
-  /** How many tenants of each mode stay open without a lease. Default 1,000, of dedicated ones 8. */
-  readonly openMax?: Partial<Readonly<Record<IsolationMode, number>>>
-  /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
-  readonly pauseMs?: number | undefined
-  /** No token lives for longer. Default 30 days. */
-  readonly tokenLifetimeMs?: number | undefined
-  /** Wall time in Unix milliseconds. */
-  readonly now: () => number
-  readonly monotonicMs: () => number
-  /** Calls back in a turn of its own, so that tenants take turns in pieces of a few milliseconds. Default: they do not. */
-  readonly nextTurn?: (begin: () => void) => void
-  readonly onUsage?: (tenant: TenantName, event: UsageEvent) => void
-  /** Makes the ledger of a tenant ready that was opened, before anybody uses it. */
-  readonly prepare?: (tenant: TenantName, ledger: Ledger) => Promise<void>
-  /** Told of each tenant that was opened, before anybody uses it. */
-  readonly onOpen?: (tenant: OpenTenant) => void
-  /** An operator had the configuration read anew in another process of this registry. */
-  readonly onReload?: (() => void) | undefined
-  /** Told what went wrong where nobody waits for it. */
-  readonly onFault?: (error: unknown, tenant: TenantName) => void
-}
-
-export interface Registration {
-  readonly name: string
-  readonly plan: string
-  readonly mode: IsolationMode
-  /** True: the store may be there already, with this tenant's ledger in it. */
-  readonly adopt?: boolean
-}
-
-export interface Redefinition {
-  readonly table: string
-  /** As it is now. */
-  readonly from: string
-  readonly to: string
-}
-
-export interface Recovery {
-  readonly tenant: TenantName
-  readonly epoch: number
-  /** Unix milliseconds; 0 when it waits for nothing. */
-  readonly untilMs: number
-}
 
 /**
  * Changes of one commit. It is the time that the process does nothing else, so a tenant that floods may take less of it
@@ -116,8 +63,9 @@ export class TenantManager {
   readonly #movers: Movers
   readonly #moves: MoveOptions
   readonly #places: Places
-  /** Resolves, never rejects, when the last change of where a tenant lives is through. */
-  readonly #changing = new Map<TenantName, Promise<void>>()
+  readonly #opening: Opening
+  /** What changes where a tenant lives. */
+  readonly #moving = new OneByOne<TenantName>()
   #reloads: number | undefined
   /** Tenants that come from another server. */
   readonly arrivals: Arrivals
@@ -131,7 +79,7 @@ export class TenantManager {
     this.#plans = options.plans ?? new Plans()
     this.#limits = parseLimits(options.limits)
     this.#tenants = new OpenTenants({
-      open: (name) => this.#open(name),
+      open: (name) => this.#opening.open(name),
       idleMs,
       openMax: { ...OPEN_MAX, ...openMax },
       monotonicMs,
@@ -144,6 +92,15 @@ export class TenantManager {
       turns: nextTurn && new Turns({ nextTurn, monotonicMs }),
     })
     this.#movers = new Movers(this.#registry, monotonicMs)
+    this.#opening = new Opening({
+      ...options,
+      registry: this.#registry,
+      places: this.#places,
+      movers: this.#movers,
+      planOf: (plan) => this.#plans.get(plan),
+      lease: (name) => this.#tenants.lease(name),
+      giveUp: (name, error) => this.#tenants.evict(name, error),
+    })
     this.#moves = {
       registry: this.#registry,
       movers: this.#movers,
@@ -175,7 +132,7 @@ export class TenantManager {
     const name = parseTenantName(text)
     this.#expectPlan(plan)
     this.#places.factoryOf(mode)
-    return this.#exclusively(name, async () => {
+    return this.#moving.run(name, async () => {
       // Whoever was interrupted while founding has left a record, and perhaps the store.
       if (!adopt && (await this.#registry.get(name)) === undefined) await this.#places.expectEmpty(name, mode)
       await this.#registry.update(name, (record) => {
@@ -279,7 +236,7 @@ export class TenantManager {
    */
   async erase(name: string): Promise<void> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, async () => {
+    return this.#moving.run(tenant, async () => {
       if ((await this.#registry.get(tenant)) === undefined) return
       const { mode, move } = await this.#change(tenant, (current) => ({
         ...current,
@@ -309,7 +266,7 @@ export class TenantManager {
     name: string,
     options: { readonly tables?: Readonly<Record<string, TableDefinition>> } = {},
   ): AsyncGenerator<ExportRecord> {
-    const { ledger, release } = await this.#hold(parseTenantName(name))
+    const { ledger, release } = await this.#opening.hold(parseTenantName(name))
     try {
       yield* exportLedger(ledger, { ...options, nowMs: this.#options.now() })
     } finally {
@@ -319,27 +276,12 @@ export class TenantManager {
 
   /** Reads from the ledger of a tenant, also of a suspended one. What `read` must not do is to write. */
   async inspect<Result>(name: string, read: (ledger: Ledger) => Promise<Result>): Promise<Result> {
-    const { ledger, release } = await this.#hold(parseTenantName(name))
+    const { ledger, release } = await this.#opening.hold(parseTenantName(name))
     try {
       return await read(ledger)
     } finally {
       await release()
     }
-  }
-
-  /** The ledger to read from; of a suspended tenant too, which nobody else can open. */
-  async #hold(name: TenantName): Promise<{ readonly ledger: Ledger; readonly release: () => Promise<void> }> {
-    const record = await this.#recordOf(name)
-    if (record?.state !== 'suspended') {
-      const { tenant, release } = await this.#tenants.lease(name)
-      return { ledger: tenant.hub.ledger, release: async () => release() }
-    }
-    if (isBeingCut(record)) throw moving()
-    const { store, ledger } = await this.#places.open(
-      record,
-      this.#fenceWatch(record, () => {}),
-    )
-    return { ledger, release: () => ledger.close().finally(() => store.close()) }
   }
 
   /**
@@ -356,7 +298,7 @@ export class TenantManager {
   }
 
   async #recover(name: TenantName, job: ReturnType<typeof beginEpoch>): Promise<Recovery> {
-    const { ledger, release } = await this.#hold(name)
+    const { ledger, release } = await this.#opening.hold(name)
     try {
       await ledger.submit<unknown>(job)
       const { epoch, recoveringUntilMs } = ledger.state.meta
@@ -374,7 +316,7 @@ export class TenantManager {
   async redefine(name: string, definition: Redefinition): Promise<void> {
     const tenant = parseTenantName(name)
     const { table, from, to } = definition
-    const { ledger, release } = await this.#hold(tenant)
+    const { ledger, release } = await this.#opening.hold(tenant)
     try {
       await ledger.submit(new Redefine(table, from, to, this.#options.now()))
     } finally {
@@ -390,33 +332,33 @@ export class TenantManager {
   async move(name: string, to: IsolationMode): Promise<TenantRecord> {
     const tenant = parseTenantName(name)
     this.#places.factoryOf(to)
-    return this.#exclusively(tenant, () => moveTenant(this.#moves, tenant, to))
+    return this.#moving.run(tenant, () => moveTenant(this.#moves, tenant, to))
   }
 
   async finishMove(name: string): Promise<void> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, () => finishMove(this.#moves, tenant))
+    return this.#moving.run(tenant, () => finishMove(this.#moves, tenant))
   }
 
   async rollBackMove(name: string): Promise<void> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, () => rollBackMove(this.#moves, tenant))
+    return this.#moving.run(tenant, () => rollBackMove(this.#moves, tenant))
   }
 
   /** Moves a tenant to another server; see departures.ts. Our copy stays until `finishDeparture`. */
   async depart(name: string, destination: Destination, address: string): Promise<TenantRecord> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, () => departTenant(this.#moves, tenant, destination, address))
+    return this.#moving.run(tenant, () => departTenant(this.#moves, tenant, destination, address))
   }
 
   async finishDeparture(name: string): Promise<TenantRecord> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, () => finishDeparture(this.#moves, tenant))
+    return this.#moving.run(tenant, () => finishDeparture(this.#moves, tenant))
   }
 
   async rollBackDeparture(name: string, destination?: Destination): Promise<void> {
     const tenant = parseTenantName(name)
-    return this.#exclusively(tenant, () => rollBackDeparture(this.#moves, tenant, destination))
+    return this.#moving.run(tenant, () => rollBackDeparture(this.#moves, tenant, destination))
   }
 
   // ── Who is open ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -456,7 +398,7 @@ export class TenantManager {
     for (const entry of held) this.revocations.add(entry)
     for (const tenant of this.#tenants.open) {
       const record = await this.#registry.get(tenant.name)
-      const refusal = this.#refusalOf(record)
+      const refusal = this.#opening.refusalOf(record)
       if (refusal !== undefined) await this.#tenants.evict(tenant.name, refusal)
       else if (record?.redefinitions !== tenant.redefinitions) await this.#tenants.evict(tenant.name, redefined())
       else tenant.changePlan(this.#plans.get(record.plan))
@@ -484,69 +426,6 @@ export class TenantManager {
   async close(): Promise<void> {
     await this.#tenants.close()
     await this.#registry.close()
-  }
-
-  // ── Opening ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  async #open(name: TenantName): Promise<OpenTenant> {
-    let record: TenantRecord | undefined
-    try {
-      record = await this.#recordOf(name)
-    } catch (error) {
-      throw unavailable(error)
-    }
-    const refusal = this.#refusalOf(record)
-    if (refusal !== undefined || record === undefined) throw refusal ?? unknownTenant()
-    let place: OpenPlace | undefined
-    try {
-      const fenceWatch = this.#fenceWatch(record, (error) => this.#giveUp(name, error))
-      place = await this.#places.open(record, fenceWatch)
-      const { onUsage, onOpen, pauseMs, prepare } = this.#options
-      await prepare?.(name, place.ledger)
-      const { mode, redefinitions } = record
-      const plan = this.#plans.get(record.plan)
-      const tenant = new OpenTenant({ name, mode, plan, redefinitions, ...place, pauseMs, onUsage })
-      onOpen?.(tenant)
-      return tenant
-    } catch (error) {
-      await place?.store.close().catch((failure: unknown) => this.#options.onFault?.(failure, name))
-      throw unavailable(error)
-    }
-  }
-
-  /** As somebody needs it who wants to use the tenant: without a cut that nobody goes on with. */
-  async #recordOf(name: TenantName): Promise<TenantRecord | undefined> {
-    const record = await this.#registry.get(name)
-    return record && this.#movers.giveUpDeadCut(record)
-  }
-
-  #fenceWatch({ name, mode }: TenantRecord, onStop: FenceWatch['onStop']): FenceWatch {
-    return { isFenceNeeded: async () => !livesIn(await this.#registry.get(name), mode), onStop }
-  }
-
-  /** The tenant went elsewhere, or away, in another process. */
-  #giveUp(name: TenantName, error: TidemarkError): void {
-    this.#tenants.evict(name, error).catch((failure: unknown) => this.#options.onFault?.(failure, name))
-  }
-
-  #refusalOf(record: TenantRecord | undefined): TidemarkError | undefined {
-    return refusalOf(record, (plan) => this.#plans.get(plan))
-  }
-
-  /** What changes where a tenant lives is done one after the other. */
-  async #exclusively<Result>(name: TenantName, work: () => Promise<Result>): Promise<Result> {
-    const before = this.#changing.get(name)
-    const changing = (before ?? Promise.resolve()).then(work)
-    const settled = changing.then(
-      () => {},
-      () => {},
-    )
-    this.#changing.set(name, settled)
-    try {
-      return await changing
-    } finally {
-      if (this.#changing.get(name) === settled) this.#changing.delete(name)
-    }
   }
 
   // ── Expectations ──────────────────────────────────────────────────────────────────────────────────────────────────
