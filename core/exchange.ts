@@ -8,12 +8,14 @@
  * EX1  Between servers a dot that is held comes with the content it had, else `dot-conflict`. What a snapshot brought is in no
  *      log, and is not compared.
  * EX2  What is too far ahead is not taken (yet): it would put the clock of everybody ahead who sees it.
+ * EX3  What has no room for its rows is taken together with deletes that came along, up to where there is room for all of it.
  */
 import type { Entry } from './block.ts'
 import { canonicalEntry } from './block-writer.ts'
 import { equalSlices } from './bytes.ts'
 import { TidemarkError } from './errors.ts'
-import { type Gate, growthOf } from './gate.ts'
+import { type Coming, foresee } from './foresight.ts'
+import { type Gate, type Growth, growthOf } from './gate.ts'
 import type { Hub } from './hub.ts'
 import type { DecodedBlock } from './incoming.ts'
 import type { Ledger } from './ledger.ts'
@@ -64,21 +66,43 @@ export function peerServer({ timestampMax, weigh }: PeerServerOptions = {}): Pee
       if (timestampMax !== undefined) expectTimely(changes, timestampMax)
       await expectSame(ledger, changes)
     },
-    ...(weigh === undefined ? {} : { weighing: () => weighing(weigh) }),
+    ...(weigh === undefined ? {} : { weighing: (changes) => weighing(weigh, changes) }),
   }
 }
 
 /** Counts what waits to be appended as well. */
-function weighing(weigh: NonNullable<Gate['weigh']>): ReturnType<NonNullable<PeerServer['weighing']>> {
+function weighing(
+  weigh: NonNullable<Gate['weigh']>,
+  changes: readonly DecodedBlock[],
+): ReturnType<NonNullable<PeerServer['weighing']>> {
   let unappendedBytes = 0
-  return ({ usage }, fresh, rows) => {
-    if (fresh.length === 0) return undefined
-    const growth = growthOf(fresh, rows)
-    const shortage = weigh({ ...usage, storedBytes: usage.storedBytes + unappendedBytes }, growth)
+  let foreseen: ReadonlySet<Entry> = new Set()
+  const take = ({ storedBytes }: Growth): void => {
     // The rows are counted at once; of what was reckoned for the log, half is right.
-    if (shortage === undefined) unappendedBytes += Math.ceil(growth.storedBytes / 2)
-    return shortage
+    unappendedBytes += Math.ceil(storedBytes / 2)
   }
+  return ({ state, usage }, fresh, rows) => {
+    const [first] = fresh
+    if (first === undefined || foreseen.has(first)) return undefined
+    const used = { ...usage, storedBytes: usage.storedBytes + unappendedBytes }
+    const growth = growthOf(fresh, rows)
+    const shortage = weigh(used, growth)
+    if (shortage === undefined) take(growth)
+    if (shortage?.resource !== 'rows') return shortage
+    // EX3.
+    const coming = comingFrom(changes, first)
+    const isHeld = ({ replica, seq }: Entry): boolean => seq <= state.seqOf(replica)
+    const found = foresee(coming, isHeld, (all) => weigh(used, all) === undefined)
+    if (found === undefined) return shortage
+    take(found.growth)
+    foreseen = new Set(coming.slice(0, found.count).map(({ entry }) => entry))
+    return undefined
+  }
+}
+
+function comingFrom(changes: readonly DecodedBlock[], first: Entry): Coming[] {
+  const all = changes.flatMap(({ entries, rows }) => entries.map((entry, at): Coming => ({ entry, row: rows[at] })))
+  return all.slice(all.findIndex(({ entry }) => entry === first))
 }
 
 /** EX2. */

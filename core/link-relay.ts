@@ -7,6 +7,7 @@ import { rememberedTables } from './definitions.ts'
 import { InvariantError } from './errors.ts'
 import { Exchange, peerServer } from './exchange.ts'
 import { definedMeanwhile, isCatchingUp, joinFamily, noteCaughtUp } from './family.ts'
+import { Feeds } from './feeds.ts'
 import { packUuid } from './frame.ts'
 import type { Shortage } from './gate.ts'
 import { LinkGreeter } from './link-greeter.ts'
@@ -26,6 +27,8 @@ class RelayPart implements Part {
   readonly #greeter: LinkGreeter
   readonly #exchange: Exchange
   readonly reader: LinkReader
+  /** What is sent: as others are, until the upstream has no room for some of it. */
+  #feeds: Feeds
   /** The upstream's id as blocks have it. */
   #upstream: Uint8Array = new Uint8Array(16)
   /** The tables of our hello. */
@@ -41,6 +44,7 @@ class RelayPart implements Part {
     const exchange = new Exchange(stage.hub)
     this.#greeter = greeter
     this.#exchange = exchange
+    this.#feeds = stage.hub.feeds
     this.reader = new LinkReader({
       ledger,
       isByClocks: false,
@@ -109,7 +113,7 @@ class RelayPart implements Part {
 
   readonly read: Part['read'] = (place, bytesMax) => {
     if (place.type !== 'log') throw logOnly()
-    return this.#stage.hub.feeds.read(place, bytesMax, this.#upstream, this.#exchange.isFromPeer)
+    return this.#feeds.read(place, bytesMax, this.#upstream, this.#exchange.isFromPeer)
   }
 
   readonly take: Part['take'] = async (messages) => {
@@ -131,6 +135,8 @@ class RelayPart implements Part {
   #takeAck({ throughSeq, pause }: Ack): void {
     if (pause === undefined) return
     this.#pause = pause
+    // What had no room may have it with what came behind: it is read anew, not as it was sent before.
+    this.#feeds = new Feeds(this.#stage.hub.ledger)
     this.#stage.hold({ type: 'log', position: throughSeq }, pause)
   }
 

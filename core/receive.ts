@@ -11,7 +11,7 @@
  * E7  From another server voids are remembered, for whoever has to be told of them here; and no limit of ours keeps out what was
  *     admitted.
  * E8  What there is no room for stops at a transaction's edge, as in admission (E6): what came before it is taken, and nothing
- *     behind it is looked at.
+ *     behind it is; unless there is room for all of it up to a delete that came along (exchange.ts, EX3).
  */
 import { type AgreedRow, applyToAgreed, hasUnanswered, readAgreed, readRefused } from './agreed.ts'
 import type { BlockResolver, Entry } from './block.ts'
@@ -38,11 +38,9 @@ export interface PeerServer {
   /** Throws what the session has to end with. */
   readonly expect: (ledger: Ledger, changes: readonly DecodedBlock[]) => Promise<void>
   /** Begins to look whether there is room; answers, for one transaction after the other, with what there is none for. */
-  readonly weighing?: () => (
-    draft: Draft,
-    entries: readonly Entry[],
-    rows: readonly (RowEntry | undefined)[],
-  ) => Shortage | undefined
+  readonly weighing?: (
+    changes: readonly DecodedBlock[],
+  ) => (draft: Draft, entries: readonly Entry[], rows: readonly (RowEntry | undefined)[]) => Shortage | undefined
 }
 
 /** The stretch of our log that is new, and why it ends before what came. */
@@ -96,7 +94,7 @@ export class ReceiveChanges implements SlicedJob<Received> {
   }
 
   *applyInSlices(draft: Draft): Slices<Received> {
-    const weigh = this.#options.peerServer?.weighing?.()
+    const weigh = this.#options.peerServer?.weighing?.(this.#decoded)
     let shortage: Shortage | undefined
     const appends: (() => void)[] = []
     const from = draft.state.meta.nextPosition

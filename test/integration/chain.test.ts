@@ -102,6 +102,27 @@ test('a tenant that is full at the root is full at the end of the chain, until s
   expect(root.manager.open[0]?.usage.rows).toBe(5)
 })
 
+test('deletes make room at the root behind what there was no room for, all the way from the end of the chain', async () => {
+  const plans = { tiny: { features: ['sync'], quotas: { ...UNLIMITED.quotas, rows: 5 } } } as const
+  const root = await openTokenServer({ plans, pauseMs: 50 })
+  await root.manager.setPlan('acme', 'tiny')
+  const middle = await openRelay(root, 'edge-1')
+  const last = await openRelay(middle, 'edge-2')
+  const [phone, tablet] = [await openWithToken(last.url, { sub: 'ann' }), await openWithToken(last.url, { sub: 'bob' })]
+  for (let row = 0; row < 5; row++) await put(phone.replica, `n${row}`)
+  await settleAll(phone.link, tablet.link)
+  await until(() => root.manager.open[0]?.usage.rows === 5, 'the root is full')
+  await put(phone.replica, 'n5')
+  await until(() => middle.upstream?.pause?.resource === 'rows', 'the relay below the root is paused')
+  await put(phone.replica, 'n6')
+  await until(() => last.upstream?.pause?.resource === 'rows', 'the last relay is paused')
+  for (const id of ['n0', 'n1', 'n2']) await tablet.replica.table('notes').delete(id)
+  const laptop = await openWithToken(root.url, { sub: 'cyd' })
+  await areEqual(laptop.replica, tablet.replica)
+  await areEqual(laptop.replica, phone.replica)
+  await until(() => root.manager.open[0]?.usage.rows === 4, 'what waited is there, and what was deleted is not')
+})
+
 test('a relay whose token ran out passes on what was written meanwhile once it has another, all the way', async () => {
   const clock = createClock()
   const root = await openTokenServer({ now: clock.now })
