@@ -221,7 +221,10 @@ class ListeningServer implements SyncServer {
   }
 
   async metrics(): Promise<string> {
-    await this.#observation.standings.refresh(this.manager)
+    // Whoever looks because the registry fails has to see something.
+    await this.#observation.standings.refresh(this.manager).catch((error: unknown) => {
+      this.#settings.logger.error(errorFields(error), 'registry cannot be read')
+    })
     return this.#observation.metrics.page()
   }
 

@@ -3,6 +3,8 @@
  * that are closed as well. Each is shown by the page of metrics and by the usage that `tidemark usage` prints.
  */
 import { describe, expect, test } from 'vitest'
+import type { Store } from '../../core/index.ts'
+import { openMemoryStore } from '../../core/stores/memory.ts'
 import { usagesToText, usageToText } from '../../sync-server/commands/usage-text.ts'
 import type { SyncServer } from '../../sync-server/index.ts'
 import type { QuotaName } from '../../tenant/index.ts'
@@ -124,6 +126,27 @@ describe('an operator sees', () => {
     expect(await seriesOf(server, 'quota_share')).toEqual([])
     await server.manager.erase('acme')
     expect(await seriesOf(server, 'stored_rows')).toEqual([])
+  })
+
+  test('the page, also while the registry cannot be read', async () => {
+    const store = openMemoryStore()
+    let isBroken = false
+    const registry: Store = {
+      head: () => store.head(),
+      getMany: async (keys) => (isBroken ? Promise.reject(new Error('the disk is gone')) : store.getMany(keys)),
+      range: (range) => store.range(range),
+      commit: (commit) => store.commit(commit),
+      close: () => store.close(),
+    }
+    const server = await openTokenServer({ openRegistry: () => registry, idleMs: 100 })
+    const { replica, link } = await openWithToken(server.url)
+    await writeNotes(replica, 5)
+    await settleAll(link)
+    await link.close()
+    await until(() => server.manager.open.length === 0, 'nobody is there, and the tenant was closed')
+    isBroken = true
+    expect(await seriesOf(server, 'stored_rows')).toEqual(['tidemark_stored_rows{tenant="acme"} 5'])
+    isBroken = false
   })
 
   test('who floods: it waits for its time, and is named', async () => {
