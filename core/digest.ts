@@ -22,7 +22,7 @@ export async function digestRows(ledger: Ledger): Promise<Digest> {
   let sum = ZERO_HASH
   let rows = 0
   const writer = new ByteWriter(1024)
-  for await (const { key, value } of scanInTurns(ledger.store, allRows(), () => ledger.turn())) {
+  for await (const { key, value } of scanInTurns(ledger, allRows())) {
     const table = ledger.state.names.textOf(keyIndex(key))
     sum = addHashes(sum, hashRow(writer, table, rowKeyId(key), decodeRow(value), ledger.state))
     rows++

@@ -22,7 +22,6 @@ import { createReplicaId, quote, type ReplicaId, type TenantName } from './names
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import type { RowState } from './row.ts'
 import { RowCache } from './row-cache.ts'
-import type { AskForTurn } from './slices.ts'
 import type { Store, StoreEntry } from './store.ts'
 
 /** What the cache may hold, over both generations: about 50 MB of typical rows at most, usually far less. */
@@ -324,14 +323,21 @@ function decodeMeta(bytes: Uint8Array): Meta {
 const TURN_ENTRIES = 64
 const TURN_ENTRY_BYTES = 1_024
 
+/** Where a store is read, and who else waits for a turn. */
+interface Scanned {
+  readonly store: Store
+  turn(): Promise<void> | undefined
+}
+
 /** The same for whoever looks at each, in pieces that others may come between: who asks with one small frame has a whole table read. */
-export async function* scanInTurns(store: Store, range: KeyRange, ask: AskForTurn): AsyncGenerator<StoreEntry> {
-  let done = TURN_ENTRIES
-  for await (const entry of scanRange(store, range)) {
-    const turn = done >= TURN_ENTRIES ? ask() : undefined
-    if (done >= TURN_ENTRIES) done = 0
-    if (turn !== undefined) await turn
-    done += 1 + entry.value.length / TURN_ENTRY_BYTES
+export async function* scanInTurns(scanned: Scanned, range: KeyRange): AsyncGenerator<StoreEntry> {
+  let left = 0
+  for await (const entry of scanRange(scanned.store, range)) {
+    if (left <= 0) {
+      await scanned.turn()
+      left = TURN_ENTRIES
+    }
+    left -= 1 + entry.value.length / TURN_ENTRY_BYTES
     yield entry
   }
 }

@@ -64,6 +64,8 @@ async function placeAfterClock(ledger: Ledger, role: SessionRole, entries: reado
   for (let index = 0; index < state.replicas.size; index++) {
     const known = clock.get(state.replicas.textOf(index))
     if (ledger.durableSeqOf(index) <= known) continue
+    // A tenant may have tens of thousands of replicas, and whoever asks need not have heard of one.
+    await ledger.turn()
     position = Math.min(position, (await ledger.log.positionAfter(index, known)) ?? end)
   }
   return { type: 'log', position }

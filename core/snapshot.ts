@@ -32,7 +32,6 @@ import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
 import type { RowEntry } from './row-cache.ts'
 import { decodeRow, type IndexMap } from './row-codec.ts'
-import type { Slices } from './slices.ts'
 
 // ── Chunks ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -41,8 +40,8 @@ export interface SnapshotPlace {
   readonly id: string
 }
 
-/** A slice of looking through rows ends after so many bytes of them. */
-const SLICE_BYTES = 32 * 1024
+/** So many bytes of rows are looked through in a turn. */
+const TURN_BYTES = 32 * 1024
 
 /** Rows with what is needed to read them elsewhere. */
 export async function chunkOf(
@@ -52,21 +51,6 @@ export async function chunkOf(
   through: string | undefined,
   rows: readonly SnapshotRow[],
 ): Promise<SnapshotRows> {
-  const used = await ledger.inTurns(usedDictionaries(ledger, rows))
-  return { type: 'snapshot-rows', table, after, through, ...used, rows }
-}
-
-/** The place after a chunk. A table that is done leaves its place at its last row: what follows is the next table. */
-export function placeAfter(chunk: SnapshotRows): SnapshotPlace {
-  const last = chunk.rows[chunk.rows.length - 1]
-  return { table: chunk.table, id: chunk.through ?? last?.id ?? '' }
-}
-
-function* usedDictionaries(
-  ledger: Ledger,
-  rows: readonly SnapshotRow[],
-): Slices<Pick<SnapshotRows, 'replicas' | 'names'>> {
-  const { state } = ledger
   const replicas = new Set<number>()
   const names = new Set<number>()
   const collect: IndexMap = {
@@ -79,18 +63,30 @@ function* usedDictionaries(
       return index
     },
   }
-  let bytes = 0
+  let left = TURN_BYTES
   for (const { row } of rows) {
     decodeRow(row, collect)
-    bytes += row.length
-    if (bytes < SLICE_BYTES) continue
-    bytes = 0
-    yield
+    left -= row.length
+    if (left > 0) continue
+    await ledger.turn()
+    left = TURN_BYTES
   }
+  const { state } = ledger
   return {
+    type: 'snapshot-rows',
+    table,
+    after,
+    through,
     replicas: [...replicas].map((index) => [index, state.replicas.textOf(index) as ReplicaId] as const),
     names: [...names].map((index) => [index, state.names.textOf(index)] as const),
+    rows,
   }
+}
+
+/** The place after a chunk. A table that is done leaves its place at its last row: what follows is the next table. */
+export function placeAfter(chunk: SnapshotRows): SnapshotPlace {
+  const last = chunk.rows[chunk.rows.length - 1]
+  return { table: chunk.table, id: chunk.through ?? last?.id ?? '' }
 }
 
 // ── Receiving ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -103,7 +103,7 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   const hasher = new RowHasher(ledger, question.table)
   const entries: StoreEntry[] = []
   if (keys !== undefined) {
-    for await (const entry of scanInTurns(ledger.store, keys, () => ledger.turn())) {
+    for await (const entry of scanInTurns(ledger, keys)) {
       hasher.add(entry)
       if (entries.length <= ROWS_SENT_MAX && hasher.bytes <= BYTES_SENT_MAX) entries.push(entry)
     }
@@ -122,7 +122,7 @@ async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, 
   const size = Math.ceil(rows / PARTS)
   const parts: RangePart[] = []
   let hasher = new RowHasher(ledger, stretch.table)
-  for await (const entry of scanInTurns(ledger.store, keys, () => ledger.turn())) {
+  for await (const entry of scanInTurns(ledger, keys)) {
     hasher.add(entry)
     if (hasher.rows < size || parts.length === PARTS - 1) continue
     parts.push({ through: rowKeyId(entry.key), hash: hasher.hash, rows: hasher.rows })

@@ -1,6 +1,7 @@
 /** Comparing and exporting rows: one small request has all of them looked at, so that it takes its turns, and few at a time. */
 import { expect, test } from 'vitest'
-import { type Gate, Hub, Ledger, parseLimits, parseTenantName } from '../../core/index.ts'
+import { createReplicaId, type Gate, Hub, Ledger, parseLimits, parseTenantName } from '../../core/index.ts'
+import { placeOf } from '../../core/resuming.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { exportLedger } from '../../tenant/export.ts'
 import { DEFAULT_PLANS, parsePlan, Seats } from '../../tenant/index.ts'
@@ -36,6 +37,18 @@ test('a comparison lets others have their turn every few rows', async () => {
   expect([rows, differing.length]).toEqual([ROWS, 0])
   expect(count.turns - before).toBeGreaterThanOrEqual(Math.floor(ROWS / 64))
   session.close()
+})
+
+test('who says what it has of many writers is found its place in turns', async () => {
+  const { hub, count } = await openStage()
+  for (let writer = 0; writer < 40; writer++) {
+    const client = await openClient('acme')
+    await client.table('notes').insert({ id: `w${writer}`, text: 'of one of many' })
+    await sync(client, hub)
+  }
+  const before = count.turns
+  await placeOf(hub.ledger, 'server', { type: 'clock', clock: [[createReplicaId(), 1]] })
+  expect(count.turns - before).toBeGreaterThanOrEqual(40)
 })
 
 test('an export lets others have their turn with each record, and while the text over all rows is made', async () => {
