@@ -6,7 +6,7 @@ import { ByteWriter } from './bytes.ts'
 import { addHashes, type Hash64, hashBytes, hashToText, ZERO_HASH } from './hash.ts'
 import { allRows, keyIndex, rowKeyId } from './keys.ts'
 import type { Ledger } from './ledger.ts'
-import { scanInTurns } from './ledger-state.ts'
+import { scanRange } from './ledger-state.ts'
 import { OPS, type RowState } from './row.ts'
 import { decodeRow } from './row-codec.ts'
 
@@ -22,7 +22,7 @@ export async function digestRows(ledger: Ledger): Promise<Digest> {
   let sum = ZERO_HASH
   let rows = 0
   const writer = new ByteWriter(1024)
-  for await (const { key, value } of scanInTurns(ledger, allRows())) {
+  for await (const { key, value } of scanRange(ledger.store, allRows(), () => ledger.turn())) {
     const table = ledger.state.names.textOf(keyIndex(key))
     sum = addHashes(sum, hashRow(writer, table, rowKeyId(key), decodeRow(value), ledger.state))
     rows++

@@ -22,6 +22,7 @@ import { createReplicaId, quote, type ReplicaId, type TenantName } from './names
 import { asArray, asCount, asText, packRecord, unpackRecord } from './packing.ts'
 import type { RowState } from './row.ts'
 import { RowCache } from './row-cache.ts'
+import type { AskForTurn } from './slices.ts'
 import type { Store, StoreEntry } from './store.ts'
 
 /** What the cache may hold, over both generations: about 50 MB of typical rows at most, usually far less. */
@@ -243,12 +244,23 @@ function decodeFamily(bytes: Uint8Array): Family {
   }
 }
 
-/** Every entry of a range, in pages. */
-export async function* scanRange(store: Store, range: KeyRange): AsyncGenerator<StoreEntry> {
+/** Less than a turn takes: so many entries, or fewer large ones. */
+const TURN_ENTRIES = 64
+const TURN_ENTRY_BYTES = 1_024
+
+/** Every entry of a range, in pages. `ask`: for whoever looks at each, in pieces that others may come between. */
+export async function* scanRange(store: Store, range: KeyRange, ask?: AskForTurn): AsyncGenerator<StoreEntry> {
   let from = range.from
+  let left = 0
   for (;;) {
     const page = await store.range({ from, to: range.to, limit: PAGE_ENTRIES, bytesMax: 1 << 20 })
-    yield* page
+    for (const entry of page) {
+      const turn = left <= 0 ? ask?.() : undefined
+      if (turn !== undefined) await turn
+      if (left <= 0) left = TURN_ENTRIES
+      left -= 1 + entry.value.length / TURN_ENTRY_BYTES
+      yield entry
+    }
     const last = page[page.length - 1]
     if (last === undefined) return
     from = keyAfterLast(last.key)
@@ -316,28 +328,5 @@ function decodeMeta(bytes: Uint8Array): Meta {
     authority: asCount(record[19]),
     rowBytes: asCount(record[20]),
     recoveringUntilMs: asCount(record[21] ?? 0),
-  }
-}
-
-/** Less than a turn takes: so many entries, or fewer large ones. */
-const TURN_ENTRIES = 64
-const TURN_ENTRY_BYTES = 1_024
-
-/** Where a store is read, and who else waits for a turn. */
-interface Scanned {
-  readonly store: Store
-  turn(): Promise<void> | undefined
-}
-
-/** The same for whoever looks at each, in pieces that others may come between: who asks with one small frame has a whole table read. */
-export async function* scanInTurns(scanned: Scanned, range: KeyRange): AsyncGenerator<StoreEntry> {
-  let left = 0
-  for await (const entry of scanRange(scanned.store, range)) {
-    if (left <= 0) {
-      await scanned.turn()
-      left = TURN_ENTRIES
-    }
-    left -= 1 + entry.value.length / TURN_ENTRY_BYTES
-    yield entry
   }
 }

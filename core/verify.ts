@@ -24,7 +24,7 @@ import { encodeFrame } from './frame.ts'
 import { addHashes, type Hash64, hashToText, ZERO_HASH } from './hash.ts'
 import { allRows, type KeyRange, keyAfter, keyIndex, rowKey, rowKeyAs, rowKeyId, rowRange } from './keys.ts'
 import type { Job, Ledger } from './ledger.ts'
-import { scanInTurns, scanRange } from './ledger-state.ts'
+import { scanRange } from './ledger-state.ts'
 import type { Compare, Compared, RangePart, SnapshotRows } from './message.ts'
 import { isName } from './names.ts'
 import { EMPTY_ROW, joinRows, type RowState } from './row.ts'
@@ -103,7 +103,7 @@ async function answerFrom(ledger: Ledger, question: Question): Promise<Answer> {
   const hasher = new RowHasher(ledger, question.table)
   const entries: StoreEntry[] = []
   if (keys !== undefined) {
-    for await (const entry of scanInTurns(ledger, keys)) {
+    for await (const entry of scanRange(ledger.store, keys, () => ledger.turn())) {
       hasher.add(entry)
       if (entries.length <= ROWS_SENT_MAX && hasher.bytes <= BYTES_SENT_MAX) entries.push(entry)
     }
@@ -122,7 +122,7 @@ async function splitStretch(ledger: Ledger, stretch: IdStretch, keys: KeyRange, 
   const size = Math.ceil(rows / PARTS)
   const parts: RangePart[] = []
   let hasher = new RowHasher(ledger, stretch.table)
-  for await (const entry of scanInTurns(ledger, keys)) {
+  for await (const entry of scanRange(ledger.store, keys, () => ledger.turn())) {
     hasher.add(entry)
     if (hasher.rows < size || parts.length === PARTS - 1) continue
     parts.push({ through: rowKeyId(entry.key), hash: hasher.hash, rows: hasher.rows })
