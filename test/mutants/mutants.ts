@@ -330,8 +330,8 @@ const RECEIVING: readonly Mutant[] = [
   {
     name: 'tombstones missing from snapshots',
     file: 'core/snapshot.ts',
-    find: '...used, rows }',
-    replace: "...used, rows: rows.filter(({ row }) => decodeRow(row).heads.some(({ op }) => op !== 'delete')) }",
+    find: '    rows,\n  }\n}',
+    replace: "    rows: rows.filter(({ row }) => decodeRow(row).heads.some(({ op }) => op !== 'delete')),\n  }\n}",
     breaks: 'nothing deleted comes back',
     tests: [],
     bySimulator: true,
