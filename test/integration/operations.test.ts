@@ -2,10 +2,10 @@
 
 import { spawn } from 'node:child_process'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
+import { freePort } from '../free-port.ts'
 import { createFolder } from './stage.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -13,15 +13,6 @@ const text = readFileSync(join(root, 'docs/operations.md'), 'utf8')
 const sessions = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)]
   .map((match) => match[1] ?? '')
   .filter((session) => session.startsWith('tidemark secret'))
-
-/** Of the operating system, as good as free: nobody else takes it in so short a time. */
-async function freePort(): Promise<number> {
-  const probe = createServer()
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
-  const address = probe.address()
-  await new Promise((resolve) => probe.close(resolve))
-  return typeof address === 'object' ? (address?.port ?? 0) : 0
-}
 
 test('there are sessions', () => {
   expect(sessions.length).toBeGreaterThanOrEqual(2)

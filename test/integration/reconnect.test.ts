@@ -8,6 +8,7 @@ import { delayMsAfter, parseBackoff } from '../../sync-client/backoff.ts'
 import { connect } from '../../sync-client/index.ts'
 import { type Waking, watchWaking } from '../../sync-client/waking.ts'
 import { createSyncServer } from '../../sync-server/index.ts'
+import { freePort } from '../free-port.ts'
 import {
   contentOf,
   createFolder,
@@ -24,15 +25,6 @@ import {
   until,
   writeNotes,
 } from './stage.ts'
-
-/** A port that nobody listens on now. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return typeof address === 'object' && address !== null ? address.port : 0
-}
 
 /** Keeps writing until told to stop; answers with how many rows it wrote. */
 function keepWriting(replica: NoteReplica, name: string): { stop: () => Promise<number> } {

@@ -10,15 +10,7 @@
 import { writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import {
-  increment,
-  isTidemarkError,
-  Ledger,
-  openReplica,
-  parseLimits,
-  parseTenantName,
-  type Replica,
-} from '../../core/index.ts'
+import { increment, Ledger, openReplica, parseLimits, parseTenantName, type Replica } from '../../core/index.ts'
 import { openLmdbStore } from '../../core/stores/lmdb.ts'
 import { connect, type SyncLink } from '../../sync-client/index.ts'
 import { createSyncServer } from '../../sync-server/index.ts'
@@ -37,7 +29,6 @@ export type Request =
 const WRITERS = 4
 const SHARED_ROWS = 8
 const SETTLE_MS = 60_000
-const PORT_AGAIN_MS = 200
 
 const say = (line: string): void => {
   writeSync(1, `${line}\n`)
@@ -56,22 +47,8 @@ async function serve(dataDir: string, port: number): Promise<void> {
   const ledger = await Ledger.open({ tenant, store, limits: parseLimits(), authority: 2 })
   for (const [replica, seq] of ledger.durableClock().entries()) say(`holds ${replica} ${seq}`)
   await ledger.close()
-  await listen(port, openStore)
+  await createSyncServer({ dev: true, port, openStore, logger: pino({ level: 'silent' }) })
   say('ready')
-}
-
-/** While it was dead, its port may have been given to a connection of somebody else on this machine: those end. */
-async function listen(port: number, openStore: () => ReturnType<typeof openLmdbStore>): Promise<void> {
-  for (;;) {
-    try {
-      await createSyncServer({ dev: true, port, openStore, logger: pino({ level: 'silent' }) })
-      return
-    } catch (error) {
-      const cause = isTidemarkError(error) ? error.cause : undefined
-      if (!(cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE')) throw error
-      await new Promise((resolve) => setTimeout(resolve, PORT_AGAIN_MS))
-    }
-  }
 }
 
 async function replicate(path: string, url: string, self: string): Promise<void> {

@@ -3,15 +3,14 @@
  *
  * Knows: actors and what has to hold of them. Must never know: when anything goes wrong.
  */
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openReplica } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
 import { connect } from '../../sync-client/index.ts'
 import { FaultWire } from '../faults/fault-wire.ts'
+import { freePort } from '../free-port.ts'
 import type { Random } from '../simulation/random.ts'
 import { ReplicaActor, ServerActor } from './actors.ts'
 import { KILL_TABLES, TENANT } from './tables.ts'
@@ -37,15 +36,6 @@ export interface StageOptions {
 const SETTLE_MS = 60_000
 /** Starting takes longer than this: node alone takes half of it. */
 const STARTING_MS_MAX = 600
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  return typeof address === 'object' && address !== null ? address.port : 0
-}
 
 export class Stage {
   readonly #place: string
