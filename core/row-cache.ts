@@ -40,6 +40,8 @@ export class RowEntry {
   isIndexed = false
   /** How many of its bytes the cache has counted. */
   countedBytes = 0
+  /** Whether the group under way has found it here. */
+  isAwaited = false
 
   constructor(table: number, id: string) {
     this.table = table
@@ -143,12 +145,10 @@ export class RowCache {
   }
 
   get(table: number, id: string): RowEntry | undefined {
-    const fresh = this.#group.get(table, id)
-    if (fresh !== undefined) return fresh
     const known = this.#young.get(table, id) ?? this.#old.get(table, id)
-    if (known === undefined) return undefined
-    this.#group.add(known)
-    this.#groupKnown.push(known)
+    if (known === undefined) return this.#group.get(table, id)
+    if (!known.isAwaited) this.#groupKnown.push(known)
+    known.isAwaited = true
     return known
   }
 
@@ -186,6 +186,7 @@ export class RowCache {
 
   #stay(entry: RowEntry): void {
     entry.forgetState()
+    entry.isAwaited = false
     if (this.#young.get(entry.table, entry.id) === entry) this.#youngBytes -= entry.countedBytes
     else this.#young.add(entry)
     entry.countedBytes = entry.bytes.length
