@@ -17,7 +17,7 @@ export interface TenantManagerOptions {
   readonly limits?: Partial<Limits>
   /** How long a tenant stays open without a lease. Default 60 s. */
   readonly idleMs?: number
-  /** How many tenants of each mode stay open without a lease. Default 1,000, of dedicated ones 8. */
+  /** How many tenants of each mode stay open without a lease. Default 1,000, of dedicated ones 4. */
   readonly openMax?: Partial<Readonly<Record<IsolationMode, number>>>
   /** How long a writer waits when its tenant has no room for what it writes. Default 60 s. */
   readonly pauseMs?: number | undefined

@@ -52,7 +52,7 @@ const TOKEN_CLOCKS_MS = 60_000
  * An open tenant takes some 50 KiB where stores are shared. An LMDB directory of its own takes 200 KiB, and with glibc up to
  * 3 MiB: lists that LMDB asks for and does not use, which malloc gives from memory that was used before.
  */
-const OPEN_MAX: Readonly<Record<IsolationMode, number>> = { shared: 1_000, namespace: 1_000, dedicated: 8 }
+const OPEN_MAX: Readonly<Record<IsolationMode, number>> = { shared: 1_000, namespace: 1_000, dedicated: 4 }
 
 export class TenantManager {
   readonly #options: TenantManagerOptions

@@ -6,6 +6,7 @@ import { openSync, readFileSync, readSync } from 'node:fs'
 import { PerformanceObserver } from 'node:perf_hooks'
 import { openReplica, parseTenantName, table } from '../../core/index.ts'
 import { openMemoryStore } from '../../core/stores/memory.ts'
+import { growHeapFreely } from '../../sync-server/heap.ts'
 import { storesIn } from '../../sync-server/stores.ts'
 import { type IsolationMode, TenantManager } from '../../tenant/index.ts'
 import { connect } from '../tenant/session.ts'
@@ -34,6 +35,8 @@ interface Note {
 const [phase = '', dataDir = '', mode = 'dedicated', count = '1000'] = process.argv.slice(2)
 const names = Array.from({ length: Number(count) }, (_, n) => parseTenantName(`tenant-${n}`))
 const ROWS = 10
+// As `tidemark serve` does.
+growHeapFreely()
 const stores = storesIn(dataDir)
 const manager = await TenantManager.open({
   registry: await stores.openRegistry(),
