@@ -9,7 +9,7 @@ import { build } from 'esbuild'
  * A ratchet: never more than today. The goal is 45,000; socket.io-client alone takes 13,000. What only servers do in a link
  * (admission, hosting, relaying, sending snapshots) is not in it: see `core/link-part.ts`.
  */
-const GZIP_BYTES_MAX = 77_100
+const GZIP_BYTES_MAX = 77_200
 const BIGGEST_SHOWN = 12
 
 /** Everything that may be in the bundle, by name: a new dependency of the client is a decision, not an accident. */
