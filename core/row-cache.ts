@@ -40,8 +40,9 @@ export class RowEntry {
   isIndexed = false
   /** How many of its bytes the cache has counted. */
   countedBytes = 0
-  /** Whether the group under way has found it here. */
-  isAwaited = false
+  /** The generation that has it, and whether the group under way has found it here. */
+  keptIn: RowMap | undefined
+  isInGroup = false
 
   constructor(table: number, id: string) {
     this.table = table
@@ -147,8 +148,8 @@ export class RowCache {
   get(table: number, id: string): RowEntry | undefined {
     const known = this.#young.get(table, id) ?? this.#old.get(table, id)
     if (known === undefined) return this.#group.get(table, id)
-    if (!known.isAwaited) this.#groupKnown.push(known)
-    known.isAwaited = true
+    if (!known.isInGroup) this.#groupKnown.push(known)
+    known.isInGroup = true
     return known
   }
 
@@ -186,9 +187,10 @@ export class RowCache {
 
   #stay(entry: RowEntry): void {
     entry.forgetState()
-    entry.isAwaited = false
-    if (this.#young.get(entry.table, entry.id) === entry) this.#youngBytes -= entry.countedBytes
+    entry.isInGroup = false
+    if (entry.keptIn === this.#young) this.#youngBytes -= entry.countedBytes
     else this.#young.add(entry)
+    entry.keptIn = this.#young
     entry.countedBytes = entry.bytes.length
     this.#youngBytes += entry.countedBytes
   }
