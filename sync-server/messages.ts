@@ -9,19 +9,19 @@
  * Invariants:
  * MG1  Of one connection at most `MESSAGES_PER_TURN` messages, pings and pongs are dealt with in a turn of the event loop; what
  *      is behind them waits, and then the network does. Not fewer: of a connection that breaks, what was not read is lost.
- * MG2  A ping is answered when nothing waits to be sent: of several, the last one may be answered alone (RFC 6455, section 5.5.3).
+ * MG2  A ping is answered, and while an answer waits to be sent only the last of those that came meanwhile (RFC 6455, section
+ *      5.5.3): answers that nobody reads do not pile up.
  */
 import type { Socket } from 'socket.io'
 
 const MESSAGES_PER_TURN = 16
 
 interface WebSocketInnards {
-  readonly bufferedAmount: number
   _autoPong: boolean
   /** Whether the next message may follow in the same turn. */
   readonly _receiver: { _allowSynchronousEvents: boolean }
   on(event: 'message' | 'ping' | 'pong', listener: (data: Uint8Array) => void): void
-  pong(data: Uint8Array): void
+  pong(data: Uint8Array, mask: undefined, onSent: (error?: Error) => void): void
 }
 
 /** To be called when a connection begins. */
@@ -45,7 +45,23 @@ function watch(transport: unknown): void {
   }
   for (const event of ['message', 'ping', 'pong'] as const) socket.on(event, count)
   socket._autoPong = false
+  answerPings(socket)
+}
+
+function answerPings(socket: WebSocketInnards): void {
+  let isAnswering = false
+  let last: Uint8Array | undefined
+  const answer = (data: Uint8Array): void => {
+    isAnswering = true
+    socket.pong(data, undefined, (error) => {
+      isAnswering = false
+      const next = last
+      last = undefined
+      if (next !== undefined && error === undefined) answer(next)
+    })
+  }
   socket.on('ping', (data) => {
-    if (socket.bufferedAmount === 0) socket.pong(data)
+    if (isAnswering) last = data
+    else answer(data)
   })
 }
