@@ -5,7 +5,7 @@
  *
  * A server keeps little and lets much pass through. V8 sets the next full collection by what is left after the last, and sets
  * it the lower the faster a program allocates: with 20 MB left and a client that pushes without a pause it collects everything
- * some twelve times a second, a few milliseconds each, in which nobody is served, and takes what is just passing through for
+ * four to twelve times a second, a few milliseconds each, in which nobody is served, and takes what is just passing through for
  * old. V8's own largest factor is 4; here it is 4 however fast clients push. Its bound (`--max-old-space-size`) still holds, and
  * it goes half of the rest of the way to it at most.
  */
