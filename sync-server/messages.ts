@@ -21,7 +21,7 @@ interface WebSocketInnards {
   /** Whether the next message may follow in the same turn. */
   readonly _receiver: { _allowSynchronousEvents: boolean }
   on(event: 'message' | 'ping' | 'pong', listener: (data: Uint8Array) => void): void
-  pong(data: Uint8Array, mask: undefined, onSent: (error?: Error) => void): void
+  pong(data: Uint8Array, mask: undefined, onSent: (error?: Error | null) => void): void
 }
 
 /** To be called when a connection begins. */
@@ -57,7 +57,7 @@ function answerPings(socket: WebSocketInnards): void {
       isAnswering = false
       const next = last
       last = undefined
-      if (next !== undefined && error === undefined) answer(next)
+      if (next !== undefined && !(error instanceof Error)) answer(next)
     })
   }
   socket.on('ping', (data) => {
